@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sha2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/core/core.h"
+
+double ptq_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { MAX = 128 };
+    size_t row[MAX + 1];
+    size_t n = strlen(a), m = strlen(b);
+    if (n > MAX || m > MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t diag = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = diag + (a[i - 1] != b[j - 1]);
+            diag = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *ptq_closest(const char *word, const char *const *candidates, size_t n)
+{
+    const char *best = NULL;
+    size_t best_d = strlen(word) / 2 + 1;
+    for (size_t i = 0; i < n; i++) {
+        size_t d = edit_distance(word, candidates[i]);
+        if (d < best_d) {
+            best_d = d;
+            best = candidates[i];
+        }
+    }
+    return best;
+}
+
+static bool match_class(const char **pattern, char c)
+{
+    const char *p = *pattern + 1;
+    bool negate = *p == '!' || *p == '^', hit = false;
+    if (negate)
+        p++;
+    for (bool first = true; *p && (first || *p != ']'); first = false, p++) {
+        if (p[1] == '-' && p[2] && p[2] != ']') {
+            hit |= c >= p[0] && c <= p[2];
+            p += 2;
+        } else {
+            hit |= c == *p;
+        }
+    }
+    *pattern = *p ? p + 1 : p;
+    return hit != negate;
+}
+
+/* Iterative with one backtrack point, so that "*a*a*a*" cannot take exponential time. */
+bool ptq_glob_match(const char *p, const char *s)
+{
+    const char *star = NULL, *resume = NULL;
+    while (*s) {
+        const char *next = p;
+        if (*p == '*') {
+            star = ++p;
+            resume = s;
+            continue;
+        }
+        if (*p == '?') {
+            p++, s++;
+        } else if (*p == '[' && match_class(&next, *s)) {
+            p = next, s++;
+        } else if (*p && *p != '[' && *p == *s) {
+            p++, s++;
+        } else if (star) {
+            p = star;
+            s = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (*p == '*')
+        p++;
+    return *p == '\0';
+}
+
+static void hex_of(const uint8_t digest[SHA256_DIGEST_LENGTH], char hex[65])
+{
+    for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+void ptq_sha256_hex(const void *data, size_t n, char hex[65])
+{
+    SHA2_CTX c;
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA256Init(&c);
+    SHA256Update(&c, data, n);
+    SHA256Final(digest, &c);
+    hex_of(digest, hex);
+}
+
+ptq_status ptq_sha256_file(const char *path, char hex[65])
+{
+    SHA2_CTX c;
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
+    size_t cap = 1 << 16;
+    unsigned char *buf = malloc(cap);
+    if (!buf) {
+        close(fd);
+        return ptq_fail_nomem();
+    }
+    SHA256Init(&c);
+    ssize_t n;
+    while ((n = read(fd, buf, cap)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        SHA256Update(&c, buf, (size_t)n);
+    }
+    int e = errno;
+    free(buf);
+    close(fd);
+    if (n < 0)
+        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(e));
+    SHA256Final(digest, &c);
+    hex_of(digest, hex);
+    return PTQ_OK;
+}
+
+void ptq_rng_seed(ptq_rng *r, uint64_t seed)
+{
+    r->s = seed * 0x9E3779B97F4A7C15u + 0xD1B54A32D192ED03u;
+    if (!r->s)
+        r->s = 1;
+    ptq_rng_u64(r);
+}
+
+uint64_t ptq_rng_u64(ptq_rng *r)
+{
+    r->s ^= r->s >> 12;
+    r->s ^= r->s << 25;
+    r->s ^= r->s >> 27;
+    return r->s * 0x2545F4914F6CDD1Du;
+}
+
+uint32_t ptq_rng_below(ptq_rng *r, uint32_t n)
+{
+    return (uint32_t)(((ptq_rng_u64(r) >> 32) * (uint64_t)n) >> 32);
+}
+
+float ptq_rng_uniform(ptq_rng *r)
+{
+    return (float)(ptq_rng_u64(r) >> 40) * 0x1p-24f;
+}
+
+float ptq_rng_normal(ptq_rng *r)
+{
+    /* Sum of twelve uniforms: no libm, so the same on every machine; tails end at 6. */
+    float s = -6.0f;
+    for (int i = 0; i < 12; i++)
+        s += ptq_rng_uniform(r);
+    return s;
+}
