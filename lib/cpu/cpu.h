@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CPU backend: kernel tables, instruction sets, scratch memory. Reference kernels in plain C
+ * are the specification; a faster kernel is a row that replaces it and is proven byte-equal. */
+#ifndef PTQ_CPU_CPU_H
+#define PTQ_CPU_CPU_H
+
+#include "lib/exec/backend.h"
+
+/* Instruction sets in rising order; a kernel is chosen by the best one allowed. */
+typedef enum ptq_isa { PTQ_ISA_REF, PTQ_ISA_AVX2, PTQ_ISA_AVX512, PTQ_ISA_VNNI } ptq_isa;
+ptq_isa ptq_isa_best(void);                       /* of this machine */
+const char *ptq_isa_name(ptq_isa isa);            /* "ref", "avx2", "avx512", "vnni" */
+ptq_status ptq_isa_parse(const char *name, ptq_isa *out); /* PTQ_ERR_UNSUPPORTED beyond best */
+
+typedef struct ptq_cpu {
+    ptq_pool *pool;
+    ptq_isa isa;
+    void *scratch; /* grows, reused by steps; see ptq_cpu_scratch */
+    size_t scratch_bytes;
+} ptq_cpu;
+
+/* Scratch of one step, 64-byte aligned, not zeroed; valid until the next call. NULL: no memory. */
+void *ptq_cpu_scratch(ptq_cpu *c, size_t nbytes);
+
+/* Allocates an output whose shape the kernel alone knows (malloc'ed; the runner frees it). */
+ptq_status ptq_cpu_out(const ptq_step_run *r, int i, int rank, const int64_t *dims);
+
+typedef struct ptq_cpu_kernel {
+    const char *name; /* operator type for float steps, step kind for integer steps */
+    /* NULL: always. */
+    bool (*supports)(const ptq_program *p, const ptq_step *s, const char **why);
+    /* May be NULL. Packs constant inputs; *state is released with release (or free() when NULL). */
+    ptq_status (*prepare)(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state);
+    void (*release)(void *state);
+    ptq_status (*run)(ptq_cpu *c, const ptq_step_run *r);
+} ptq_cpu_kernel;
+
+/* kernels_float.def: rows for float steps by operator; kernels_int.def: rows by step kind. */
+const ptq_cpu_kernel *ptq_cpu_kernel_float(const char *op, const char *domain);
+const ptq_cpu_kernel *ptq_cpu_kernel_int(const char *step);
+
+/* fp32 product, the law of numerics.md: every element of C is one fmaf chain over k = 0..K-1 from
+ * +0, then + bias (once), then the activation clamp; the same bytes for every instruction set,
+ * blocking and thread count.
+ * A [M,K] row stride lda, B [K,N] row stride ldb, C [M,N] row stride ldc (elements).
+ * bias: NULL, per row (bias_row) or per column. */
+typedef struct ptq_gemm_f32 {
+    int64_t m, n, k;
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc;
+    bool trans_a, trans_b; /* A is [K,M] / B is [N,K] in memory */
+    const float *bias;
+    bool bias_row;
+    ptq_act act;
+} ptq_gemm_f32;
+ptq_status ptq_cpu_gemm_f32(ptq_cpu *c, const ptq_gemm_f32 *g);
+
+#endif

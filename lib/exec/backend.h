@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seam between the runner and the machines. A backend is one const struct and one row in
+ * backends.def; the CPU is one of them. */
+#ifndef PTQ_EXEC_BACKEND_H
+#define PTQ_EXEC_BACKEND_H
+
+#include "lib/core/pool.h"
+#include "lib/exec/program.h"
+
+typedef struct ptq_backend ptq_backend; /* opened; private to the backend */
+
+typedef struct ptq_backend_options {
+    ptq_pool *pool;  /* CPU threads; NULL: serial */
+    const char *isa; /* cap on the CPU instruction set ("ref", "avx2", "avx512", "vnni"); NULL:
+                        environment PTQ_ISA, else the best the machine has */
+    int device;      /* GPU index */
+} ptq_backend_options;
+
+/* One run of one step. Tensors lie in backend memory; in[i] is NULL where omitted. */
+typedef struct ptq_step_run {
+    const ptq_step *step;
+    void *state;                 /* from prepare */
+    const ptq_tensor *const *in;
+    const ptq_layout *in_layout; /* [nin] */
+    ptq_tensor *out;             /* [nout]; shape set; data set unless the shape depends on data */
+    const ptq_layout *out_layout;
+} ptq_step_run;
+
+typedef struct ptq_backend_ops {
+    const char *name, *summary;
+    /* Can it work here? Writes a one-line description or the reason why not. */
+    bool (*probe)(char *text, size_t n);
+    ptq_status (*open)(const ptq_backend_options *opt, ptq_backend **out);
+    void (*close)(ptq_backend *b);
+    ptq_status (*alloc)(ptq_backend *b, size_t nbytes, void **out); /* 64-byte aligned */
+    void (*free)(ptq_backend *b, void *p);
+    ptq_status (*upload)(ptq_backend *b, void *dst, const void *src, size_t n);   /* NULL: host */
+    ptq_status (*download)(ptq_backend *b, void *dst, const void *src, size_t n); /* memory */
+    /* Is there a kernel for this step (operator, types)? On false *why may be set (static text). */
+    bool (*supports)(ptq_backend *b, const ptq_program *p, const ptq_step *s, const char **why);
+    /* Once per program: packs weights, builds tables. *state may stay NULL. */
+    ptq_status (*prepare)(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state);
+    void (*release)(ptq_backend *b, const ptq_step *s, void *state);
+    ptq_status (*run)(ptq_backend *b, const ptq_step_run *r);
+    ptq_status (*sync)(ptq_backend *b); /* NULL: runs are synchronous */
+} ptq_backend_ops;
+
+const ptq_backend_ops *ptq_backend_find(const char *name);
+size_t ptq_backend_count(void);
+const ptq_backend_ops *ptq_backend_at(size_t i);
+
+#endif

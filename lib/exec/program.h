@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A program: the graph lowered to steps, without shapes. The same for every backend. */
+#ifndef PTQ_EXEC_PROGRAM_H
+#define PTQ_EXEC_PROGRAM_H
+
+#include "lib/exec/steps.h"
+
+typedef struct ptq_program {
+    ptq_arena *arena;
+    const ptq_graph *graph; /* borrowed; must outlive the program */
+    PTQ_VEC(ptq_pvalue) values;
+    PTQ_VEC(ptq_step) steps; /* in execution order */
+    int *inputs, *outputs;   /* program values of the graph's inputs and outputs, in order */
+    int ninputs, noutputs;
+} ptq_program;
+
+typedef struct ptq_lower_options {
+    bool integer; /* lower Q/DQ units and QLinear nodes to integer steps; false: every node
+                     (QuantizeLinear too) is a float step, which is the simulation */
+    bool nhwc;    /* keep rank-4 8-bit activations in NHWC between integer steps */
+    bool fuse;    /* fuse float Conv/Gemm + Relu/Clip */
+    /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
+    bool (*keep)(void *ctx, const ptq_value *v);
+    void *keep_ctx;
+} ptq_lower_options;
+
+/* PTQ_ERR_UNSUPPORTED names every operator without a kernel row, before any work. */
+ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_program **out);
+void ptq_program_free(ptq_program *p);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs a program on a backend. Shapes are resolved when inputs come: for each new set of input
+ * shapes the shape functions are run once with numbers, lifetimes become offsets in one block
+ * (values whose shape depends on data are allocated as they appear). */
+#ifndef PTQ_EXEC_SESSION_H
+#define PTQ_EXEC_SESSION_H
+
+#include "lib/exec/backend.h"
+
+typedef struct ptq_session ptq_session;
+
+/* Called after the step that made a value, on the calling thread, in step order; the tensor is
+ * in PLAIN layout on the host and valid during the call. Graph inputs are reported first. */
+typedef ptq_status (*ptq_tap_fn)(void *ctx, const ptq_pvalue *v, const ptq_tensor *t);
+
+typedef struct ptq_session_options {
+    const char *backend; /* NULL: "cpu" */
+    ptq_backend_options device;
+    ptq_lower_options lower; /* all zero: float simulation, no fusion */
+    ptq_tap_fn tap;          /* with `tap_select` true for a value */
+    bool (*tap_select)(void *ctx, const ptq_value *v);
+    void *tap_ctx;           /* the session keeps tapped values from being fused away */
+    bool profile;            /* record time per step */
+} ptq_session_options;
+
+/* `g` must outlive the session and must not change. */
+ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, ptq_session **out);
+void ptq_session_free(ptq_session *s);
+
+/* inputs: one per graph input, in order; shapes must fit the declared ones. outputs: one per
+ * graph output, filled with views that stay valid until the next run or free. */
+ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
+                           ptq_tensor *outputs, size_t noutputs);
+
+const ptq_program *ptq_session_program(const ptq_session *s);
+/* Seconds spent in step i and number of runs, with profile on. */
+double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs);
+/* Bytes of the activation block and of dynamic values at their highest. */
+size_t ptq_session_activation_bytes(const ptq_session *s);
+
+/* Evaluates one node on constants through the CPU backend: the eval of ptq_pass_ctx. */
+ptq_status ptq_exec_eval_node(void *ctx, const ptq_node *n, int opset, ptq_tensor *out);
+
+/* Proof that axis 0 of every value for which select() holds is the batch: every graph input's
+ * axis 0 is the same symbol S, and each value has dims[0] == S (mul 1, add 0), with S in no other
+ * dim. On false *why names the first value that breaks it. */
+bool ptq_batch_proven(const ptq_graph *g, bool (*select)(void *ctx, const ptq_value *v), void *ctx,
+                      char *why, size_t n);
+
+#endif

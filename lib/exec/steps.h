@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What both backends run: steps. A float step is one graph node run as it stands (possibly with
+ * an activation fused behind it); an integer step is a Q/DQ unit or a QLinear node lowered to
+ * the integer law of lib/core/qmath.h. Adding a kind is one row in steps.def, one parameter
+ * struct here, and a kernel row per backend. */
+#ifndef PTQ_EXEC_STEPS_H
+#define PTQ_EXEC_STEPS_H
+
+#include "lib/graph/ops.h"
+
+/* Physical order of a rank-4 tensor. Logical dims are always NCHW; NHWC only changes where the
+ * bytes lie. Weights and everything of other rank are PLAIN. */
+typedef enum ptq_layout { PTQ_LAYOUT_PLAIN, PTQ_LAYOUT_NHWC } ptq_layout;
+
+/* Affine parameters of an 8-bit (or 16/32-bit) tensor: real = scale * (q - zp). */
+typedef struct ptq_affine {
+    float scale;
+    int32_t zp;
+} ptq_affine;
+
+typedef struct ptq_pvalue { /* a value of the program */
+    const char *name;         /* of the graph value that it carries */
+    const ptq_value *value;   /* may be NULL for values made by lowering */
+    ptq_dtype dtype;
+    ptq_layout layout;
+    const ptq_tensor *constant; /* NULL for computed values */
+    bool quantized;           /* dtype is integer and q has its parameters */
+    ptq_affine q;
+    bool is_input, is_output;
+    int first, last;          /* steps that make it (-1: input/constant) and read it last */
+} ptq_pvalue;
+
+/* Fused behind a float step or folded into an integer step's output range. */
+typedef struct ptq_act {
+    bool on;
+    float lo, hi; /* clamp; Relu is (0, +inf) */
+} ptq_act;
+
+typedef struct ptq_step_def ptq_step_def;
+
+typedef struct ptq_step {
+    const ptq_step_def *def;
+    const ptq_node *node;  /* anchor: its attributes and shape function hold for the step */
+    const char *name;      /* anchor node's name, or name + suffix; unique in the program */
+    int nin, nout;
+    int *in, *out;         /* program value indices; -1: omitted. For integer steps the leading
+                              inputs are in the slots of the anchor (x, w, bias, ...). */
+    const void *params;    /* struct of the kind, below; lives in the program's arena */
+    double macs;           /* multiply-accumulates when shapes are known, for reports; else 0 */
+} ptq_step;
+
+struct ptq_step_def {
+    const char *name; /* "float", "qconv", ... */
+    const char *summary;
+    bool integer;
+    bool nhwc; /* kernels of this kind take and give NHWC for rank-4 activations */
+    /* Output types from input types; NULL: the anchor's shape function on the inputs (with the
+     * output dtype of the program value). */
+    ptq_status (*infer)(const ptq_step *s, ptq_infer *in);
+};
+const ptq_step_def *ptq_step_def_find(const char *name);
+
+/* ---- parameters ---- */
+
+typedef struct ptq_float_params { /* float */
+    ptq_act act;
+} ptq_float_params;
+
+/* y = clamp(rint(float(acc) * mult[c]) ) + y.zp with acc = sum (x - x.zp)(w - wzp[c]) + bias[c];
+ * padding counts as x.zp. act is already folded into [qlo, qhi]. */
+typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmul (both computed) */
+    ptq_affine x, y;
+    int nw;               /* 1 or output channels */
+    const float *wscale;  /* [nw] */
+    const int32_t *wzp;   /* [nw], NULL when all are 0 */
+    const float *mult;    /* [nw] ptq_requant_multiplier(x.scale, wscale[c], y.scale) */
+    const int32_t *bias;  /* [channels] int32 at scale x.scale * wscale[c], or NULL */
+    int64_t channels;     /* output channels (conv, gemm); 0 for qmatmul */
+    int32_t qlo, qhi;
+    bool float_out;       /* no Q behind: y = float(acc) * (x.scale * wscale[c]), out is float32 */
+    bool trans_a, trans_b; /* Gemm */
+    ptq_window window;    /* conv: attributes; auto_pad is resolved at run time from the shape */
+} ptq_qlinear_params;
+
+/* Elementwise on two 8-bit tensors with broadcasting (one type for all three): law of the kind. */
+typedef struct ptq_qbinary_params { /* qadd, qmul */
+    ptq_affine a, b, y;
+    int32_t qlo, qhi;
+} ptq_qbinary_params;
+
+typedef struct ptq_qpool_params { /* qavgpool, qglobalavgpool: exact int32 sum, law in numerics.md */
+    ptq_affine x, y;
+    int32_t qlo, qhi;
+} ptq_qpool_params;
+
+typedef struct ptq_qlut_params { /* qlut: any unary function of an 8-bit tensor */
+    uint8_t table[256]; /* indexed by the input byte (two's complement for int8) */
+} ptq_qlut_params;
+
+typedef struct ptq_qconcat_params { /* qconcat: one table per input; NULL where it is the identity */
+    const uint8_t *const *tables;
+} ptq_qconcat_params;
+
+typedef struct ptq_quant_params { /* quantize, dequantize: per tensor or along axis */
+    int axis, n;         /* n 1: per tensor */
+    const float *scale;
+    const int32_t *zp;
+    int32_t qlo, qhi;
+} ptq_quant_params;
+
+/* qmove: a data mover run on 8-bit elements, parameters unchanged: no params.
+ * relayout: PLAIN <-> NHWC of one value: no params (the values' layouts say it). */
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes over the graph, in the order of passes.def. Each keeps the model's function: outputs
+ * are the same within float rounding (folding BatchNormalization changes roundings, nothing
+ * else may). */
+#ifndef PTQ_GRAPH_PASS_H
+#define PTQ_GRAPH_PASS_H
+
+#include "lib/graph/ops.h"
+
+/* Computes one node whose inputs are all constants; out[i] is allocated with
+ * ptq_tensor_alloc and owned by the caller. PTQ_ERR_UNSUPPORTED leaves the node as it is. */
+typedef ptq_status (*ptq_eval_fn)(void *ctx, const ptq_node *n, int opset, ptq_tensor *out);
+
+typedef struct ptq_pass_ctx {
+    ptq_graph *graph;
+    ptq_eval_fn eval; /* NULL: constant folding is left out */
+    void *eval_ctx;
+    size_t fold_limit; /* largest folded tensor in bytes that is not smaller than its inputs */
+    int changes;       /* a pass adds what it changed */
+} ptq_pass_ctx;
+
+typedef struct ptq_pass {
+    const char *name, *summary;
+    ptq_status (*run)(ptq_pass_ctx *ctx);
+} ptq_pass;
+
+const ptq_pass *ptq_pass_find(const char *name);
+size_t ptq_pass_count(void);
+const ptq_pass *ptq_pass_at(size_t i);
+/* Everything in order, until nothing changes any more (shape inference between). */
+ptq_status ptq_passes_run(ptq_pass_ctx *ctx);
+
+/* Upgrades the graph to `opset` (13 or newer) with the changes of meaning this brings;
+ * PTQ_ERR_UNSUPPORTED names an operator that cannot be converted. Never lowers. */
+ptq_status ptq_graph_upgrade(ptq_graph *g, int opset);
+
+#endif
