@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Histogram by leading float bits: the bin of a value is its sign, its exponent and the first 9
+ * bits of its mantissa. No range has to be known and nothing is ever rebinned. */
+#ifndef PTQ_OBSERVERS_HIST_H
+#define PTQ_OBSERVERS_HIST_H
+
+#include "lib/core/core.h"
+
+enum {
+    PTQ_HIST_MANTISSA_BITS = 9,
+    PTQ_HIST_BINS = 1 << PTQ_HIST_MANTISSA_BITS, /* per octave */
+    PTQ_HIST_SHIFT = 23 - PTQ_HIST_MANTISSA_BITS,
+    PTQ_HIST_OCTAVES = 512,
+};
+
+/* Octave id = float bits >> 23: biased exponent (0: subnormals), plus 256 for negative values.
+ * Bin = (bits >> PTQ_HIST_SHIFT) & 511. Zeros of either sign, NaN and infinities are in no
+ * octave, so that 255 and 511 do not occur. */
+typedef struct ptq_hist {
+    uint64_t zeros;
+    uint64_t *counts; /* blocks of PTQ_HIST_BINS, in the order of first touch */
+    uint32_t blocks, capacity;
+    uint32_t *base; /* per octave: block start - id * PTQ_HIST_BINS modulo 2^32; see hist.c */
+} ptq_hist;
+
+/* Ids of the octaves that hold any count, ascending; returns how many. */
+int ptq_hist_octaves(const ptq_hist *h, int32_t ids[PTQ_HIST_OCTAVES]);
+/* The PTQ_HIST_BINS counts of an octave, or NULL when it was never touched. Borrowed. */
+const uint64_t *ptq_hist_counts(const ptq_hist *h, int32_t id);
+/* Adds counts that somebody else made (a device, a file). */
+ptq_status ptq_hist_add_octave(ptq_hist *h, int32_t id, const uint64_t counts[PTQ_HIST_BINS]);
+/* Values counted, zeros included. */
+uint64_t ptq_hist_total(const ptq_hist *h);
+
+/* Value interval of a bin. Positive: lo <= x < hi; negative: lo < x <= hi. */
+void ptq_hist_edges(int32_t octave, int bin, double *lo, double *hi);
+
+#endif
