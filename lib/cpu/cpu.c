@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CPU backend: instruction sets, scratch memory and the dispatch from steps to kernel rows. */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "lib/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- instruction sets ---- */
+
+static const char *const isa_names[] = {"ref", "avx2", "avx512", "vnni"};
+
+ptq_isa ptq_isa_best(void)
+{
+#if defined(PTQ_X86)
+    /* The compiler's run-time support reads cpuid and XCR0 (does the system save the registers?). */
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return PTQ_ISA_REF;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return PTQ_ISA_AVX2;
+    return __builtin_cpu_supports("avx512vnni") ? PTQ_ISA_VNNI : PTQ_ISA_AVX512;
+#else
+    return PTQ_ISA_REF;
+#endif
+}
+
+const char *ptq_isa_name(ptq_isa isa)
+{
+    return (size_t)isa < PTQ_COUNT(isa_names) ? isa_names[isa] : "unknown";
+}
+
+ptq_status ptq_isa_parse(const char *name, ptq_isa *out)
+{
+    for (size_t i = 0; i < PTQ_COUNT(isa_names); i++) {
+        if (strcmp(name, isa_names[i]) != 0)
+            continue;
+        if ((ptq_isa)i > ptq_isa_best())
+            return ptq_fail(PTQ_ERR_UNSUPPORTED,
+                            "instruction set %s: this machine has %s at most", name,
+                            ptq_isa_name(ptq_isa_best()));
+        *out = (ptq_isa)i;
+        return PTQ_OK;
+    }
+    return ptq_fail(PTQ_ERR_ARG, "instruction set \"%s\" is not known; use ref, avx2, avx512 or vnni",
+                    name);
+}
+
+/* ---- scratch and outputs ---- */
+
+void *ptq_cpu_scratch(ptq_cpu *c, size_t nbytes)
+{
+    if (nbytes <= c->scratch_bytes && c->scratch)
+        return c->scratch;
+    size_t want = nbytes > c->scratch_bytes + c->scratch_bytes / 2
+                      ? nbytes
+                      : c->scratch_bytes + c->scratch_bytes / 2;
+    free(c->scratch); /* its contents need not survive */
+    c->scratch = ptq_alloc_aligned(want);
+    c->scratch_bytes = c->scratch ? want : 0;
+    return c->scratch;
+}
+
+ptq_status ptq_cpu_out(const ptq_step_run *r, int i, int rank, const int64_t *dims)
+{
+    ptq_tensor *t = &r->out[i];
+    if (rank < 0 || rank > PTQ_MAX_RANK)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: output %d has rank %d, at most %d is supported",
+                        r->step->name, i, rank, PTQ_MAX_RANK);
+    t->rank = rank;
+    for (int d = 0; d < rank; d++)
+        t->dims[d] = dims[d];
+    return ptq_tensor_alloc(t);
+}
+
+/* ---- kernel rows ---- */
+
+typedef struct float_row {
+    const char *op, *domain;
+    const ptq_cpu_kernel *kernel;
+} float_row;
+
+#define PTQ_CPU_FLOAT(op, domain, symbol) extern const ptq_cpu_kernel ptq_cpu_f_##symbol;
+#include "lib/cpu/kernels_float.def"
+#undef PTQ_CPU_FLOAT
+#define PTQ_CPU_INT(name) extern const ptq_cpu_kernel ptq_cpu_int_##name;
+#include "lib/cpu/kernels_int.def"
+#undef PTQ_CPU_INT
+
+static const float_row float_rows[] = {
+#define PTQ_CPU_FLOAT(op, domain, symbol) {#op, domain, &ptq_cpu_f_##symbol},
+#include "lib/cpu/kernels_float.def"
+#undef PTQ_CPU_FLOAT
+    {NULL, NULL, NULL}};
+
+static const ptq_cpu_kernel *const int_rows[] = {
+#define PTQ_CPU_INT(name) &ptq_cpu_int_##name,
+#include "lib/cpu/kernels_int.def"
+#undef PTQ_CPU_INT
+    NULL};
+
+const ptq_cpu_kernel *ptq_cpu_kernel_float(const char *op, const char *domain)
+{
+    if (strcmp(domain, "ai.onnx") == 0)
+        domain = "";
+    for (const float_row *r = float_rows; r->op; r++)
+        if (strcmp(r->op, op) == 0 && strcmp(r->domain, domain) == 0)
+            return r->kernel;
+    return NULL;
+}
+
+const ptq_cpu_kernel *ptq_cpu_kernel_int(const char *step)
+{
+    for (const ptq_cpu_kernel *const *r = int_rows; *r; r++)
+        if (strcmp((*r)->name, step) == 0)
+            return *r;
+    return NULL;
+}
+
+static const ptq_cpu_kernel *kernel_of(const ptq_step *s)
+{
+    if (strcmp(s->def->name, "float") == 0)
+        return ptq_cpu_kernel_float(s->node->op, s->node->domain);
+    return ptq_cpu_kernel_int(s->def->name);
+}
+
+/* ---- the backend ---- */
+
+struct ptq_backend {
+    ptq_cpu cpu;
+};
+
+static bool cpu_probe(char *text, size_t n)
+{
+    snprintf(text, n, "CPU, instruction set %s", ptq_isa_name(ptq_isa_best()));
+    return true;
+}
+
+static ptq_status cpu_open(const ptq_backend_options *opt, ptq_backend **out)
+{
+    ptq_isa isa = ptq_isa_best();
+    const char *cap = opt && opt->isa ? opt->isa : getenv("PTQ_ISA");
+    if (cap && *cap)
+        PTQ_TRY(ptq_isa_parse(cap, &isa));
+    ptq_backend *b = ptq_calloc(1, sizeof *b);
+    if (!b)
+        return ptq_fail_nomem();
+    b->cpu.pool = opt ? opt->pool : NULL;
+    b->cpu.isa = isa;
+    *out = b;
+    return PTQ_OK;
+}
+
+static void cpu_close(ptq_backend *b)
+{
+    if (!b)
+        return;
+    free(b->cpu.scratch);
+    free(b);
+}
+
+static ptq_status cpu_alloc(ptq_backend *b, size_t nbytes, void **out)
+{
+    (void)b;
+    void *p = ptq_alloc_aligned(nbytes);
+    if (!p)
+        return ptq_fail_nomem();
+    *out = p;
+    return PTQ_OK;
+}
+
+static void cpu_free(ptq_backend *b, void *p)
+{
+    (void)b;
+    free(p);
+}
+
+static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s, const char **why)
+{
+    (void)b;
+    const ptq_cpu_kernel *k = kernel_of(s);
+    if (!k) {
+        if (why)
+            *why = "no kernel for this operator";
+        return false;
+    }
+    return !k->supports || k->supports(p, s, why);
+}
+
+static ptq_status no_kernel(const ptq_step *s)
+{
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: operator %s has no CPU kernel", s->name,
+                    s->node ? s->node->op : s->def->name);
+}
+
+static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
+{
+    const ptq_cpu_kernel *k = kernel_of(s);
+    if (!k)
+        return no_kernel(s);
+    return k->prepare ? k->prepare(&b->cpu, p, s, state) : PTQ_OK;
+}
+
+static void cpu_release(ptq_backend *b, const ptq_step *s, void *state)
+{
+    (void)b;
+    const ptq_cpu_kernel *k = kernel_of(s);
+    if (!state)
+        return;
+    if (k && k->release)
+        k->release(state);
+    else
+        free(state);
+}
+
+static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
+{
+    const ptq_cpu_kernel *k = kernel_of(r->step);
+    if (!k)
+        return no_kernel(r->step);
+    return k->run(&b->cpu, r);
+}
+
+/* upload and download are NULL: tensors lie in host memory. */
+extern const ptq_backend_ops ptq_backend_cpu;
+const ptq_backend_ops ptq_backend_cpu = {
+    .name = "cpu",
+    .summary = "this machine's processor",
+    .probe = cpu_probe,
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .supports = cpu_supports,
+    .prepare = cpu_prepare,
+    .release = cpu_release,
+    .run = cpu_run,
+};
