@@ -119,7 +119,9 @@ struct ptq_node {
     ptq_value **captures; /* outer values that subgraphs read */
     int ncaptures;
     ptq_node *prev, *next; /* execution order */
-    int id;
+    int id;                /* below graph->next_node_id, unique */
+    uint32_t *in_use;      /* where in in[i]->uses the use of slot i lies (graph.c) */
+    bool linked;           /* false after ptq_node_remove */
     const void *origin; /* NodeProto, for lib/onnx; NULL for nodes made here */
     const char *doc;    /* doc string for nodes made here, or NULL */
 };
@@ -147,6 +149,10 @@ struct ptq_graph {
     void *origin; /* the loaded ModelProto and mapping; owned through `owned` */
     struct ptq_owned *owned;
     PTQ_VEC(ptq_metadata) metadata; /* added or changed metadata_props */
+    ptq_map *taken;    /* names that subgraphs use: never made up again */
+    PTQ_VEC(const char *) taken_names;
+    ptq_map *suffixes; /* last number that ptq_graph_unique_name tried, by base */
+    bool nomem;        /* a use could not be recorded: the graph is unusable, see verify */
 };
 
 /* ---- building and changing ---- */
@@ -159,26 +165,36 @@ ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *));
  * the copy. */
 ptq_status ptq_graph_clone(const ptq_graph *g, ptq_graph **out);
 
+/* Appends to the graph's inputs or outputs and sets the flag. */
+ptq_status ptq_graph_add_input(ptq_graph *g, ptq_value *v);
+ptq_status ptq_graph_add_output(ptq_graph *g, ptq_value *v);
+/* Keeps ptq_graph_unique_name away from a name that a subgraph uses. */
+ptq_status ptq_graph_reserve_name(ptq_graph *g, const char *name);
+
 /* New value; PTQ_ERR_MODEL when the name is taken. */
 ptq_status ptq_graph_value(ptq_graph *g, const char *name, ptq_value **out);
 ptq_value *ptq_graph_find(const ptq_graph *g, const char *name);
-/* `base`, or base_1, base_2, ... : the first that no value (no node) has. Arena string. */
+/* `base`, or base_1, base_2, ... : one that no value (no node) has. Arena string; NULL when out
+ * of memory. */
 const char *ptq_graph_unique_name(ptq_graph *g, const char *base);
 const char *ptq_graph_unique_node_name(ptq_graph *g, const char *base);
 /* New constant value; name is made unique. The bytes are copied into the arena when copy. */
 ptq_status ptq_graph_constant(ptq_graph *g, const char *name, const ptq_tensor *t, bool copy,
                               ptq_value **out);
-/* New node at the end, or before `before`. Inputs and outputs are set with the calls below. */
+/* New node at the end, or before `before`. Inputs and outputs are set with the calls below.
+ * The name is made unique (from the operator's when NULL or empty). `def` is looked up. */
 ptq_status ptq_graph_node(ptq_graph *g, const char *op, const char *domain, const char *name, int nin,
                           int nout, ptq_node *before, ptq_node **out);
 void ptq_node_set_input(ptq_graph *g, ptq_node *n, int slot, ptq_value *v);  /* keeps uses */
-void ptq_node_set_output(ptq_graph *g, ptq_node *n, int slot, ptq_value *v); /* keeps producer */
+/* Keeps producers: a former producer of v loses that output slot. */
+void ptq_node_set_output(ptq_graph *g, ptq_node *n, int slot, ptq_value *v);
 /* Grows or shrinks the input list (new slots NULL). */
 ptq_status ptq_node_resize_inputs(ptq_graph *g, ptq_node *n, int nin);
 ptq_status ptq_node_capture(ptq_graph *g, ptq_node *n, ptq_value *v);
 /* Every reader of `from` (not the graph output list, not captures) reads `to` instead. */
 void ptq_value_replace_uses(ptq_graph *g, ptq_value *from, ptq_value *to);
-/* Unlinks a node; its outputs lose their producer. */
+/* Unlinks a node from the order and from the uses of its inputs; its outputs lose their
+ * producer. Its fields stay readable. */
 void ptq_node_remove(ptq_graph *g, ptq_node *n);
 void ptq_node_move_before(ptq_graph *g, ptq_node *n, ptq_node *before); /* NULL: to the end */
 /* Unlinks a value without producer and uses that is neither input nor output. */

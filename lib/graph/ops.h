@@ -60,7 +60,7 @@ typedef struct ptq_op {
     ptq_infer_fn infer;
 } ptq_op;
 
-/* NULL when the operator (in that opset) is not in the table. */
+/* NULL when the operator (in that opset; 0: any) is not in the table. */
 const ptq_op *ptq_op_find(const char *name, const char *domain, int opset);
 size_t ptq_op_count(void);
 const ptq_op *ptq_op_at(size_t i);
