@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/calib/calibrate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Each worker has its own statistics; they are merged at the end (and before a checkpoint),
+ * which is exact, so the result does not depend on who observed what. */
+typedef struct run {
+    const ptq_graph *g;
+    const ptq_calibrate_options *opt;
+    ptq_statistics *total;
+    ptq_tensor_stats ***part; /* [worker][tensor of total] */
+    int workers;
+    int *slot;       /* by value id: index into total->tensors or -1 */
+    size_t *kept;    /* samples of the current batch */
+    size_t nkept;
+    const ptq_tensor *t; /* tensor being observed */
+    int at;
+    const char *name;
+} run;
+
+static bool select_value(void *ctx, const ptq_value *v)
+{
+    return ((run *)ctx)->slot[v->id] >= 0;
+}
+
+static ptq_status nonfinite(const run *r, size_t sample, const ptq_tensor_stats *s)
+{
+    (void)s;
+    return ptq_fail(PTQ_ERR_DATA,
+                    "tensor '%s' holds NaN or infinity for sample %zu; check the preprocessing and the "
+                    "model, or leave such values out with --nonfinite ignore",
+                    r->name, sample);
+}
+
+/* Observes one sample of the batch. */
+static ptq_status observe_one(void *arg, size_t i, int worker)
+{
+    run *r = arg;
+    const ptq_tensor *t = r->t;
+    ptq_tensor_stats *s = r->part[worker][r->at];
+    size_t n = (size_t)ptq_tensor_elements(t);
+    int64_t dims[PTQ_MAX_RANK] = {0};
+    memcpy(dims, t->dims, sizeof dims);
+    if (r->nkept > 1) {
+        n /= r->nkept;
+        dims[0] = 1;
+    }
+    uint64_t before = s->summary.nan + s->summary.pos_inf + s->summary.neg_inf;
+    PTQ_TRY(ptq_stats_observe(s, (const float *)t->data + i * n, n, t->rank, dims, t->rank >= 2 ? 1 : -1));
+    if (!r->opt->nonfinite_ok && s->summary.nan + s->summary.pos_inf + s->summary.neg_inf != before)
+        return nonfinite(r, r->kept[i], s);
+    return PTQ_OK;
+}
+
+static ptq_status tap(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    run *r = ctx;
+    if (!v->value || t->dtype != PTQ_DT_F32)
+        return PTQ_OK;
+    r->at = r->slot[v->value->id];
+    if (r->at < 0)
+        return PTQ_OK;
+    r->t = t;
+    r->name = v->name;
+    return ptq_pool_for(r->opt->pool, r->nkept, observe_one, r);
+}
+
+static ptq_status collect(run *r)
+{
+    for (int w = 0; w < r->workers; w++)
+        for (size_t i = 0; i < r->total->ntensors; i++) {
+            ptq_tensor_stats *p = r->part[w][i];
+            PTQ_TRY(ptq_stats_merge(r->total->tensors[i], p));
+            ptq_tensor_stats *fresh;
+            PTQ_TRY(ptq_stats_new(p->name, p->dtype, &fresh));
+            ptq_stats_free(p);
+            r->part[w][i] = fresh;
+        }
+    return PTQ_OK;
+}
+
+static ptq_status make_parts(run *r)
+{
+    r->workers = ptq_pool_threads(r->opt->pool);
+    r->part = ptq_calloc((size_t)r->workers, sizeof *r->part);
+    r->slot = ptq_calloc(r->g->values.n, sizeof *r->slot);
+    if (!r->part || !r->slot)
+        return ptq_fail_nomem();
+    for (int w = 0; w < r->workers; w++) {
+        r->part[w] = ptq_calloc(r->total->ntensors, sizeof **r->part);
+        if (!r->part[w])
+            return ptq_fail_nomem();
+        for (size_t i = 0; i < r->total->ntensors; i++)
+            PTQ_TRY(ptq_stats_new(r->total->tensors[i]->name, r->total->tensors[i]->dtype, &r->part[w][i]));
+    }
+    for (size_t i = 0; i < r->g->values.n; i++)
+        r->slot[i] = -1;
+    for (size_t i = 0; i < r->total->ntensors; i++) {
+        const ptq_value *v = ptq_graph_find(r->g, r->total->tensors[i]->name);
+        if (!v)
+            return ptq_fail(PTQ_ERR_DATA, "statistics name tensor '%s', which the model lacks",
+                            r->total->tensors[i]->name);
+        r->slot[v->id] = (int)i;
+    }
+    return PTQ_OK;
+}
+
+static void free_parts(run *r)
+{
+    for (int w = 0; r->part && w < r->workers; w++) {
+        for (size_t i = 0; r->part[w] && i < r->total->ntensors; i++)
+            ptq_stats_free(r->part[w][i]);
+        free(r->part[w]);
+    }
+    free(r->part);
+    free(r->slot);
+}
+
+/* Samples still to do, in order. */
+static ptq_status pending(const run *r, size_t count, size_t **out, size_t *n)
+{
+    size_t limit = r->opt->samples && r->opt->samples < count ? r->opt->samples : count;
+    size_t *list = ptq_calloc(limit, sizeof *list);
+    if (!list)
+        return ptq_fail_nomem();
+    *n = 0;
+    for (size_t i = 0; i < limit; i++) {
+        bool mine = r->opt->nshards < 2 || i % r->opt->nshards == r->opt->shard;
+        if (mine && !ptq_bit_get(r->total->done, i) && !ptq_bit_get(r->total->bad, i))
+            list[(*n)++] = i;
+    }
+    *out = list;
+    return PTQ_OK;
+}
+
+
+static ptq_status on_bad(void *ctx, size_t i, const char *why)
+{
+    run *r = ctx;
+    ptq_bit_set(r->total->bad, i);
+    return r->opt->on_bad ? r->opt->on_bad(r->opt->ctx, i, why) : PTQ_OK;
+}
+
+static ptq_status checkpoint(run *r)
+{
+    if (!r->opt->checkpoint)
+        return PTQ_OK;
+    PTQ_TRY(collect(r));
+    return r->opt->checkpoint(r->opt->ctx, r->total);
+}
+
+static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, const size_t *list, size_t n,
+                              size_t batch)
+{
+    size_t ni = r->g->inputs.n, no = r->g->outputs.n, since = 0;
+    ptq_tensor *inputs = ptq_calloc(ni, sizeof *inputs), *outputs = ptq_calloc(no, sizeof *outputs);
+    ptq_status s = inputs && outputs ? PTQ_OK : ptq_fail_nomem();
+    for (size_t at = 0; at < n && s == PTQ_OK; at += batch) {
+        size_t m = n - at < batch ? n - at : batch;
+        if (r->opt->progress && !r->opt->progress(r->opt->ctx, at, n)) {
+            s = checkpoint(r);
+            if (s == PTQ_OK)
+                s = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, n);
+            break;
+        }
+        s = ptq_feed_batch(feed, list + at, m, inputs, r->kept, &r->nkept);
+        if (s == PTQ_OK && r->nkept > 0)
+            s = ptq_session_run(session, inputs, ni, outputs, no);
+        ptq_feed_release(r->g, inputs);
+        for (size_t i = 0; i < r->nkept && s == PTQ_OK; i++)
+            ptq_bit_set(r->total->done, r->kept[i]);
+        since += m;
+        if (s == PTQ_OK && r->opt->checkpoint_every && since >= r->opt->checkpoint_every && at + m < n) {
+            s = checkpoint(r);
+            since = 0;
+        }
+    }
+    if (s == PTQ_OK && r->opt->progress)
+        r->opt->progress(r->opt->ctx, n, n);
+    free(inputs);
+    free(outputs);
+    return s;
+}
+
+static ptq_status calibrate(run *r, const ptq_sample_source *source)
+{
+    size_t *list, n, batch = r->opt->batch ? r->opt->batch : 16;
+    char why[256];
+    PTQ_TRY(make_parts(r));
+    if (batch > 1 && !ptq_batch_proven(r->g, select_value, r, why, sizeof why)) {
+        ptq_log(PTQ_LOG_INFO, "one sample at a time: %s", why);
+        batch = 1;
+    }
+    PTQ_TRY(pending(r, source->count, &list, &n));
+    ptq_session_options so = {
+        .device = {.pool = r->opt->pool, .isa = r->opt->isa},
+        .lower = {.fuse = true},
+        .tap = tap,
+        .tap_select = select_value,
+        .tap_ctx = r,
+    };
+    ptq_feed feed = {.source = source,
+                     .graph = r->g,
+                     .pool = r->opt->pool,
+                     .max_bad_share = r->opt->max_bad_share,
+                     .limit = n,
+                     .on_bad = on_bad,
+                     .on_bad_ctx = r};
+    ptq_session *session = NULL;
+    r->kept = ptq_calloc(batch, sizeof *r->kept);
+    ptq_status s = r->kept ? ptq_session_new(r->g, &so, &session) : ptq_fail_nomem();
+    if (s == PTQ_OK)
+        s = run_batches(r, session, &feed, list, n, batch);
+    if (s == PTQ_OK)
+        s = collect(r);
+    ptq_session_free(session);
+    free(r->kept);
+    free(list);
+    return s;
+}
+
+ptq_status ptq_calibrate(const ptq_graph *g, const ptq_sample_source *source,
+                         const ptq_calibrate_options *opt, ptq_statistics *s)
+{
+    run r = {.g = g, .opt = opt, .total = s};
+    if (source->count != s->total)
+        return ptq_fail(PTQ_ERR_DATA, "the data set has %zu samples, the statistics speak of %zu",
+                        source->count, s->total);
+    if (source->count == 0)
+        return ptq_fail(PTQ_ERR_DATA, "the data set is empty");
+    ptq_status st = calibrate(&r, source);
+    free_parts(&r);
+    return st;
+}

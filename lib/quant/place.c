@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/quant/place.h"
+
+#include <string.h>
+
+/* The rules, in two sweeps:
+ *
+ * Forward: a tensor is `ready` when having it in 8 bits costs nothing extra, because its producer
+ * ends in a requantization anyway (Conv, Gemm) or only moves, pools, adds or looks up ready
+ * tensors. Operators without a weight are candidates only when every input is ready, so that a
+ * transformer's residual stream stays in float while a convolutional one runs in integers.
+ *
+ * Backward: a candidate is taken when some reader wants its output in 8 bits; its inputs are then
+ * wanted too. Weighted operators are always taken. Conv also writes 8 bits when nobody asks,
+ * because consumers fuse it only with a Q behind it. */
+
+static const struct {
+    const char *op;
+    ptq_role role;
+} rules[] = {
+#define PTQ_RULE(op, role) {#op, role},
+#include "lib/quant/place_rules.def"
+#undef PTQ_RULE
+};
+
+static const struct {
+    const char *op;
+    double lo, hi;
+} fixed_ranges[] = {
+#define PTQ_FIXED(op, lo, hi) {#op, lo, hi},
+#include "lib/quant/place_fixed.def"
+#undef PTQ_FIXED
+};
+
+typedef struct sweep {
+    ptq_placement *p;
+    const ptq_graph *g;
+    bool *ready;  /* by value id */
+    bool *wanted; /* by value id: some reader takes it in 8 bits */
+    bool *through; /* by value id: wanted behind the activation that is absorbed */
+    int *depth;   /* by value id: longest way from an input, for the residual rule */
+} sweep;
+
+static bool is_float_tensor(const ptq_value *v)
+{
+    return v && !v->constant && v->dtype == PTQ_DT_F32;
+}
+
+static ptq_role role_of(const ptq_node *n)
+{
+    if (n->domain[0])
+        return PTQ_ROLE_NONE;
+    for (size_t i = 0; i < PTQ_COUNT(rules); i++)
+        if (strcmp(rules[i].op, n->op) == 0)
+            return rules[i].role;
+    if (n->def && (n->def->flags & PTQ_OPF_MOVER))
+        return PTQ_ROLE_MOVER;
+    if (n->def && (n->def->flags & PTQ_OPF_UNARY))
+        return PTQ_ROLE_UNARY;
+    return PTQ_ROLE_NONE;
+}
+
+/* ---- scope ---- */
+
+static bool matches_any(const char *name, const char *const *patterns, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ptq_glob_match(patterns[i], name))
+            return true;
+    return false;
+}
+
+static ptq_status check_pattern(const ptq_graph *g, const char *pattern, bool op, const char *option)
+{
+    const char *names[4096];
+    size_t n = 0;
+    PTQ_GRAPH_EACH_NODE (g, node) {
+        const char *name = op ? node->op : node->name;
+        if (op ? strcmp(pattern, name) == 0 : ptq_glob_match(pattern, name))
+            return PTQ_OK;
+        if (n < PTQ_COUNT(names))
+            names[n++] = name;
+    }
+    const char *near = ptq_closest(pattern, names, n);
+    return ptq_fail(PTQ_ERR_ARG, "%s '%s' matches no %s%s%s%s", option, pattern,
+                    op ? "operator type of the model" : "node", near ? "; did you mean '" : "",
+                    near ? near : "", near ? "'?" : "");
+}
+
+static ptq_status check_scope(const ptq_graph *g, const ptq_scope *s)
+{
+    for (size_t i = 0; i < s->nonly; i++)
+        PTQ_TRY(check_pattern(g, s->only[i], false, "--only"));
+    for (size_t i = 0; i < s->nexclude; i++)
+        PTQ_TRY(check_pattern(g, s->exclude[i], false, "--exclude"));
+    for (size_t i = 0; i < s->nexclude_ops; i++)
+        PTQ_TRY(check_pattern(g, s->exclude_ops[i], true, "--exclude-op"));
+    return PTQ_OK;
+}
+
+static const char *out_of_scope(const ptq_node *n, const ptq_scope *s)
+{
+    if (!s)
+        return NULL;
+    if (s->float_nodes && s->float_nodes[n->id])
+        return "left in float by auto";
+    if (s->nonly && !matches_any(n->name, s->only, s->nonly))
+        return "not named by --only";
+    if (matches_any(n->name, s->exclude, s->nexclude))
+        return "excluded by --exclude";
+    for (size_t i = 0; i < s->nexclude_ops; i++)
+        if (strcmp(s->exclude_ops[i], n->op) == 0)
+            return "excluded by --exclude-op";
+    return NULL;
+}
+
+/* ---- forward ---- */
+
+static bool input_ready(const sweep *w, const ptq_node *n, int i)
+{
+    const ptq_value *v = i < n->nin ? n->in[i] : NULL;
+    return v && is_float_tensor(v) && w->ready[v->id];
+}
+
+/* Why a weighted node cannot run in integers; NULL when it can. */
+static const char *weighted_reason(const ptq_node *n)
+{
+    if (n->nin < 2 || !n->in[0] || !n->in[1] || !is_float_tensor(n->in[0]))
+        return "its data input is not a computed float tensor";
+    const ptq_tensor *w = n->in[1]->constant;
+    if (!w || w->dtype != PTQ_DT_F32)
+        return "its weight is not a float constant";
+    if (n->nin > 2 && n->in[2] && !n->in[2]->constant)
+        return "its bias is computed";
+    if (strcmp(n->op, "Gemm") == 0) {
+        if (ptq_attr_float(n, "alpha", 1.0f) != 1.0f || ptq_attr_float(n, "beta", 1.0f) != 1.0f)
+            return "Gemm with alpha or beta other than 1";
+        if (ptq_attr_int(n, "transA", 0))
+            return "Gemm with transA";
+        if (n->nin > 2 && n->in[2] && n->in[2]->constant->rank != 1)
+            return "Gemm whose C is not one row";
+    }
+    if (strcmp(n->op, "MatMul") == 0 && w->rank != 2)
+        return "MatMul whose weight is not a matrix";
+    return NULL;
+}
+
+/* x * f(x) with f unary: one function of x, as SiLU is written by exporters. */
+static const ptq_value *self_product(const ptq_node *n)
+{
+    if (n->nin != 2 || !n->in[0] || !n->in[1])
+        return NULL;
+    for (int i = 0; i < 2; i++) {
+        const ptq_node *f = n->in[i]->producer;
+        const ptq_value *x = n->in[1 - i];
+        if (f && role_of(f) == PTQ_ROLE_UNARY && f->nin >= 1 && f->in[0] == x &&
+            n->in[i]->uses.n == 1 && !n->in[i]->is_output)
+            return x;
+    }
+    return NULL;
+}
+
+static bool absorbable(const sweep *w, const ptq_node *n)
+{
+    const ptq_value *x = n->in[0];
+    const ptq_node *src = x ? x->producer : NULL;
+    if (!src || x->is_output || x->uses.n != 1 || !w->ready[x->id])
+        return false;
+    ptq_role r = w->p->nodes[src->id].role;
+    return r == PTQ_ROLE_WEIGHTED || r == PTQ_ROLE_BINARY;
+}
+
+/* ReduceMean is a pool when it averages the spatial axes of a rank-4 tensor. */
+static bool is_spatial_mean(const ptq_node *n)
+{
+    int64_t axes[2] = {0};
+    size_t count = 0;
+    const int64_t *list = ptq_attr_ints(n, "axes", &count);
+    if (n->nin > 1 && n->in[1] && n->in[1]->constant && n->in[1]->constant->dtype == PTQ_DT_S64) {
+        list = n->in[1]->constant->data;
+        count = (size_t)ptq_tensor_elements(n->in[1]->constant);
+    }
+    if (!list || count != 2 || n->in[0]->shape.rank != 4)
+        return false;
+    for (size_t i = 0; i < 2; i++)
+        axes[i] = list[i] < 0 ? list[i] + 4 : list[i];
+    return axes[0] + axes[1] == 5 && (axes[0] == 2 || axes[0] == 3);
+}
+
+static void set_ready(const sweep *w, const ptq_node *n, bool ready)
+{
+    for (int i = 0; i < n->nout; i++)
+        if (n->out[i] && is_float_tensor(n->out[i]))
+            w->ready[n->out[i]->id] = ready;
+}
+
+static bool binary_ready(const sweep *w, const ptq_node *n)
+{
+    int computed = 0;
+    for (int i = 0; i < n->nin; i++) {
+        if (n->in[i] && n->in[i]->constant) {
+            if (n->in[i]->constant->dtype != PTQ_DT_F32)
+                return false;
+        } else if (input_ready(w, n, i)) {
+            computed++;
+        } else {
+            return false;
+        }
+    }
+    return computed > 0;
+}
+
+/* Decides the role of one node and whether its output is ready. */
+static void forward_node(sweep *w, const ptq_node *n, const ptq_scope *scope)
+{
+    ptq_node_place *np = &w->p->nodes[n->id];
+    ptq_role role = role_of(n);
+    if (role == PTQ_ROLE_NONE || n->nin == 0)
+        return;
+    np->reason = out_of_scope(n, scope);
+    if (np->reason)
+        return;
+    const ptq_value *x;
+    switch (role) {
+    case PTQ_ROLE_WEIGHTED:
+        if (strcmp(n->op, "MatMul") == 0 && n->nin == 2 && is_float_tensor(n->in[0]) &&
+            is_float_tensor(n->in[1])) {
+            np->role = PTQ_ROLE_MATMUL;
+            return;
+        }
+        np->reason = weighted_reason(n);
+        if (!np->reason) {
+            np->role = role;
+            set_ready(w, n, strcmp(n->op, "MatMul") != 0);
+        }
+        return;
+    case PTQ_ROLE_ACT:
+        if (absorbable(w, n)) {
+            np->role = PTQ_ROLE_ACT;
+            set_ready(w, n, true);
+            return;
+        }
+        role = PTQ_ROLE_UNARY; /* a Relu elsewhere is a table */
+        break;
+    case PTQ_ROLE_BINARY:
+        x = self_product(n);
+        if (x) {
+            set_ready(w, n, w->ready[x->id]);
+            np->reason = "one function of its input together with its producer";
+            return;
+        }
+        if (binary_ready(w, n)) {
+            np->role = role;
+            set_ready(w, n, true);
+        }
+        return;
+    case PTQ_ROLE_POOL:
+        if (strcmp(n->op, "ReduceMean") == 0 && !is_spatial_mean(n))
+            return;
+        break;
+    case PTQ_ROLE_CONCAT:
+        for (int i = 0; i < n->nin; i++)
+            if (!input_ready(w, n, i))
+                return;
+        break;
+    default:
+        break;
+    }
+    if (input_ready(w, n, 0)) {
+        np->role = role;
+        set_ready(w, n, true);
+    }
+}
+
+/* ---- backward ---- */
+
+static bool output_wanted(const sweep *w, const ptq_node *n)
+{
+    for (int i = 0; i < n->nout; i++)
+        if (n->out[i] && (w->wanted[n->out[i]->id] || w->through[n->out[i]->id]))
+            return true;
+    return false;
+}
+
+static void want_inputs(sweep *w, const ptq_node *n, int first, int last)
+{
+    for (int i = first; i <= last && i < n->nin; i++)
+        if (n->in[i] && is_float_tensor(n->in[i]))
+            w->wanted[n->in[i]->id] = true;
+}
+
+/* The input of a residual Add that joins in float: made by a Conv for this Add alone, the deeper
+ * one when both are. -1: none. */
+static int float_branch(const sweep *w, const ptq_node *n)
+{
+    int best = -1;
+    if (strcmp(n->op, "Add") != 0)
+        return -1;
+    for (int i = 0; i < 2; i++) {
+        const ptq_value *v = n->in[i];
+        if (!v->producer || strcmp(v->producer->op, "Conv") != 0 || v->uses.n != 1 || v->is_output ||
+            w->p->nodes[v->producer->id].role != PTQ_ROLE_WEIGHTED)
+            continue;
+        if (best < 0 || w->depth[v->id] > w->depth[n->in[best]->id])
+            best = i;
+    }
+    return best;
+}
+
+static void backward_node(sweep *w, const ptq_node *n)
+{
+    ptq_node_place *np = &w->p->nodes[n->id];
+    const ptq_value *x;
+    switch (np->role) {
+    case PTQ_ROLE_NONE:
+        /* The pair x, f(x) of a self product: x is read in 8 bits when the product is wanted. */
+        if (role_of(n) == PTQ_ROLE_BINARY && (x = self_product(n)) != NULL && output_wanted(w, n) &&
+            w->ready[x->id])
+            w->wanted[x->id] = true;
+        return;
+    case PTQ_ROLE_WEIGHTED:
+        np->quantized = true;
+        want_inputs(w, n, 0, 0);
+        return;
+    case PTQ_ROLE_MATMUL:
+        np->quantized = true;
+        want_inputs(w, n, 0, 1);
+        return;
+    default:
+        break;
+    }
+    np->quantized = output_wanted(w, n);
+    if (!np->quantized)
+        return;
+    if (np->role == PTQ_ROLE_ACT) { /* no tensor of its own between producer and activation */
+        w->through[n->in[0]->id] = true;
+        return;
+    }
+    if (np->role == PTQ_ROLE_BINARY && w->p->target->residual_float) {
+        int branch = float_branch(w, n);
+        for (int i = 0; i < 2; i++)
+            if (i != branch)
+                want_inputs(w, n, i, i);
+        return;
+    }
+    want_inputs(w, n, 0, np->role == PTQ_ROLE_CONCAT || np->role == PTQ_ROLE_BINARY ? n->nin : 0);
+}
+
+/* Conv writes 8 bits even when no reader asks (behind its absorbed activation, if any), unless
+ * it is the branch that joins a residual in float. */
+static void want_conv_outputs(sweep *w)
+{
+    PTQ_GRAPH_EACH_NODE (w->g, n) {
+        if (w->p->nodes[n->id].role != PTQ_ROLE_WEIGHTED || strcmp(n->op, "Conv") != 0)
+            continue;
+        const ptq_value *y = n->out[0];
+        if (y->uses.n == 1 && y->uses.v[0].slot >= 0) {
+            const ptq_node *r = y->uses.v[0].node;
+            ptq_node_place *rp = &w->p->nodes[r->id];
+            if (rp->role == PTQ_ROLE_ACT) {
+                rp->quantized = true;
+                y = r->out[0];
+            } else if (w->p->target->residual_float && rp->role == PTQ_ROLE_BINARY && rp->quantized &&
+                       float_branch(w, r) == y->uses.v[0].slot) {
+                continue;
+            }
+        }
+        if (y->uses.n > 0)
+            w->wanted[y->id] = true;
+    }
+}
+
+/* ---- tensors ---- */
+
+static ptq_status collect_tensors(sweep *w)
+{
+    ptq_placement *p = w->p;
+    const ptq_graph *g = w->g;
+    size_t nv = g->values.n;
+    p->tensors = ptq_arena_array(p->arena, nv, sizeof *p->tensors);
+    p->tensor_of = ptq_arena_array(p->arena, nv, sizeof *p->tensor_of);
+    if (!p->tensors || !p->tensor_of)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < nv; i++) {
+        const ptq_value *v = g->values.v[i];
+        p->tensor_of[i] = -1;
+        if (!v || !w->wanted[i])
+            continue;
+        ptq_tensor_place *t = &p->tensors[p->ntensors];
+        t->value = v;
+        t->root = p->ntensors;
+        const ptq_node *src = v->producer;
+        t->float_source =
+            !src || !p->nodes[src->id].quantized || strcmp(src->op, "MatMul") == 0;
+        for (size_t k = 0; src && k < PTQ_COUNT(fixed_ranges); k++)
+            if (strcmp(fixed_ranges[k].op, src->op) == 0) {
+                t->fixed = true;
+                t->fixed_lo = fixed_ranges[k].lo;
+                t->fixed_hi = fixed_ranges[k].hi;
+            }
+        p->tensor_of[i] = p->ntensors++;
+    }
+    /* Movers hand their input's parameters on; nodes are in order, so one sweep is enough. */
+    PTQ_GRAPH_EACH_NODE (g, n) {
+        ptq_node_place *np = &p->nodes[n->id];
+        if (np->role != PTQ_ROLE_MOVER || !np->quantized)
+            continue;
+        int in = p->tensor_of[n->in[0]->id];
+        for (int i = 0; i < n->nout && in >= 0; i++)
+            if (n->out[i] && p->tensor_of[n->out[i]->id] >= 0)
+                p->tensors[p->tensor_of[n->out[i]->id]].root = p->tensors[in].root;
+    }
+    return PTQ_OK;
+}
+
+static void find_depths(sweep *w)
+{
+    PTQ_GRAPH_EACH_NODE (w->g, n) {
+        int d = 0;
+        for (int i = 0; i < n->nin; i++)
+            if (n->in[i] && w->depth[n->in[i]->id] > d)
+                d = w->depth[n->in[i]->id];
+        for (int i = 0; i < n->nout; i++)
+            if (n->out[i])
+                w->depth[n->out[i]->id] = d + 1;
+    }
+}
+
+ptq_status ptq_place(const ptq_graph *g, const ptq_target *t, const ptq_scope *scope,
+                     ptq_placement **out)
+{
+    if (scope)
+        PTQ_TRY(check_scope(g, scope));
+    ptq_arena *a = ptq_arena_new();
+    ptq_placement *p = a ? ptq_arena_alloc(a, sizeof *p) : NULL;
+    if (!p) {
+        ptq_arena_free(a);
+        return ptq_fail_nomem();
+    }
+    *p = (ptq_placement){.arena = a, .graph = g, .target = t, .nnodes = g->next_node_id};
+    size_t nv = g->values.n;
+    sweep w = {.p = p, .g = g};
+    p->nodes = ptq_arena_array(a, (size_t)p->nnodes + 1, sizeof *p->nodes);
+    w.ready = ptq_arena_array(a, nv + 1, sizeof *w.ready);
+    w.wanted = ptq_arena_array(a, nv + 1, sizeof *w.wanted);
+    w.through = ptq_arena_array(a, nv + 1, sizeof *w.through);
+    w.depth = ptq_arena_array(a, nv + 1, sizeof *w.depth);
+    if (!p->nodes || !w.ready || !w.wanted || !w.through || !w.depth) {
+        ptq_arena_free(a);
+        return ptq_fail_nomem();
+    }
+    for (size_t i = 0; i < g->inputs.n; i++)
+        w.ready[g->inputs.v[i]->id] = is_float_tensor(g->inputs.v[i]);
+    find_depths(&w);
+    PTQ_GRAPH_EACH_NODE (g, n)
+        forward_node(&w, n, scope);
+    for (const ptq_node *n = g->last; n; n = n->prev)
+        backward_node(&w, n);
+    want_conv_outputs(&w);
+    ptq_status s = collect_tensors(&w);
+    if (s != PTQ_OK) {
+        ptq_arena_free(a);
+        return s;
+    }
+    *out = p;
+    return PTQ_OK;
+}
+
+void ptq_placement_free(ptq_placement *p)
+{
+    if (p)
+        ptq_arena_free(p->arena);
+}
+
+static double dim_or_one(ptq_dim d)
+{
+    return ptq_dim_known(d) ? (double)d.add : 1.0;
+}
+
+double ptq_node_macs(const ptq_node *n)
+{
+    if (n->domain[0] || n->nout < 1 || !n->out[0] || n->nin < 2 || !n->in[0] || !n->in[1] ||
+        n->out[0]->shape.rank < 1)
+        return 0.0;
+    double per_output = 0.0;
+    const ptq_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    if (strcmp(n->op, "Conv") == 0 && w->rank >= 3) {
+        per_output = 1.0;
+        for (int i = 1; i < w->rank; i++)
+            per_output *= dim_or_one(w->dims[i]);
+    } else if (strcmp(n->op, "MatMul") == 0 && x->rank >= 1) {
+        per_output = dim_or_one(x->dims[x->rank - 1]);
+    } else if (strcmp(n->op, "Gemm") == 0 && x->rank == 2) {
+        per_output = dim_or_one(x->dims[ptq_attr_int(n, "transA", 0) ? 0 : 1]);
+    }
+    if (per_output == 0.0)
+        return 0.0;
+    for (int i = 0; i < n->out[0]->shape.rank; i++)
+        per_output *= dim_or_one(n->out[0]->shape.dims[i]);
+    return per_output;
+}
