@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/observers/stats.h"
+
+static void channel_init(void *state)
+{
+    memset(state, 0, sizeof(ptq_channel_minmax));
+}
+
+static void channel_clear(void *state)
+{
+    ptq_channel_minmax *s = state;
+    free(s->min);
+    free(s->max);
+    channel_init(s);
+}
+
+/* "Disagreed" absorbs everything, so that the result does not depend on the order. */
+static void disagree(ptq_channel_minmax *s)
+{
+    channel_clear(s);
+    s->channels = -1;
+}
+
+/* Makes the state fit for `channels` along `axis`; *use is false when the samples disagree. */
+static ptq_status agree(ptq_channel_minmax *s, int axis, int64_t channels, bool *use)
+{
+    *use = false;
+    if (s->channels != 0) {
+        if (s->channels > 0 && (s->channels != channels || s->axis != axis))
+            disagree(s);
+        *use = s->channels > 0;
+        return PTQ_OK;
+    }
+    float *min = ptq_calloc((size_t)channels, sizeof *min);
+    float *max = ptq_calloc((size_t)channels, sizeof *max);
+    if (!min || !max) {
+        free(min);
+        free(max);
+        return ptq_fail_nomem();
+    }
+    for (int64_t c = 0; c < channels; c++) {
+        min[c] = INFINITY;
+        max[c] = -INFINITY;
+    }
+    *s = (ptq_channel_minmax){.axis = axis, .channels = channels, .min = min, .max = max};
+    *use = true;
+    return PTQ_OK;
+}
+
+/* Adjacent values of one channel. */
+static void observe_runs(ptq_channel_minmax *s, const float *v, int64_t outer, int64_t inner)
+{
+    for (int64_t o = 0; o < outer; o++) {
+        for (int64_t c = 0; c < s->channels; c++, v += inner) {
+            ptq_summary run = {.min = s->min[c], .max = s->max[c]};
+            ptq_summary_scan(v, (size_t)inner, &run);
+            s->min[c] = run.min;
+            s->max[c] = run.max;
+        }
+    }
+}
+
+/* Channels side by side. */
+static void observe_columns(ptq_channel_minmax *s, const float *v, int64_t outer)
+{
+    for (int64_t o = 0; o < outer; o++, v += s->channels) {
+        for (int64_t c = 0; c < s->channels; c++) {
+            float x = v[c] + 0.0f; /* -0.0 counts as +0.0 */
+            if (!isfinite(x))
+                continue;
+            s->min[c] = x < s->min[c] ? x : s->min[c];
+            s->max[c] = x > s->max[c] ? x : s->max[c];
+        }
+    }
+}
+
+static ptq_status channel_observe(void *state, ptq_sample *sample)
+{
+    ptq_channel_minmax *s = state;
+    const int axis = sample->channel_axis;
+    if (axis < 0 || sample->n == 0)
+        return PTQ_OK;
+    int64_t outer = 1, inner = 1;
+    for (int i = 0; i < sample->rank; i++) {
+        if (i < axis)
+            outer *= sample->dims[i];
+        else if (i > axis)
+            inner *= sample->dims[i];
+    }
+    bool use;
+    PTQ_TRY(agree(s, axis, sample->dims[axis], &use));
+    if (use && inner == 1)
+        observe_columns(s, sample->values, outer);
+    else if (use)
+        observe_runs(s, sample->values, outer, inner);
+    return PTQ_OK;
+}
+
+static ptq_status channel_merge(void *dst, const void *src)
+{
+    ptq_channel_minmax *to = dst;
+    const ptq_channel_minmax *from = src;
+    bool use;
+    if (from->channels == 0)
+        return PTQ_OK;
+    if (from->channels < 0) {
+        disagree(to);
+        return PTQ_OK;
+    }
+    PTQ_TRY(agree(to, from->axis, from->channels, &use));
+    for (int64_t c = 0; use && c < to->channels; c++) {
+        to->min[c] = from->min[c] < to->min[c] ? from->min[c] : to->min[c];
+        to->max[c] = from->max[c] > to->max[c] ? from->max[c] : to->max[c];
+    }
+    return PTQ_OK;
+}
+
+static bool channel_equal(const void *a, const void *b)
+{
+    const ptq_channel_minmax *x = a, *y = b;
+    if (x->channels != y->channels || x->axis != y->axis)
+        return false;
+    for (int64_t c = 0; c < x->channels; c++) {
+        if (x->min[c] != y->min[c] || x->max[c] != y->max[c])
+            return false;
+    }
+    return true;
+}
+
+static ptq_status channel_write(const void *state, const ptq_field_sink *sink)
+{
+    const ptq_channel_minmax *s = state;
+    if (s->channels == 0)
+        return PTQ_OK;
+    if (s->channels > INT32_MAX)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%lld channels", (long long)s->channels);
+    int32_t axis[2] = {s->axis, (int32_t)s->channels};
+    PTQ_TRY(sink->put(sink->ctx, "channel_axis", PTQ_DT_S32, 1, (int64_t[]){2}, axis));
+    if (s->channels < 0)
+        return PTQ_OK;
+    const size_t n = (size_t)s->channels;
+    float *both = ptq_calloc(2 * n, sizeof *both);
+    if (!both)
+        return ptq_fail_nomem();
+    memcpy(both, s->min, n * sizeof *both);
+    memcpy(both + n, s->max, n * sizeof *both);
+    int64_t dims[2] = {2, s->channels};
+    ptq_status st = sink->put(sink->ctx, "channel_ranges", PTQ_DT_F32, 2, dims, both);
+    free(both);
+    return st;
+}
+
+static ptq_status channel_read(void *state, const ptq_field_source *source)
+{
+    ptq_channel_minmax *s = state;
+    const void *p = NULL, *ranges = NULL;
+    int32_t axis[2];
+    PTQ_TRY(ptq_field_get(source, "channel_axis", PTQ_DT_S32, 1, (int64_t[]){2}, &p));
+    if (!p)
+        return PTQ_OK;
+    memcpy(axis, p, sizeof axis);
+    if (axis[1] == -1 && axis[0] == 0) {
+        disagree(s);
+        return PTQ_OK;
+    }
+    if (axis[0] < 0 || axis[0] >= PTQ_MAX_RANK || axis[1] < 1)
+        return ptq_fail(PTQ_ERR_DATA, "channel_axis: axis %d with %d channels", (int)axis[0],
+                        (int)axis[1]);
+    int64_t dims[2] = {2, axis[1]};
+    PTQ_TRY(ptq_field_get(source, "channel_ranges", PTQ_DT_F32, 2, dims, &ranges));
+    if (!ranges)
+        return ptq_fail(PTQ_ERR_DATA, "channel_ranges is missing");
+    bool use;
+    PTQ_TRY(agree(s, axis[0], axis[1], &use));
+    const size_t n = (size_t)axis[1];
+    memcpy(s->min, ranges, n * sizeof(float));
+    memcpy(s->max, (const float *)ranges + n, n * sizeof(float));
+    for (size_t c = 0; c < n; c++) {
+        bool empty = s->min[c] == INFINITY && s->max[c] == -INFINITY;
+        if (!empty && !(isfinite(s->min[c]) && isfinite(s->max[c]) && s->min[c] <= s->max[c]))
+            return ptq_fail(PTQ_ERR_DATA, "channel_ranges: channel %zu is [%g, %g]", c,
+                            (double)s->min[c], (double)s->max[c]);
+    }
+    return PTQ_OK;
+}
+
+const ptq_observer ptq_observer_channel_minmax = {
+    .name = "channel_minmax",
+    .summary = "minimum and maximum of each channel",
+    .size = sizeof(ptq_channel_minmax),
+    .offset = offsetof(ptq_tensor_stats, channel),
+    .init = channel_init,
+    .clear = channel_clear,
+    .observe = channel_observe,
+    .merge = channel_merge,
+    .equal = channel_equal,
+    .write = channel_write,
+    .read = channel_read,
+};
