@@ -327,7 +327,7 @@ START_TEST(stats__read_refuses_contradictions)
     } rows[] = {
         {"octaves", 3, 0x80},     {"octaves", 1, 4},          {"octaves", 0, 0xff},
         {"octave_counts", 8, 1},  {"counts", 0, 1},           {"range", 3, 0x40},
-        {"range", 7, 0x80},       {"range", 2, 0xff},         {"samples", 0, 0xff},
+        {"range", 7, 0x80},       {"range", 2, 0xff},         {"samples", 0, 0x40},
         {"zeros", 0, 1},          {"channel_axis", 0, 0x20},  {"channel_axis", 4, 7},
         {"channel_ranges", 3, 0x7f},
     };
