@@ -4,9 +4,11 @@
 #ifndef PTQ_CALIB_STATISTICS_H
 #define PTQ_CALIB_STATISTICS_H
 
+#include <ptq/calib.h>
+
 #include "lib/observers/stats.h"
 
-typedef struct ptq_statistics {
+struct ptq_statistics {
     char model_sha256[65]; /* of the model file; "" when unknown */
     char data_sha256[65];  /* of the data set's ordered content; "" when unknown */
     char *preprocess;      /* canonical text of the preprocessing */
@@ -15,19 +17,15 @@ typedef struct ptq_statistics {
     uint64_t *bad;         /* bit i: sample i was unreadable and skipped */
     ptq_tensor_stats **tensors; /* ascending by name (byte order) */
     size_t ntensors;
-} ptq_statistics;
+};
 
 /* `names` in any order, without duplicates. */
 ptq_status ptq_statistics_new(const char *const *names, const ptq_dtype *dtypes, size_t n, size_t total,
                               const char *preprocess, ptq_statistics **out);
-void ptq_statistics_free(ptq_statistics *s);
 ptq_tensor_stats *ptq_statistics_find(const ptq_statistics *s, const char *name); /* or NULL */
-size_t ptq_statistics_done(const ptq_statistics *s);
 size_t ptq_statistics_bad(const ptq_statistics *s);
 /* Same model, data, preprocessing, total and tensors? PTQ_ERR_DATA says what differs. */
 ptq_status ptq_statistics_compatible(const ptq_statistics *a, const ptq_statistics *b);
-/* Adds src to dst: compatible, and no sample observed twice (PTQ_ERR_DATA names the first). */
-ptq_status ptq_statistics_merge(ptq_statistics *dst, const ptq_statistics *src);
 
 static inline bool ptq_bit_get(const uint64_t *bits, size_t i) { return bits[i / 64] >> (i % 64) & 1; }
 static inline void ptq_bit_set(uint64_t *bits, size_t i) { bits[i / 64] |= UINT64_C(1) << (i % 64); }

@@ -472,6 +472,24 @@ void ptq_placement_free(ptq_placement *p)
         ptq_arena_free(p->arena);
 }
 
+bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int slot)
+{
+    if (n->id >= p->nnodes || !p->nodes[n->id].quantized)
+        return false;
+    switch (p->nodes[n->id].role) {
+    case PTQ_ROLE_MATMUL:
+    case PTQ_ROLE_BINARY:
+        return slot < 2;
+    case PTQ_ROLE_CONCAT:
+        return true;
+    case PTQ_ROLE_ACT:
+    case PTQ_ROLE_NONE:
+        return false;
+    default:
+        return slot == 0;
+    }
+}
+
 static double dim_or_one(ptq_dim d)
 {
     return ptq_dim_known(d) ? (double)d.add : 1.0;

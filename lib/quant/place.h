@@ -59,6 +59,9 @@ ptq_status ptq_place(const ptq_graph *g, const ptq_target *t, const ptq_scope *s
                      ptq_placement **out);
 void ptq_placement_free(ptq_placement *p);
 
+/* Does `n` (a node of p->graph or of its clone) take input `slot` in 8 bits? */
+bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int slot);
+
 /* Multiply-accumulates of Conv, Gemm, MatMul for one sample from the inferred shapes (symbolic
  * dimensions count as 1); 0 for everything else. */
 double ptq_node_macs(const ptq_node *n);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Measuring models and telling about it. A report is a tree of named figures and lists; the same
+ * tree is printed as text, written as JSON, and asked by gates. */
+#ifndef PTQ_REPORT_H
+#define PTQ_REPORT_H
+
+#include <ptq/calib.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ptq_report ptq_report;
+PTQ_API void ptq_report_free(ptq_report *r);
+/* malloc'ed text, free(). JSON: sorted keys, no time stamps, "null" for what could not be measured. */
+PTQ_API ptq_status ptq_report_json(const ptq_report *r, char **json);
+/* Lines for a person, at most `columns` wide (0: 80); control bytes in names are made harmless. */
+PTQ_API ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text);
+/* A figure by its path, such as "accuracy.top1.drop"; PTQ_ERR_ARG names near paths. */
+PTQ_API ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value);
+/* "PATH OP NUMBER" (OP: < <= > >= ==), e.g. "top1_drop>1.0"; *holds tells whether the condition
+ * is true. Short names of the gates stand in the manual. */
+PTQ_API ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds);
+
+/* Inputs, operators, sizes, MACs, bytes moved, arithmetic density, what would be quantized for
+ * `target` and why not. */
+PTQ_API ptq_status ptq_model_inspect(const ptq_model *m, const char *target, ptq_report **out);
+
+/* Accuracy of one model: top-1, top-5 (or cross-entropy per token), each with a 95 % interval. */
+PTQ_API ptq_status ptq_eval(const ptq_model *m, const ptq_samples *samples, const ptq_loop_options *opt,
+                            ptq_report **out);
+
+typedef struct ptq_compare_options {
+    size_t size;
+    ptq_loop_options loop;
+    size_t tensor_samples; /* samples for the per-tensor part; 0: 32 */
+    bool layers;           /* per-tensor SQNR and cosine, each layer alone and accumulated */
+    double latency_seconds; /* time spent on measuring each model's latency; 0: 1 s; < 0: none */
+} ptq_compare_options;
+#define PTQ_COMPARE_OPTIONS_INIT {sizeof(ptq_compare_options), PTQ_LOOP_OPTIONS_INIT, 0, false, 0.0}
+/* Reference (fp32) against candidate (quantized) on the same samples: outputs, agreement,
+ * accuracy with paired 95 % intervals, tensors, worst layers, size, latency. */
+PTQ_API ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_samples *samples,
+                               const ptq_compare_options *opt, ptq_report **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
