@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/calib/h5_read.h"
+
+#include <hdf5.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { CHUNK_CACHE = 32 << 20, CHUNK_MAX = 256 << 20, NAME_MAX_SHOWN = 400 };
+
+static ptq_status unusable(const char *name, const char *why)
+{
+    return ptq_fail(PTQ_ERR_DATA, "dataset /%s: %s", name, why);
+}
+
+static ptq_status open_file(ptq_h5_reader *r)
+{
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5PLset_loading_state(0);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_cache(access, 0, 521, CHUNK_CACHE, 0.75);
+#if H5_VERSION_GE(1, 10, 7)
+    H5Pset_file_locking(access, 0, 1); /* read-only media and network mounts */
+#endif
+    hid_t file = H5Fopen(r->path, H5F_ACC_RDONLY, access);
+    H5Pclose(access);
+    if (file < 0)
+        return ptq_fail(PTQ_ERR_DATA, "damaged HDF5 file, or open for writing elsewhere");
+    r->file = file;
+    return PTQ_OK;
+}
+
+/* Follows hard links only: no soft links, no links into other files. -1 when there is none. */
+static hid_t find(hid_t file, const char *name)
+{
+    char part[256];
+    hid_t at = file;
+    while (at >= 0) {
+        size_t n = strcspn(name, "/");
+        const char *rest = name + n + (name[n] == '/');
+        hid_t next = -1;
+        H5L_info_t info;
+        if (n > 0 && n < sizeof part) {
+            memcpy(part, name, n);
+            part[n] = '\0';
+            if (H5Lget_info(at, part, &info, H5P_DEFAULT) >= 0 && info.type == H5L_TYPE_HARD)
+                next = *rest ? H5Gopen2(at, part, H5P_DEFAULT) : H5Dopen2(at, part, H5P_DEFAULT);
+        }
+        if (at != file)
+            H5Gclose(at);
+        if (!*rest)
+            return next;
+        name = rest;
+        at = next;
+    }
+    return -1;
+}
+
+static bool plain_filters(hid_t plist)
+{
+    int n = H5Pget_nfilters(plist);
+    for (int i = 0; i < n; i++) {
+        unsigned flags, config;
+        size_t values = 0;
+        H5Z_filter_t f = H5Pget_filter2(plist, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
+        if (f != H5Z_FILTER_DEFLATE && f != H5Z_FILTER_SHUFFLE && f != H5Z_FILTER_FLETCHER32)
+            return false;
+    }
+    return n >= 0;
+}
+
+/* Why the storage is refused, or NULL. */
+static const char *check_storage(hid_t dataset, size_t value_size)
+{
+    const char *why = NULL;
+    hid_t plist = H5Dget_create_plist(dataset);
+    hsize_t chunk[H5S_MAX_RANK];
+    if (plist < 0)
+        return "damaged";
+    H5D_layout_t layout = H5Pget_layout(plist);
+    if (layout != H5D_COMPACT && layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED) {
+        why = "virtual datasets are refused";
+    } else if (H5Pget_external_count(plist) != 0) {
+        why = "data in other files (external storage) are refused";
+    } else if (!plain_filters(plist)) {
+        why = "uses a filter other than gzip, shuffle and fletcher32; save it with gzip";
+    } else if (layout == H5D_CHUNKED) {
+        int rank = H5Pget_chunk(plist, H5S_MAX_RANK, chunk);
+        size_t n = value_size;
+        for (int i = 0; i < rank && !why; i++)
+            if (!ptq_mul_size(n, (size_t)chunk[i], &n) || n > CHUNK_MAX)
+                why = "a chunk is larger than 256 MiB; save it with smaller chunks";
+        why = rank < 1 ? "damaged" : why;
+    }
+    H5Pclose(plist);
+    return why;
+}
+
+static ptq_dtype value_type(hid_t dataset)
+{
+    hid_t t = H5Dget_type(dataset);
+    H5T_class_t class = H5Tget_class(t);
+    size_t size = H5Tget_size(t);
+    bool is_signed = class == H5T_INTEGER && H5Tget_sign(t) == H5T_SGN_2;
+    H5Tclose(t);
+    if (class == H5T_FLOAT)
+        return size == 8 ? PTQ_DT_F64 : size == 4 || size == 2 ? PTQ_DT_F32 : PTQ_DT_UNDEFINED;
+    if (class != H5T_INTEGER)
+        return PTQ_DT_UNDEFINED;
+    switch (size) {
+    case 1: return is_signed ? PTQ_DT_S8 : PTQ_DT_U8;
+    case 2: return is_signed ? PTQ_DT_S16 : PTQ_DT_U16;
+    case 4: return is_signed ? PTQ_DT_S32 : PTQ_DT_U32;
+    case 8: return is_signed ? PTQ_DT_S64 : PTQ_DT_U64;
+    default: return PTQ_DT_UNDEFINED;
+    }
+}
+
+static hid_t memory_type(ptq_dtype t)
+{
+    switch (t) {
+    case PTQ_DT_U8: return H5T_NATIVE_UINT8;
+    case PTQ_DT_S8: return H5T_NATIVE_INT8;
+    case PTQ_DT_U16: return H5T_NATIVE_UINT16;
+    case PTQ_DT_S16: return H5T_NATIVE_INT16;
+    case PTQ_DT_U32: return H5T_NATIVE_UINT32;
+    case PTQ_DT_S32: return H5T_NATIVE_INT32;
+    case PTQ_DT_U64: return H5T_NATIVE_UINT64;
+    case PTQ_DT_S64: return H5T_NATIVE_INT64;
+    case PTQ_DT_F64: return H5T_NATIVE_DOUBLE;
+    default: return H5T_NATIVE_FLOAT;
+    }
+}
+
+static ptq_status describe(hid_t dataset, const char *name, ptq_h5_dataset *m)
+{
+    hsize_t dims[H5S_MAX_RANK];
+    size_t nbytes;
+    *m = (ptq_h5_dataset){.dtype = value_type(dataset)};
+    if (strlen(name) >= sizeof m->name)
+        return unusable(name, "the name is too long");
+    snprintf(m->name, sizeof m->name, "%s", name);
+    if (m->dtype == PTQ_DT_UNDEFINED)
+        return unusable(name, "is not made of plain integers or floats");
+    hid_t space = H5Dget_space(dataset);
+    int rank = H5Sis_simple(space) > 0 ? H5Sget_simple_extent_ndims(space) : -1;
+    bool ok = rank >= 1 && rank <= PTQ_MAX_RANK &&
+              H5Sget_simple_extent_dims(space, dims, NULL) == rank;
+    H5Sclose(space);
+    if (!ok)
+        return unusable(name, "must have 1 to 8 dimensions, the first of them counting samples");
+    m->rank = rank;
+    for (int i = 0; i < rank; i++)
+        m->dims[i] = dims[i] <= INT64_MAX ? (int64_t)dims[i] : -1;
+    if (!ptq_tensor_nbytes(m->dtype, rank, m->dims, &nbytes))
+        return unusable(name, "the shape is too large");
+    if (!ptq_tensor_nbytes(m->dtype, rank - 1, m->dims + 1, &nbytes) || nbytes > PTQ_H5_ROW_MAX)
+        return unusable(name, "one sample is larger than 1 GiB");
+    const char *why = check_storage(dataset, (size_t)ptq_dtype_bits(m->dtype) / 8);
+    return why ? unusable(name, why) : PTQ_OK;
+}
+
+/* A short string attribute, fixed or variable; false when there is none. */
+static bool text_attribute(hid_t object, const char *name, char *buf, size_t n)
+{
+    hid_t a = H5Aexists(object, name) > 0 ? H5Aopen(object, name, H5P_DEFAULT) : -1;
+    if (a < 0)
+        return false;
+    hid_t type = H5Aget_type(a), space = H5Aget_space(a);
+    bool ok = H5Tget_class(type) == H5T_STRING && H5Sget_simple_extent_npoints(space) == 1;
+    if (ok && H5Tis_variable_str(type) > 0) {
+        char *s = NULL;
+        hid_t memory = H5Tget_native_type(type, H5T_DIR_DEFAULT);
+        ok = H5Aread(a, memory, &s) >= 0 && s;
+        if (ok)
+            snprintf(buf, n, "%s", s);
+        H5free_memory(s);
+        H5Tclose(memory);
+    } else if (ok) {
+        size_t size = H5Tget_size(type);
+        ok = size < n && H5Aread(a, type, buf) >= 0;
+        if (ok)
+            buf[size] = '\0';
+    }
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Aclose(a);
+    return ok;
+}
+
+/* Up to four numbers; 0 when there are none. */
+static int number_attribute(hid_t object, const char *name, float out[4])
+{
+    hid_t a = H5Aexists(object, name) > 0 ? H5Aopen(object, name, H5P_DEFAULT) : -1;
+    if (a < 0)
+        return 0;
+    double v[4];
+    hid_t type = H5Aget_type(a), space = H5Aget_space(a);
+    H5T_class_t class = H5Tget_class(type);
+    hssize_t n = H5Sget_simple_extent_npoints(space);
+    bool ok = (class == H5T_FLOAT || class == H5T_INTEGER) && n >= 1 && n <= 4 &&
+              H5Aread(a, H5T_NATIVE_DOUBLE, v) >= 0;
+    for (int i = 0; ok && i < (int)n; i++) {
+        out[i] = (float)v[i];
+        ok = out[i] - out[i] == 0.0f; /* finite */
+    }
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Aclose(a);
+    return ok ? (int)n : -1;
+}
+
+static ptq_status read_defaults(const ptq_h5_reader *r, ptq_preprocess *pp)
+{
+    float v[4] = {0};
+    ptq_preprocess_init(pp);
+    int n = number_attribute((hid_t)r->file, "scale", v);
+    if (n == 1 && v[0] != 0.0f) {
+        pp->scale = v[0];
+        pp->set |= PTQ_PP_SCALE;
+    } else if (n) {
+        return ptq_fail(PTQ_ERR_DATA, "attribute scale must be one number other than 0");
+    }
+    n = number_attribute((hid_t)r->file, "mean", pp->mean);
+    if (n < 0)
+        return ptq_fail(PTQ_ERR_DATA, "attribute mean must be one to four finite numbers");
+    pp->n_mean = n ? n : 1;
+    pp->set |= n ? PTQ_PP_MEAN : 0;
+    n = number_attribute((hid_t)r->file, "std", pp->std);
+    for (int i = 0; i < n; i++)
+        if (pp->std[i] == 0.0f)
+            n = -1;
+    if (n < 0)
+        return ptq_fail(PTQ_ERR_DATA, "attribute std must be one to four numbers other than 0");
+    pp->n_std = n ? n : 1;
+    pp->set |= n ? PTQ_PP_STD : 0;
+    return PTQ_OK;
+}
+
+static ptq_status read_image_attributes(hid_t dataset, ptq_h5_dataset *m)
+{
+    char text[32];
+    if (text_attribute(dataset, "layout", text, sizeof text)) {
+        if (strcasecmp(text, "NHWC") == 0 || strcasecmp(text, "HWC") == 0)
+            m->layout = PTQ_LAYOUT_NHWC;
+        else if (strcasecmp(text, "NCHW") == 0 || strcasecmp(text, "CHW") == 0)
+            m->layout = PTQ_LAYOUT_NCHW;
+        else
+            return unusable(m->name, "attribute layout must be NHWC or NCHW");
+    }
+    if (text_attribute(dataset, "color", text, sizeof text)) {
+        m->bgr = strcasecmp(text, "BGR") == 0;
+        if (!m->bgr && strcasecmp(text, "RGB") != 0 && strcasecmp(text, "gray") != 0)
+            return unusable(m->name, "attribute color must be RGB, BGR or gray");
+    }
+    return PTQ_OK;
+}
+
+/* Names of the datasets at the root, for the only one and for messages. */
+typedef struct root_list {
+    char shown[NAME_MAX_SHOWN];
+    size_t at, n;
+    char only[128];
+} root_list;
+
+static herr_t add_root(hid_t group, const char *name, const H5L_info_t *info, void *arg)
+{
+    root_list *l = arg;
+    H5O_info_t object;
+    if (info->type != H5L_TYPE_HARD || strcmp(name, "labels") == 0 ||
+        H5Oget_info_by_name(group, name, &object, H5P_DEFAULT) < 0 ||
+        object.type != H5O_TYPE_DATASET)
+        return 0;
+    if (l->at < sizeof l->shown)
+        l->at += (size_t)snprintf(l->shown + l->at, sizeof l->shown - l->at, "%s/%s",
+                                  l->n ? ", " : "", name);
+    l->n++;
+    snprintf(l->only, sizeof l->only, "%s", name);
+    return l->n > 1000;
+}
+
+static ptq_status bind_input(ptq_h5_reader *r, size_t i, const root_list *root)
+{
+    const char *wanted = i < r->n_inputs ? r->inputs[i].name : "images", *used = wanted;
+    bool single = r->n_inputs <= 1;
+    hid_t d = -1;
+    if (single && r->member) {
+        used = r->member;
+        d = find((hid_t)r->file, used);
+    } else {
+        d = find((hid_t)r->file, used);
+        if (d < 0 && single)
+            d = find((hid_t)r->file, used = "images");
+        if (d < 0 && single && root->n == 1)
+            d = find((hid_t)r->file, used = root->only);
+    }
+    if (d < 0 && single && r->member)
+        return ptq_fail(PTQ_ERR_DATA, "no dataset /%s; there is: %s", r->member, root->shown);
+    if (d < 0)
+        return ptq_fail(PTQ_ERR_DATA,
+                        "no dataset for input %s (looked for /%s%s); there is: %s; choose one "
+                        "with PATH:/NAME", wanted, wanted, single ? " and /images" : "",
+                        root->n ? root->shown : "none");
+    r->datasets[i] = d;
+    PTQ_TRY(describe(d, used, &r->meta[i]));
+    return read_image_attributes(d, &r->meta[i]);
+}
+
+static ptq_status serve_open(ptq_h5_reader *r, ptq_bytes *reply)
+{
+    ptq_preprocess defaults;
+    root_list root = {.n = 0};
+    PTQ_TRY(open_file(r));
+    H5Literate((hid_t)r->file, H5_INDEX_NAME, H5_ITER_INC, NULL, add_root, &root);
+    size_t n = r->n_inputs ? r->n_inputs : 1;
+    r->datasets = ptq_calloc(n, sizeof *r->datasets);
+    r->meta = ptq_calloc(n, sizeof *r->meta);
+    if (!r->datasets || !r->meta)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < n; i++)
+        PTQ_TRY(bind_input(r, i, &root));
+    PTQ_TRY(read_defaults(r, &defaults));
+    hid_t labels = find((hid_t)r->file, "labels");
+    r->labels = labels;
+    if (labels >= 0)
+        PTQ_TRY(describe(labels, "labels", &r->labels_meta));
+    ptq_bytes_add(reply, &defaults, sizeof defaults);
+    ptq_bytes_add(reply, &r->labels_meta, sizeof r->labels_meta);
+    ptq_bytes_add(reply, r->meta, n * sizeof *r->meta);
+    return PTQ_OK;
+}
+
+static ptq_status serve_row(ptq_h5_reader *r, size_t input, uint64_t index, ptq_bytes *reply)
+{
+    const ptq_h5_dataset *m = &r->meta[input];
+    hsize_t start[PTQ_MAX_RANK] = {index}, count[PTQ_MAX_RANK] = {1};
+    size_t nbytes;
+    for (int i = 1; i < m->rank; i++)
+        count[i] = (hsize_t)m->dims[i];
+    ptq_tensor_nbytes(m->dtype, m->rank - 1, m->dims + 1, &nbytes);
+    void *room = ptq_bytes_room(reply, nbytes);
+    if (!room)
+        return ptq_fail_nomem();
+    hid_t dataset = (hid_t)r->datasets[input];
+    hid_t from = H5Dget_space(dataset), to = H5Screate_simple(m->rank, count, NULL);
+    bool ok = H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+              H5Dread(dataset, memory_type(m->dtype), to, from, H5P_DEFAULT, room) >= 0;
+    H5Sclose(from);
+    H5Sclose(to);
+    return ok ? PTQ_OK : unusable(m->name, "cannot be read: damaged");
+}
+
+static ptq_status serve_labels(ptq_h5_reader *r, ptq_bytes *reply)
+{
+    const ptq_h5_dataset *m = &r->labels_meta;
+    int64_t n;
+    if (m->dtype == PTQ_DT_F32 || m->dtype == PTQ_DT_F64)
+        return unusable("labels", "must be integers");
+    if (!ptq_shape_elements(m->rank, m->dims, &n) || n > PTQ_H5_LABELS_MAX)
+        return unusable("labels", "has more than 32 million values");
+    void *room = ptq_bytes_room(reply, (size_t)n * sizeof(int64_t));
+    if (!room)
+        return ptq_fail_nomem();
+    if (H5Dread((hid_t)r->labels, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, room) < 0)
+        return unusable("labels", "cannot be read: damaged");
+    return PTQ_OK;
+}
+
+ptq_status ptq_h5_serve(void *state, const void *request, size_t n, ptq_bytes *reply)
+{
+    ptq_h5_reader *r = state;
+    ptq_h5_request q;
+    if (n != sizeof q)
+        return ptq_fail(PTQ_ERR_INTERNAL, "request of %zu bytes", n);
+    memcpy(&q, request, sizeof q);
+    if (q.op == PTQ_H5_OPEN)
+        return serve_open(r, reply);
+    return q.op == PTQ_H5_ROW ? serve_row(r, q.input, q.index, reply) : serve_labels(r, reply);
+}
