@@ -5,6 +5,12 @@
 
 #include "lib/exec/steps.h"
 
+/* Why a node that looked like an integer unit stayed in float. */
+typedef struct ptq_lower_remark {
+    const ptq_node *node;
+    const char *reason;
+} ptq_lower_remark;
+
 typedef struct ptq_program {
     ptq_arena *arena;
     const ptq_graph *graph; /* borrowed; must outlive the program */
@@ -12,6 +18,7 @@ typedef struct ptq_program {
     PTQ_VEC(ptq_step) steps; /* in execution order */
     int *inputs, *outputs;   /* program values of the graph's inputs and outputs, in order */
     int ninputs, noutputs;
+    PTQ_VEC(ptq_lower_remark) remarks;
 } ptq_program;
 
 typedef struct ptq_lower_options {
@@ -24,7 +31,9 @@ typedef struct ptq_lower_options {
     void *keep_ctx;
 } ptq_lower_options;
 
-/* PTQ_ERR_UNSUPPORTED names every operator without a kernel row, before any work. */
+/* QLinear nodes become integer steps in both modes. Constants that feed float steps through
+ * DequantizeLinear, Gather and the like are computed here, so that a model with packed weights
+ * runs at float speed. Whether a backend has the kernels is asked by ptq_session_new. */
 ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_program **out);
 void ptq_program_free(ptq_program *p);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "lib/graph/ops.h"
+#include "lib/graph/infer.h"
 
 static const ptq_op ops[] = {
 #define PTQ_OP(name, domain, since, until, min_in, max_in, min_out, max_out, flags, fn)            \
-    {#name, domain, since, until, min_in, max_in, min_out, max_out, flags, NULL},
+    {#name, domain, since, until, min_in, max_in, min_out, max_out, flags, ptq_infer_##fn},
 #include "lib/graph/ops.def"
 #undef PTQ_OP
 };

@@ -42,4 +42,153 @@ const char *ptq_onnx_sniff(const void *bytes, size_t n);
 /* Bytes that protobuf-c's allocator adds to each block here (list links, malloc's own header). */
 enum { PTQ_ONNX_BLOCK_COST = 48 };
 
+typedef PtqOnnx__ModelProto pb_model;
+typedef PtqOnnx__GraphProto pb_graph;
+typedef PtqOnnx__NodeProto pb_node;
+typedef PtqOnnx__AttributeProto pb_attr;
+typedef PtqOnnx__TensorProto pb_tensor;
+typedef PtqOnnx__ValueInfoProto pb_value;
+typedef PtqOnnx__TypeProto pb_type;
+typedef PtqOnnx__TensorShapeProto pb_shape;
+typedef PtqOnnx__TensorShapeProto__Dimension pb_dim;
+typedef PtqOnnx__FunctionProto pb_function;
+typedef PtqOnnx__OperatorSetIdProto pb_opset;
+typedef PtqOnnx__StringStringEntryProto pb_entry;
+
+enum {
+    PTQ_ONNX_MIN_OPSET = 7,
+    PTQ_ONNX_MAX_OPSET = 23,
+    PTQ_ONNX_MIN_IR = 3,
+    /* Opset 23 came with IR 11. 12 and 13 added element types (refused by name where they occur)
+     * and device annotations (carried as unknown fields), and recent exporters write them around
+     * older opsets; so the opset decides what is understood, and the IR may be a little newer. */
+    PTQ_ONNX_MAX_IR = 13
+};
+
+/* Blocks of protobuf-c, kept in a list: releasing them needs no walk over the messages. */
+typedef struct ptq_onnx_block {
+    struct ptq_onnx_block *prev, *next;
+    size_t size, pad;
+} ptq_onnx_block;
+
+typedef struct ptq_onnx_heap {
+    ptq_onnx_block head;
+    size_t used, limit;
+    bool over_limit, no_memory;
+    ProtobufCAllocator allocator;
+} ptq_onnx_heap;
+
+/* A file mapped read-only, and what is needed to notice that it was changed or is written to. */
+typedef struct ptq_onnx_map {
+    const uint8_t *p; /* NULL: not mapped */
+    size_t n;
+    uint64_t dev, ino;
+    int64_t mtime_s, mtime_ns;
+} ptq_onnx_map;
+
+typedef struct ptq_onnx_range {
+    size_t offset, len;
+} ptq_onnx_range;
+
+typedef struct ptq_onnx_external {
+    struct ptq_onnx_external *next;
+    char *location;
+    ptq_onnx_map map;
+    ptq_onnx_range *ranges; /* used by tensors, for the overlap check */
+    size_t nranges, cap;
+} ptq_onnx_external;
+
+/* Everything behind a loaded graph: the unpacked message and the mappings it points into. */
+typedef struct ptq_onnx_file {
+    ptq_onnx_heap heap;
+    pb_model *model;
+    ptq_onnx_map main;
+    const uint8_t *bytes; /* main.p, or the caller's */
+    size_t nbytes;
+    const char *base_dir; /* of external data, while loading; NULL: refused */
+    int base_fd;          /* -1: not opened */
+    ptq_onnx_external *externals;
+    const char *alias_location, *alias_path; /* verification of a file not yet renamed */
+    bool unknown_keys_warned;
+} ptq_onnx_file;
+
+/* graph->origin */
+typedef struct ptq_onnx_origin {
+    ptq_onnx_file *file;
+    const pb_graph *graph;
+    const bool *dangling; /* value_info entries that named no value when loaded */
+} ptq_onnx_origin;
+
+/* value->origin */
+typedef struct ptq_onnx_value_origin {
+    const pb_value *in, *out, *info; /* how the file declares it */
+    const pb_tensor *init;
+    const void *data; /* of the constant made from init: tells whether it was replaced */
+    bool unused;      /* when loaded */
+} ptq_onnx_value_origin;
+
+void ptq_onnx_heap_init(ptq_onnx_heap *h, size_t limit);
+void ptq_onnx_heap_free(ptq_onnx_heap *h);
+
+ptq_status ptq_onnx_map_fd(int fd, const char *name, ptq_onnx_map *out); /* closes nothing */
+void ptq_onnx_unmap(ptq_onnx_map *m);
+ptq_onnx_file *ptq_onnx_file_new(size_t memory_limit);
+void ptq_onnx_file_free(void *file);
+/* PTQ_ERR_IO when a mapped file is no longer what was loaded. */
+ptq_status ptq_onnx_file_unchanged(const ptq_graph *g);
+/* Guard, unpack, checks and build for file->bytes; takes the file in every case. */
+ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx_load_options *opt,
+                              ptq_graph **out);
+
+/* Guard, then unpack file->bytes into file->model with raw_data pointing into file->bytes. */
+ptq_status ptq_onnx_unpack(ptq_onnx_file *f);
+/* Calls fn for every TensorProto below root. */
+typedef ptq_status (*ptq_onnx_tensor_fn)(void *ctx, pb_tensor *t);
+ptq_status ptq_onnx_each_tensor(ProtobufCMessage *root, ptq_onnx_tensor_fn fn, void *ctx);
+
+/* Type, dims and data agree; external data becomes raw_data. */
+ptq_status ptq_onnx_tensor_check(ptq_onnx_file *f, pb_tensor *t);
+/* A checked tensor's elements in raw layout, aligned to their size: pointers into the message or
+ * the file where possible, otherwise a copy in the arena. Strings have no data. */
+ptq_status ptq_onnx_tensor_view(ptq_arena *a, const pb_tensor *t, ptq_tensor *out);
+const char *ptq_onnx_tensor_name(const pb_tensor *t);
+/* Points raw_data into the mapped file that external_data names; `expect` bytes. */
+ptq_status ptq_onnx_external_resolve(ptq_onnx_file *f, pb_tensor *t, size_t expect);
+/* Warns where tensors of one external file overlap without being the same. */
+void ptq_onnx_external_check_overlap(ptq_onnx_file *f);
+
+/* Refuses functions that call each other in a circle. */
+ptq_status ptq_onnx_check_functions(const pb_model *m);
+
+/* One graph under construction; subgraphs see the graphs around them. */
+typedef struct ptq_onnx_build {
+    ptq_onnx_file *file;
+    ptq_graph *g, *root;
+    const pb_graph *p;
+    struct ptq_onnx_build *up; /* NULL for the main graph */
+    ptq_node *up_node;         /* of up->g, whose attribute this graph is */
+    const ptq_map *functions;  /* "domain\nname" of model-local functions */
+    const ptq_map *domains;    /* imported */
+    bool keep_order;
+} ptq_onnx_build;
+
+ptq_status ptq_onnx_build_graph(ptq_onnx_build *b);
+/* The value of that name in b or, captured, in the graphs around it; *out NULL: none. */
+ptq_status ptq_onnx_resolve(ptq_onnx_build *b, const char *name, ptq_value **out);
+ptq_status ptq_onnx_read_attrs(ptq_onnx_build *b, ptq_node *n, const pb_node *p);
+/* Reads a declared tensor type; other types leave undefined and rank -1. */
+ptq_status ptq_onnx_read_type(ptq_graph *g, const pb_type *t, const char *name, ptq_dtype *dtype,
+                              ptq_shape *shape);
+
+static inline const char *ptq_onnx_str(const char *s)
+{
+    return s ? s : "";
+}
+
+/* "" for ai.onnx */
+static inline const char *ptq_onnx_domain(const char *s)
+{
+    return !s || __builtin_strcmp(s, "ai.onnx") == 0 ? "" : s;
+}
+
 #endif

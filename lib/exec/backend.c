@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "lib/exec/backend.h"
+
+#define PTQ_BACKEND(name) extern const ptq_backend_ops ptq_backend_##name;
+#include "lib/exec/backends.def"
+#undef PTQ_BACKEND
+
+static const ptq_backend_ops *const backends[] = {
+#define PTQ_BACKEND(name) &ptq_backend_##name,
+#include "lib/exec/backends.def"
+#undef PTQ_BACKEND
+};
+
+size_t ptq_backend_count(void)
+{
+    return PTQ_COUNT(backends);
+}
+
+const ptq_backend_ops *ptq_backend_at(size_t i)
+{
+    return i < PTQ_COUNT(backends) ? backends[i] : NULL;
+}
+
+const ptq_backend_ops *ptq_backend_find(const char *name)
+{
+    for (size_t i = 0; i < PTQ_COUNT(backends); i++)
+        if (strcmp(backends[i]->name, name) == 0)
+            return backends[i];
+    return NULL;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Float steps, fused activations, quantize and dequantize steps, constants computed here. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/exec/lower.h"
+
+static bool is_op(const ptq_node *n, const char *op)
+{
+    return n->domain[0] == '\0' && strcmp(n->op, op) == 0;
+}
+
+static bool scalar_f32(const ptq_value *v, float dflt, float *out)
+{
+    *out = dflt;
+    if (!v)
+        return true;
+    const ptq_tensor *t = ptq_lower_constant(v);
+    if (!t || t->dtype != PTQ_DT_F32 || ptq_tensor_elements(t) != 1)
+        return false;
+    memcpy(out, t->data, sizeof *out);
+    return true;
+}
+
+bool ptq_lower_clamp(const ptq_node *n, ptq_act *act)
+{
+    *act = (ptq_act){.on = true, .lo = 0.0f, .hi = INFINITY};
+    if (is_op(n, "Relu"))
+        return true;
+    if (!is_op(n, "Clip"))
+        return false;
+    if (ptq_attr_find(n, "min") || ptq_attr_find(n, "max")) { /* opsets before 11 */
+        act->lo = ptq_attr_float(n, "min", -INFINITY);
+        act->hi = ptq_attr_float(n, "max", INFINITY);
+    } else if (!scalar_f32(n->nin > 1 ? n->in[1] : NULL, -INFINITY, &act->lo) ||
+               !scalar_f32(n->nin > 2 ? n->in[2] : NULL, INFINITY, &act->hi)) {
+        return false;
+    }
+    return act->lo <= act->hi; /* false for NaN too */
+}
+
+/* The activation that alone reads the node's output, when it may be fused. */
+static const ptq_node *fusable_act(const ptq_lower_ctx *l, const ptq_node *n, ptq_act *act)
+{
+    *act = (ptq_act){.on = false, .lo = -INFINITY, .hi = INFINITY};
+    if (!l->opt->fuse || (!is_op(n, "Conv") && !is_op(n, "Gemm")))
+        return NULL;
+    const ptq_value *v = n->out[0];
+    if (v->uses.n != 1 || v->uses.v[0].slot != 0 || ptq_lower_kept(l, v))
+        return NULL;
+    const ptq_node *next = v->uses.v[0].node;
+    ptq_act a;
+    if (l->unit[next->id] || !ptq_lower_clamp(next, &a))
+        return NULL;
+    *act = a;
+    return next;
+}
+
+static double dim_or_1(ptq_dim d)
+{
+    return ptq_dim_known(d) ? (double)d.add : 1.0;
+}
+
+/* Per sample: symbolic dimensions count as 1. */
+static double count_macs(const ptq_node *n)
+{
+    bool conv = is_op(n, "Conv");
+    if (!conv && !is_op(n, "Gemm") && !is_op(n, "MatMul"))
+        return 0.0;
+    const ptq_shape *out = &n->out[0]->shape, *w = &n->in[1]->shape, *x = &n->in[0]->shape;
+    if (out->rank < 0 || w->rank < 1 || x->rank < 1)
+        return 0.0;
+    double macs = 1.0;
+    for (int i = 0; i < out->rank; i++)
+        macs *= dim_or_1(out->dims[i]);
+    if (!conv)
+        return macs * dim_or_1(x->dims[ptq_attr_int(n, "transA", 0) ? 0 : x->rank - 1]);
+    for (int i = 1; i < w->rank; i++)
+        macs *= dim_or_1(w->dims[i]);
+    return macs;
+}
+
+static ptq_status new_step(ptq_lower_ctx *l, const ptq_node *n, const char *def, const void *params,
+                           int nin, int nout, ptq_step *s)
+{
+    *s = (ptq_step){.def = ptq_step_def_find(def), .node = n, .name = n->name, .nin = nin,
+                    .nout = nout, .params = params};
+    s->in = ptq_arena_array(l->p->arena, (size_t)nin, sizeof *s->in);
+    s->out = ptq_arena_array(l->p->arena, (size_t)nout, sizeof *s->out);
+    if (!s->in || !s->out || !params)
+        return ptq_fail_nomem();
+    return PTQ_OK;
+}
+
+/* Scale and zero point of a Q or DQ node as arrays; false when they are not plain constants. */
+static ptq_status quant_params(ptq_lower_ctx *l, const ptq_node *n, ptq_dtype dtype,
+                               ptq_quant_params **out)
+{
+    *out = NULL;
+    const ptq_tensor *s = ptq_lower_constant(n->in[1]);
+    const ptq_value *zv = n->nin > 2 ? n->in[2] : NULL;
+    const ptq_tensor *z = ptq_lower_constant(zv);
+    if (!s || (zv && !z) || s->dtype != PTQ_DT_F32 || s->rank > 1 ||
+        ptq_attr_int(n, "block_size", 0) != 0 || !ptq_is_8bit(dtype))
+        return PTQ_OK;
+    int64_t count = ptq_tensor_elements(s);
+    if (count < 1 || count > INT32_MAX || (z && (ptq_tensor_elements(z) != count || z->dtype != dtype)))
+        return PTQ_OK;
+    ptq_quant_params *q = ptq_arena_alloc(l->p->arena, sizeof *q);
+    int32_t *zp = ptq_arena_array(l->p->arena, (size_t)count, sizeof *zp);
+    if (!q || !zp)
+        return ptq_fail_nomem();
+    for (int64_t i = 0; z && i < count; i++)
+        zp[i] = dtype == PTQ_DT_U8 ? ((const uint8_t *)z->data)[i] : ((const int8_t *)z->data)[i];
+    *q = (ptq_quant_params){.n = (int)count, .scale = s->data, .zp = zp};
+    ptq_dtype_range(dtype, &q->qlo, &q->qhi);
+    int rank = n->in[0]->shape.rank;
+    int64_t axis = ptq_attr_int(n, "axis", 1);
+    if (count > 1 && (rank < 1 || axis < -rank || axis >= rank))
+        return PTQ_OK;
+    q->axis = count > 1 ? (int)(axis < 0 ? axis + rank : axis) : 0;
+    *out = q;
+    return PTQ_OK;
+}
+
+/* A Q or DQ node between float and integer steps. *done false: run it as a float step. */
+static ptq_status lower_border(ptq_lower_ctx *l, const ptq_node *n, bool *done)
+{
+    bool quantize = is_op(n, "QuantizeLinear");
+    *done = false;
+    if (!l->opt->integer || (!quantize && !is_op(n, "DequantizeLinear")))
+        return PTQ_OK;
+    const ptq_value *fv = quantize ? n->in[0] : n->out[0], *qv = quantize ? n->out[0] : n->in[0];
+    if (fv->dtype != PTQ_DT_F32)
+        return PTQ_OK;
+    ptq_quant_params *q;
+    PTQ_TRY(quant_params(l, n, qv->dtype, &q));
+    if (!q)
+        return PTQ_OK;
+    ptq_step s;
+    PTQ_TRY(new_step(l, n, quantize ? "quantize" : "dequantize", q, 1, 1, &s));
+    PTQ_TRY(ptq_lower_value(l, n->in[0], &s.in[0]));
+    PTQ_TRY(ptq_lower_value(l, n->out[0], &s.out[0]));
+    ptq_pvalue *v = &l->p->values.v[quantize ? s.out[0] : s.in[0]];
+    if (q->n == 1) {
+        v->quantized = true;
+        v->q = (ptq_affine){q->scale[0], q->zp[0]};
+    }
+    *done = true;
+    return PTQ_VEC_PUSH(l->p->arena, &l->p->steps, s) ? PTQ_OK : ptq_fail_nomem();
+}
+
+ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
+{
+    bool border;
+    PTQ_TRY(lower_border(l, n, &border));
+    if (border)
+        return PTQ_OK;
+    ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
+    ptq_step s;
+    PTQ_TRY(new_step(l, n, "float", fp, n->nin, n->nout, &s));
+    const ptq_node *act = fusable_act(l, n, &fp->act);
+    s.macs = count_macs(n);
+    for (int i = 0; i < n->nin; i++)
+        PTQ_TRY(ptq_lower_value(l, n->in[i], &s.in[i]));
+    for (int i = 0; i < n->nout; i++) {
+        const ptq_value *v = act && i == 0 ? act->out[0] : n->out[i];
+        if (v && i > 0 && v->uses.n == 0 && !ptq_lower_kept(l, v))
+            v = NULL;
+        PTQ_TRY(ptq_lower_value(l, v, &s.out[i]));
+    }
+    return PTQ_VEC_PUSH(l->p->arena, &l->p->steps, s) ? PTQ_OK : ptq_fail_nomem();
+}
+
+/* Constant node: the value may come in any of its attributes. */
+static ptq_status constant_attr(ptq_lower_ctx *l, const ptq_node *n, const ptq_tensor **out)
+{
+    const ptq_attr *a = n->nattrs > 0 ? &n->attrs[0] : NULL;
+    *out = NULL;
+    if (!a)
+        return PTQ_OK;
+    ptq_tensor *t = ptq_arena_alloc(l->p->arena, sizeof *t);
+    if (!t)
+        return ptq_fail_nomem();
+    static const struct {
+        const char *name;
+        ptq_dtype dtype;
+        int rank;
+        size_t size;
+    } forms[] = {{"value_float", PTQ_DT_F32, 0, 4}, {"value_int", PTQ_DT_S64, 0, 8},
+                 {"value_floats", PTQ_DT_F32, 1, 4}, {"value_ints", PTQ_DT_S64, 1, 8}};
+    for (size_t i = 0; i < PTQ_COUNT(forms); i++) {
+        if (strcmp(a->name, forms[i].name) != 0)
+            continue;
+        bool f = forms[i].dtype == PTQ_DT_F32;
+        const void *src = forms[i].rank ? (f ? (const void *)a->floats : (const void *)a->ints)
+                                        : (f ? (const void *)&a->f : (const void *)&a->i);
+        size_t count = forms[i].rank ? a->n : 1;
+        *t = (ptq_tensor){.dtype = forms[i].dtype, .rank = forms[i].rank, .dims = {(int64_t)count},
+                          .nbytes = count * forms[i].size};
+        t->data = ptq_arena_alloc(l->p->arena, t->nbytes);
+        if (!t->data)
+            return ptq_fail_nomem();
+        if (count)
+            memcpy(t->data, src, t->nbytes);
+        *out = t;
+    }
+    return PTQ_OK;
+}
+
+static ptq_status fold_outputs(ptq_lower_ctx *l, const ptq_node *n, ptq_tensor *t)
+{
+    for (int i = 0; i < n->nout; i++) {
+        if (!n->out[i])
+            continue;
+        int v;
+        PTQ_TRY(ptq_lower_value(l, n->out[i], &v));
+        ptq_tensor *c = ptq_arena_alloc(l->p->arena, sizeof *c);
+        if (!c)
+            return ptq_fail_nomem();
+        *c = t[i];
+        size_t bytes = t[i].nbytes;
+        c->data = ptq_arena_alloc(l->p->arena, bytes + 63); /* 64-byte aligned in the arena */
+        if (!c->data)
+            return ptq_fail_nomem();
+        c->data = (void *)(((uintptr_t)c->data + 63) & ~(uintptr_t)63);
+        memcpy(c->data, t[i].data, bytes);
+        l->p->values.v[v].constant = c;
+        l->p->values.v[v].dtype = c->dtype;
+    }
+    return PTQ_OK;
+}
+
+/* All inputs constant, a function of them, nothing that reads more than its inputs. */
+static bool foldable(const ptq_lower_ctx *l, const ptq_node *n)
+{
+    if (!n->def || (n->def->flags & PTQ_OPF_RANDOM) || n->ncaptures || n->nin == 0)
+        return false;
+    for (int i = 0; i < n->nin; i++) {
+        if (!n->in[i] || ptq_lower_constant(n->in[i]))
+            continue;
+        int v = l->pv[n->in[i]->id];
+        if (v < 0 || !l->p->values.v[v].constant)
+            return false;
+    }
+    return true;
+}
+
+ptq_status ptq_lower_fold(ptq_lower_ctx *l, const ptq_node *n, bool *done)
+{
+    *done = false;
+    if (is_op(n, "Constant") && n->nin == 0) {
+        int v;
+        const ptq_tensor *t = ptq_lower_constant(n->out[0]);
+        if (!t)
+            PTQ_TRY(constant_attr(l, n, &t));
+        if (!t)
+            return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: this form of Constant is not supported",
+                            n->name);
+        PTQ_TRY(ptq_lower_value(l, n->out[0], &v));
+        l->p->values.v[v].constant = t;
+        l->p->values.v[v].dtype = t->dtype;
+        *done = true;
+        return PTQ_OK;
+    }
+    if (!foldable(l, n))
+        return PTQ_OK;
+    const ptq_tensor **in = ptq_arena_array(l->scratch, (size_t)n->nin, sizeof *in);
+    ptq_tensor *out = ptq_arena_array(l->scratch, (size_t)n->nout, sizeof *out);
+    if (!in || !out)
+        return ptq_fail_nomem();
+    for (int i = 0; i < n->nin; i++) {
+        int v = -1;
+        PTQ_TRY(ptq_lower_value(l, n->in[i], &v));
+        in[i] = v >= 0 ? l->p->values.v[v].constant : NULL;
+    }
+    ptq_status s = ptq_evaluate(l->eval, n, l->g->opset, in, out);
+    if (s == PTQ_ERR_UNSUPPORTED)
+        return PTQ_OK; /* stays a step, so that the session names it */
+    if (s == PTQ_OK)
+        s = fold_outputs(l, n, out);
+    for (int i = 0; i < n->nout; i++)
+        free(out[i].data);
+    *done = s == PTQ_OK;
+    return s;
+}
