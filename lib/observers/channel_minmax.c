@@ -64,11 +64,34 @@ static void observe_runs(ptq_channel_minmax *s, const float *v, int64_t outer, i
     }
 }
 
-/* Channels side by side. */
-static void observe_columns(ptq_channel_minmax *s, const float *v, int64_t outer)
+enum { COLUMNS = 16 };
+
+/* COLUMNS channels side by side, all values finite: the inner loops become vector instructions. */
+static void observe_block(const float *v, int64_t outer, int64_t stride, float *min, float *max)
 {
+    float lo[COLUMNS], hi[COLUMNS];
+    memcpy(lo, min, sizeof lo);
+    memcpy(hi, max, sizeof hi);
+    for (int64_t o = 0; o < outer; o++, v += stride) {
+        for (int j = 0; j < COLUMNS; j++)
+            lo[j] = v[j] < lo[j] ? v[j] : lo[j];
+        for (int j = 0; j < COLUMNS; j++)
+            hi[j] = v[j] > hi[j] ? v[j] : hi[j];
+    }
+    for (int j = 0; j < COLUMNS; j++) { /* -0.0 counts as +0.0 */
+        min[j] = lo[j] + 0.0f;
+        max[j] = hi[j] + 0.0f;
+    }
+}
+
+/* Channels side by side. */
+static void observe_columns(ptq_channel_minmax *s, const float *v, int64_t outer, bool all_finite)
+{
+    int64_t first = 0;
+    for (; all_finite && first + COLUMNS <= s->channels; first += COLUMNS)
+        observe_block(v + first, outer, s->channels, s->min + first, s->max + first);
     for (int64_t o = 0; o < outer; o++, v += s->channels) {
-        for (int64_t c = 0; c < s->channels; c++) {
+        for (int64_t c = first; c < s->channels; c++) {
             float x = v[c] + 0.0f; /* -0.0 counts as +0.0 */
             if (!isfinite(x))
                 continue;
@@ -94,7 +117,8 @@ static ptq_status channel_observe(void *state, ptq_sample *sample)
     bool use;
     PTQ_TRY(agree(s, axis, sample->dims[axis], &use));
     if (use && inner == 1)
-        observe_columns(s, sample->values, outer);
+        observe_columns(s, sample->values, outer,
+                        ptq_sample_summary(sample)->finite == sample->n);
     else if (use)
         observe_runs(s, sample->values, outer, inner);
     return PTQ_OK;
