@@ -6,31 +6,13 @@
 #include <unistd.h>
 
 #include "lib/onnx/onnx_io.h"
-#include "tests/onnx_wire.h"
+#include "tests/onnx_models.h"
 
 #define ck_assert_says(text) ck_assert_msg(strstr(ptq_last_error(), text), "%s", ptq_last_error())
 
 static ptq_status load(const wire *m, ptq_graph **out)
 {
     return ptq_onnx_load_memory(m->p, m->n, NULL, NULL, out);
-}
-
-/* y = Relu(x + w), w of two floats at an odd offset. */
-static wire small_graph(void)
-{
-    wire g = {0}, t = {0};
-    static const float w[2] = {1.5f, -2.5f};
-    wire_node(&g, 1, "Add", "add", "x", "w", "s");
-    wire_node(&g, 1, "Relu", NULL, "s", NULL, "y");
-    wire_str(&g, 2, "small");
-    wire_int(&t, 1, 2);
-    wire_int(&t, 2, PTQ_DT_F32);
-    wire_str(&t, 8, "w");
-    wire_bytes(&t, 9, w, sizeof w);
-    wire_msg(&g, 5, &t);
-    wire_value(&g, 11, "x", PTQ_DT_F32, 2, (int64_t[]){3, 2});
-    wire_value(&g, 12, "y", PTQ_DT_F32, 2, (int64_t[]){3, 2});
-    return g;
 }
 
 START_TEST(load__builds_the_graph)
@@ -165,34 +147,6 @@ START_TEST(load__versions)
 }
 END_TEST
 
-START_TEST(load__every_model_of_the_shared_folder)
-{
-    static const struct {
-        const char *name;
-        int nodes, opset;
-    } models[] = {
-        {"cifar10-convnext", 148, 18},          {"cifar10-mobilenet_v3_small", 122, 14},
-        {"cifar10-repvgg", 31, 16},             {"cifar10-resnet20", 75, 11},
-        {"shakespeare-gpt", 576, 17},           {"tinyimagenet-efficientnet_b0", 239, 18},
-        {"tinyimagenet-mobilenet_v2", 170, 17}, {"tinyimagenet-resnet50", 178, 13},
-        {"tinyimagenet-vit", 387, 20},          {"ultraface-rfb-320", 242, 9},
-    };
-    if (!unit_shared())
-        return;
-    for (size_t i = 0; i < PTQ_COUNT(models); i++) {
-        char path[512];
-        ptq_graph *g;
-        snprintf(path, sizeof path, "%s/models/%s.onnx", unit_shared(), models[i].name);
-        ck_assert_ok(ptq_onnx_load(path, NULL, &g));
-        ck_assert_ok(ptq_graph_verify(g));
-        ck_assert_int_eq(g->nnodes, models[i].nodes);
-        ck_assert_int_eq(g->opset, models[i].opset);
-        ck_assert_str_eq(g->path, path);
-        ptq_graph_free(g);
-    }
-}
-END_TEST
-
 int main(void)
 {
     Suite *s = suite_create("onnx_load");
@@ -201,7 +155,6 @@ int main(void)
     tcase_add_test(t, load__sorts_and_finds_cycles);
     tcase_add_test(t, load__names_the_broken_rule);
     tcase_add_test(t, load__versions);
-    tcase_add_test(t, load__every_model_of_the_shared_folder);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

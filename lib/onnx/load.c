@@ -182,7 +182,7 @@ ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx
     if (f->base_fd >= 0)
         close(f->base_fd);
     f->base_fd = -1;
-    f->base_dir = NULL;
+    f->base_dir = f->alias_location = f->alias_path = NULL;
     *out = g;
     return PTQ_OK;
 }
@@ -206,9 +206,10 @@ static char *dir_of(const char *path)
     return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 }
 
-ptq_status ptq_onnx_load(const char *path, const ptq_onnx_load_options *opt, ptq_graph **out)
+/* Takes f in every case. */
+static ptq_status load_path(ptq_onnx_file *f, const char *path, const ptq_onnx_load_options *opt,
+                            ptq_graph **out)
 {
-    ptq_onnx_file *f = ptq_onnx_file_new(opt ? opt->memory_limit : 0);
     if (!f)
         return ptq_fail_nomem();
     ptq_status s = map_path(path, &f->main);
@@ -226,6 +227,22 @@ ptq_status ptq_onnx_load(const char *path, const ptq_onnx_load_options *opt, ptq
     s = ptq_onnx_load_file(f, path, opt, out);
     free(dir);
     return s == PTQ_OK ? s : ptq_fail_prefix(s, "%s", path);
+}
+
+ptq_status ptq_onnx_load(const char *path, const ptq_onnx_load_options *opt, ptq_graph **out)
+{
+    return load_path(ptq_onnx_file_new(opt ? opt->memory_limit : 0), path, opt, out);
+}
+
+ptq_status ptq_onnx_load_alias(const char *path, const char *location, const char *location_path,
+                               ptq_graph **out)
+{
+    ptq_onnx_file *f = ptq_onnx_file_new(0);
+    if (f) {
+        f->alias_location = location;
+        f->alias_path = location_path;
+    }
+    return load_path(f, path, NULL, out);
 }
 
 ptq_status ptq_onnx_load_memory(const void *bytes, size_t n, const char *base_dir,

@@ -180,6 +180,28 @@ ptq_status ptq_onnx_read_attrs(ptq_onnx_build *b, ptq_node *n, const pb_node *p)
 ptq_status ptq_onnx_read_type(ptq_graph *g, const pb_type *t, const char *name, ptq_dtype *dtype,
                               ptq_shape *shape);
 
+/* ptq_onnx_load, with the external file `location` read from another path (NULL: none). */
+ptq_status ptq_onnx_load_alias(const char *path, const char *location, const char *location_path,
+                               ptq_graph **out);
+
+/* ---- saving ---- */
+
+/* The graph as messages in `a`, which share all they can with what was loaded. */
+ptq_status ptq_onnx_emit(const ptq_graph *g, ptq_arena *a, pb_model **out);
+/* The constants of g that belong into a file as initializers. */
+bool ptq_onnx_is_initializer(const ptq_value *v);
+ptq_status ptq_onnx_emit_tensor(ptq_arena *a, const char *name, const ptq_tensor *t, pb_tensor **out);
+/* ValueInfoProto of v; `p` (may be NULL) where it still says the truth. */
+ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value *v, const pb_value *p,
+                               pb_value **out);
+ptq_status ptq_onnx_emit_node(const ptq_graph *g, ptq_arena *a, const ptq_node *n, pb_node **out);
+
+/* protobuf-c's structs know no const; what is put in with this is only read. */
+static inline void *ptq_onnx_mut(const void *p)
+{
+    return (void *)(uintptr_t)p;
+}
+
 static inline const char *ptq_onnx_str(const char *s)
 {
     return s ? s : "";
