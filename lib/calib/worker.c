@@ -40,7 +40,7 @@ void *ptq_bytes_room(ptq_bytes *b, size_t n)
         b->failed = true;
         return NULL;
     }
-    if (need > b->cap) {
+    if (need > b->cap || !b->data) {
         size_t cap = need < 4096 ? 4096 : need + need / 2;
         uint8_t *p = realloc(b->data, cap);
         if (!p) {
@@ -140,6 +140,8 @@ static void confine(int fd, bool may_write)
         sigaction(plain[i], &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     /* Ctrl-C is for the parent, which may still want the sample it is waiting for. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    if (may_write) /* a file size limit is an error of write(), not the end */
+        sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     sigset_t none;
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);

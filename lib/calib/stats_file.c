@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <ptq/io.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/calib/stats_h5.h"
+
+/* The digest is over one line of text for the head, and for each tensor over its arrays. */
+static ptq_status add_to(void *ctx, const char *name, ptq_dtype dtype, int rank,
+                         const int64_t *dims, const void *data)
+{
+    ptq_bytes *b = ctx;
+    size_t nbytes;
+    int32_t head[2] = {(int32_t)dtype, rank};
+    if (!ptq_tensor_nbytes(dtype, rank, dims, &nbytes))
+        return ptq_fail(PTQ_ERR_INTERNAL, "array %s is too large", name);
+    ptq_bytes_add(b, name, strlen(name) + 1);
+    ptq_bytes_add(b, head, sizeof head);
+    ptq_bytes_add(b, dims, sizeof *dims * (size_t)rank);
+    ptq_bytes_add(b, data, nbytes);
+    return b->failed ? ptq_fail_nomem() : PTQ_OK;
+}
+
+static void add_text(ptq_bytes *b, const char *text)
+{
+    ptq_bytes_add(b, text, strlen(text) + 1);
+}
+
+static ptq_status digest(const ptq_statistics *s, ptq_bytes *all, ptq_bytes *one, char hex[65])
+{
+    uint64_t total = s->total;
+    size_t words = s->total / 64 + 1;
+    add_text(all, s->model_sha256);
+    add_text(all, s->data_sha256);
+    add_text(all, s->preprocess);
+    ptq_bytes_add(all, &total, sizeof total);
+    ptq_bytes_add(all, s->done, words * sizeof *s->done);
+    ptq_bytes_add(all, s->bad, words * sizeof *s->bad);
+    for (size_t i = 0; i < s->ntensors; i++) {
+        int32_t dtype = (int32_t)s->tensors[i]->dtype;
+        one->n = 0;
+        PTQ_TRY(ptq_stats_write(s->tensors[i], &(ptq_field_sink){.put = add_to, .ctx = one}));
+        ptq_sha256_hex(one->data, one->n, hex);
+        add_text(all, s->tensors[i]->name);
+        ptq_bytes_add(all, &dtype, sizeof dtype);
+        add_text(all, hex);
+    }
+    if (all->failed)
+        return ptq_fail_nomem();
+    ptq_sha256_hex(all->data, all->n, hex);
+    return PTQ_OK;
+}
+
+ptq_status ptq_stats_digest(const ptq_statistics *s, char hex[65])
+{
+    ptq_bytes all = {0}, one = {0};
+    ptq_status st = digest(s, &all, &one, hex);
+    free(all.data);
+    free(one.data);
+    return st;
+}
+
+#ifdef HAVE_HDF5
+#include "lib/core/atomic_file.h"
+
+static ptq_status write_in_child(const ptq_statistics *s, const char *path)
+{
+    char hex[65];
+    uint8_t *reply = NULL;
+    size_t n;
+    ptq_worker *w;
+    PTQ_TRY(ptq_stats_digest(s, hex));
+    ptq_stats_save state = {.stats = s, .path = path, .digest = hex};
+    /* The child is a copy of this process, so it has the statistics already. */
+    PTQ_TRY(ptq_worker_start(ptq_stats_serve_save, &state, true, &w));
+    ptq_status st = ptq_worker_call(w, "", 0, &reply, &n);
+    free(reply);
+    ptq_worker_stop(w);
+    /* No data is read here: a dead child could not write. */
+    return st == PTQ_ERR_DATA ? ptq_fail(PTQ_ERR_IO, "cannot write: the writing process died") : st;
+}
+
+static ptq_status check_text(const ptq_statistics *s)
+{
+    if (strlen(s->preprocess) >= PTQ_STATS_TEXT_MAX)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "the preprocessing text is too long for the file");
+    for (size_t i = 0; i < s->ntensors; i++)
+        if (strlen(s->tensors[i]->name) >= PTQ_STATS_TEXT_MAX)
+            return ptq_fail(PTQ_ERR_UNSUPPORTED, "tensor %.60s...: names of %d bytes and more do "
+                            "not fit the statistics file", s->tensors[i]->name, PTQ_STATS_TEXT_MAX);
+    return PTQ_OK;
+}
+
+ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
+{
+    ptq_atomic_file *f;
+    ptq_statistics *again = NULL;
+    PTQ_TRY(check_text(s));
+    PTQ_TRY(ptq_atomic_open(path, force, &f));
+    ptq_status st = write_in_child(s, ptq_atomic_temp_path(f));
+    if (st != PTQ_OK)
+        ptq_fail_prefix(st, "%s", path);
+    if (st == PTQ_OK)
+        st = ptq_atomic_sync(f);
+    if (st == PTQ_OK)
+        st = ptq_statistics_load(ptq_atomic_temp_path(f), &again);
+    ptq_statistics_free(again);
+    if (st != PTQ_OK) {
+        ptq_atomic_abort(f);
+        return st;
+    }
+    return ptq_atomic_commit(f);
+}
+
+/* One tensor's arrays, as a ptq_field_source. */
+typedef struct arrays {
+    const ptq_stats_field *field[PTQ_STATS_FIELDS_MAX];
+    const void *data[PTQ_STATS_FIELDS_MAX];
+    size_t n;
+} arrays;
+
+static ptq_status get_array(void *ctx, const char *name, ptq_dtype dtype, int *rank,
+                            int64_t dims[PTQ_MAX_RANK], const void **data)
+{
+    const arrays *a = ctx;
+    *data = NULL;
+    for (size_t i = 0; i < a->n; i++) {
+        const ptq_stats_field *f = a->field[i];
+        if (strcmp(f->name, name) != 0)
+            continue;
+        if (f->dtype != (int32_t)dtype)
+            return ptq_fail(PTQ_ERR_DATA, "array %s is %s, not %s", name,
+                            ptq_dtype_name((ptq_dtype)f->dtype), ptq_dtype_name(dtype));
+        *rank = f->rank;
+        memcpy(dims, f->dims, sizeof f->dims);
+        *data = a->data[i];
+        break;
+    }
+    return PTQ_OK;
+}
+
+/* The child reads files of unknown origin, so its answers are checked as files are. */
+static ptq_status split(const uint8_t *reply, size_t n, const ptq_stats_tensor **tensor, arrays *a)
+{
+    const ptq_stats_tensor *t = (const void *)reply;
+    size_t at = sizeof *t, nbytes;
+    a->n = 0;
+    if (n < at || !memchr(t->name, 0, sizeof t->name) || t->fields > PTQ_STATS_FIELDS_MAX)
+        return ptq_fail(PTQ_ERR_DATA, "damaged");
+    for (uint32_t i = 0; i < t->fields; i++) {
+        const ptq_stats_field *f = (const void *)(reply + at);
+        if (n - at < sizeof *f || n - at - sizeof *f < f->nbytes || f->nbytes % 8 ||
+            !memchr(f->name, 0, sizeof f->name) ||
+            !ptq_tensor_nbytes((ptq_dtype)f->dtype, f->rank, f->dims, &nbytes) ||
+            nbytes > f->nbytes)
+            return ptq_fail(PTQ_ERR_DATA, "damaged");
+        a->field[a->n] = f;
+        a->data[a->n++] = reply + at + sizeof *f;
+        at += sizeof *f + f->nbytes;
+    }
+    *tensor = t;
+    return PTQ_OK;
+}
+
+static ptq_status load_tensor(ptq_worker *w, uint64_t i, ptq_tensor_stats **out)
+{
+    uint8_t *reply;
+    size_t n;
+    arrays a;
+    const ptq_stats_tensor *t = NULL;
+    ptq_tensor_stats *made = NULL;
+    PTQ_TRY(ptq_worker_call(w, &i, sizeof i, &reply, &n));
+    ptq_status s = split(reply, n, &t, &a);
+    if (s == PTQ_OK)
+        s = ptq_stats_new(t->name, (ptq_dtype)t->dtype, &made);
+    if (s == PTQ_OK)
+        s = ptq_stats_read(made, &(ptq_field_source){.get = get_array, .ctx = &a});
+    free(reply);
+    if (s != PTQ_OK) {
+        ptq_stats_free(made);
+        return s;
+    }
+    *out = made;
+    return PTQ_OK;
+}
+
+static ptq_status take_head(const uint8_t *reply, size_t n, ptq_stats_head *h, ptq_statistics **out)
+{
+    if (n < sizeof *h)
+        return ptq_fail(PTQ_ERR_DATA, "damaged");
+    memcpy(h, reply, sizeof *h);
+    h->model_sha256[64] = h->data_sha256[64] = h->digest[64] = '\0';
+    h->preprocess[sizeof h->preprocess - 1] = '\0';
+    size_t words = h->total / 64 + 1, nbytes = words * sizeof(uint64_t);
+    if (h->total > PTQ_STATS_SAMPLES_MAX || h->ntensors > PTQ_STATS_TENSORS_MAX ||
+        n != sizeof *h + 2 * nbytes)
+        return ptq_fail(PTQ_ERR_DATA, "damaged");
+    ptq_statistics *s;
+    PTQ_TRY(ptq_statistics_new(NULL, NULL, 0, h->total, h->preprocess, &s));
+    memcpy(s->model_sha256, h->model_sha256, sizeof s->model_sha256);
+    memcpy(s->data_sha256, h->data_sha256, sizeof s->data_sha256);
+    memcpy(s->done, reply + sizeof *h, nbytes);
+    memcpy(s->bad, reply + sizeof *h + nbytes, nbytes);
+    uint64_t beyond = ~UINT64_C(0) << h->total % 64;
+    ptq_tensor_stats **tensors = ptq_calloc(h->ntensors + 1, sizeof *tensors);
+    bool bits_ok = !((s->done[words - 1] | s->bad[words - 1]) & beyond);
+    if (!tensors || !bits_ok) {
+        free(tensors);
+        ptq_statistics_free(s);
+        return bits_ok ? ptq_fail_nomem() : ptq_fail(PTQ_ERR_DATA, "marks samples beyond the last");
+    }
+    free(s->tensors);
+    s->tensors = tensors;
+    *out = s;
+    return PTQ_OK;
+}
+
+static ptq_status load_all(ptq_worker *w, ptq_stats_head *h, ptq_statistics **s)
+{
+    const uint64_t head = PTQ_STATS_HEAD;
+    uint8_t *reply;
+    size_t n;
+    char hex[65];
+    PTQ_TRY(ptq_worker_call(w, &head, sizeof head, &reply, &n));
+    ptq_status st = take_head(reply, n, h, s);
+    free(reply);
+    PTQ_TRY(st);
+    for (uint64_t i = 0; i < h->ntensors; i++) {
+        PTQ_TRY(load_tensor(w, i, &(*s)->tensors[i]));
+        (*s)->ntensors++;
+        if (i && strcmp((*s)->tensors[i - 1]->name, (*s)->tensors[i]->name) >= 0)
+            return ptq_fail(PTQ_ERR_DATA, "damaged: tensors are out of order");
+    }
+    PTQ_TRY(ptq_stats_digest(*s, hex));
+    if (strcmp(hex, h->digest) != 0)
+        return ptq_fail(PTQ_ERR_DATA, "was changed after it was written; calibrate again");
+    return PTQ_OK;
+}
+
+static bool looks_like_hdf5(const char *path)
+{
+    char head[8] = "";
+    FILE *f = fopen(path, "rbe");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    return n == sizeof head && memcmp(head, "\x89HDF\r\n\x1a\n", sizeof head) == 0;
+}
+
+ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
+{
+    ptq_worker *w;
+    ptq_statistics *s = NULL;
+    ptq_stats_load state = {.path = path, .file = -1};
+    if (!looks_like_hdf5(path))
+        return ptq_fail(PTQ_ERR_DATA, "%s: cannot be opened, or is not a statistics file", path);
+    ptq_stats_head *h = ptq_calloc(1, sizeof *h);
+    if (!h)
+        return ptq_fail_nomem();
+    ptq_status st = ptq_worker_start(ptq_stats_serve_load, &state, false, &w);
+    if (st == PTQ_OK) {
+        st = load_all(w, h, &s);
+        ptq_worker_stop(w);
+    }
+    free(h);
+    if (st != PTQ_OK) {
+        ptq_statistics_free(s);
+        return ptq_fail_prefix(st, "%s", path);
+    }
+    *out = s;
+    return PTQ_OK;
+}
+
+#else
+
+ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
+{
+    (void)s, (void)force;
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
+                    "statistics files", path);
+}
+
+ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
+{
+    (void)out;
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
+                    "statistics files", path);
+}
+
+#endif
