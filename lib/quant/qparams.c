@@ -79,4 +79,10 @@ void ptq_grid_scale(const ptq_grid *grid, float low, float high, float *scale,
     z = fmin(fmax(z, (double)grid->qmin), (double)grid->qmax);
     *scale = (float)s;
     *zero_point = (int32_t)z;
+    /* Near the largest float no code of the type may decode to infinity. */
+    int32_t lo = grid->qmin, hi = grid->qmax;
+    ptq_dtype_limits(grid->dtype, &lo, &hi);
+    const double most = fmax((double)hi - z, z - (double)lo);
+    while (most * (double)*scale > (double)FLT_MAX)
+        *scale = grid->pow2 ? *scale / 2 : nextafterf(*scale, 0.0f);
 }

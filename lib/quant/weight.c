@@ -147,6 +147,9 @@ ptq_status ptq_weight_quantize(const ptq_weight_algo *algo, const ptq_weight *w,
     if (linear != PTQ_DT_S8 && linear != PTQ_DT_U8)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "weight %s: quantization to %s", w->name,
                         ptq_dtype_name(linear));
+    ptq_grid grid;
+    PTQ_TRY(ptq_grid_make(linear, algo->symmetric, o.reduced, &grid));
+    grid.pow2 = o.pow2;
     PTQ_TRY(check_weight(w, &q.n));
     q.channels = w->axis < 0 ? 1 : w->dims[w->axis];
     const size_t channels = q.channels ? (size_t)q.channels : 1;
@@ -158,10 +161,6 @@ ptq_status ptq_weight_quantize(const ptq_weight_algo *algo, const ptq_weight *w,
         ptq_weight_codes_clear(&q);
         return ptq_fail_nomem();
     }
-    ptq_grid grid = {0};
-    if (algo->steps == 0)
-        PTQ_TRY(ptq_grid_make(q.dtype, algo->symmetric, o.reduced, &grid));
-    grid.pow2 = o.pow2;
     if (algo->table)
         algo->levels(w, &q);
     for (int64_t c = 0; c < q.channels; c++) {

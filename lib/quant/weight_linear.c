@@ -46,14 +46,14 @@ static double symmetric_error(const ptq_channel *ch, float s, float top)
                 float v = ptq_clampf(x[i + j] * inverse, -top, top);
                 v = (v + 0x1.8p23f) - 0x1.8p23f;
                 const float d = x[i + j] - v * s;
-                sum[j] += (double)(d * d);
+                sum[j] += (double)d * (double)d;
             }
         }
         for (; i < ch->inner; i++) {
             float v = ptq_clampf(x[i] * inverse, -top, top);
             v = (v + 0x1.8p23f) - 0x1.8p23f;
             const float d = x[i] - v * s;
-            sum[0] += (double)(d * d);
+            sum[0] += (double)d * (double)d;
         }
         for (int j = 0; j < LANES; j++)
             total += sum[j];

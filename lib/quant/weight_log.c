@@ -49,12 +49,12 @@ static double log2_error(const ptq_channel *ch, float s)
         for (; i + LANES <= ch->inner; i += LANES) {
             for (int j = 0; j < LANES; j++) {
                 const float d = fabsf(x[i + j]) - level_of(x[i + j] * inverse) * s;
-                sum[j] += (double)(d * d);
+                sum[j] += (double)d * (double)d;
             }
         }
         for (; i < ch->inner; i++) {
             const float d = fabsf(x[i]) - level_of(x[i] * inverse) * s;
-            sum[0] += (double)(d * d);
+            sum[0] += (double)d * (double)d;
         }
         for (int j = 0; j < LANES; j++)
             total += sum[j];
@@ -157,14 +157,15 @@ static void fill_table(float table[256], int z, int steps)
     table[ZERO] = 0.0f;
 }
 
-/* The exponent of full scale: rint(steps * log2(amax)). */
+/* The exponent of full scale: rint(steps * log2(amax)), below infinity. */
 static int full_scale(const ptq_weight *w, ptq_weight_codes *q, int64_t c, int steps)
 {
     const ptq_channel ch = ptq_weight_channel(w, q, c);
     float min, max;
     ptq_channel_range(&ch, &min, &max);
     const double amax = fmax(fmax(-(double)min, (double)max), (double)PTQ_MIN_SCALE);
-    return step_log(amax, steps);
+    const int k = step_log(amax, steps);
+    return k < 128 * steps ? k : 128 * steps - 1;
 }
 
 /* Per tensor the table holds the levels themselves and the scale is 1. Per channel its top level
