@@ -212,6 +212,39 @@ START_TEST(sample__shape_mismatch_hints)
 }
 END_TEST
 
+/* uint8 [2,2,2,3] without a word about scale. */
+START_TEST(preprocess__default_scale)
+{
+    static const uint8_t v[24] = {10, 20, 30};
+    static const struct {
+        ptq_dtype dtype;
+        const char *key, *value;
+        float scale;
+    } rows[] = {{PTQ_DT_F32, "color", "rgb", (float)(1.0 / 255)}, {PTQ_DT_U8, "color", "rgb", 1.0f},
+                {PTQ_DT_F32, "scale", "1", 1.0f}, {PTQ_DT_F32, "preprocess", "none", 1.0f},
+                {PTQ_DT_F32, "preprocess", "caffe", 1.0f}, {PTQ_DT_F32, "mean", "0.5", (float)(1.0 / 255)}};
+    const char *path = put_npy("u8.npy", "|u1", "(2, 2, 2, 3)", v, sizeof v);
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        ptq_input_spec spec = {"x", rows[i].dtype, 4, {-1, 3, 2, 2}};
+        ptq_preprocess pp;
+        ptq_preprocess_init(&pp);
+        ck_assert_ok(ptq_preprocess_set(&pp, rows[i].key, rows[i].value));
+        ptq_dataset_options o = {.inputs = &spec, .n_inputs = 1, .preprocess = &pp};
+        ptq_dataset *ds;
+        ptq_tensor t;
+        ck_assert_ok(ptq_dataset_open(path, &o, &ds));
+        ck_assert(ptq_dataset_preprocess(ds)->scale == rows[i].scale);
+        ck_assert_ok(ptq_dataset_read(ds, 0, &t));
+        if (i == 0)
+            ck_assert(((float *)t.data)[4] == 20.0f * (float)(1.0 / 255));
+        if (i == 1)
+            ck_assert_uint_eq(((uint8_t *)t.data)[8], 30);
+        free(t.data);
+        ptq_dataset_free(ds);
+    }
+}
+END_TEST
+
 START_TEST(list__columns_labels)
 {
     static const float a[2] = {1, 2}, b[2] = {3, 4};
@@ -332,7 +365,7 @@ START_TEST(folder__content_order_labels)
             ck_assert_ptr_nonnull(strstr(ptq_last_error(), want[i].name));
         } else {
             ck_assert_msg(s == PTQ_OK, "%s", ptq_last_error());
-            ck_assert(((float *)t.data)[47] == (float)want[i].value);
+            ck_assert(((float *)t.data)[47] == (float)want[i].value * (float)(1.0 / 255));
             free(t.data);
         }
         ptq_dataset_labels(ds, i, &l, &n);
@@ -727,6 +760,7 @@ int main(void)
     tcase_add_test(t, npy__samples_labels_hash);
     tcase_add_test(t, open__refused);
     tcase_add_test(t, sample__shape_mismatch_hints);
+    tcase_add_test(t, preprocess__default_scale);
     tcase_add_test(t, list__columns_labels);
     tcase_add_test(t, inputs__own_paths);
 #ifdef HAVE_PNG

@@ -51,6 +51,7 @@ static ptq_dataset *open_row(const struct row *r)
         ck_assert_ok(ptq_preprocess_set(&pp, "preprocess", "imagenet-norm"));
     if (r->kind == FACES) {
         ck_assert_ok(ptq_preprocess_set(&pp, "resize", "320x240"));
+        ck_assert_ok(ptq_preprocess_set(&pp, "scale", "1"));
         ck_assert_ok(ptq_preprocess_set(&pp, "mean", "127"));
         ck_assert_ok(ptq_preprocess_set(&pp, "std", "128"));
     }

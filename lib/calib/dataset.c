@@ -200,6 +200,28 @@ static ptq_status find_labels(ptq_dataset *ds, const char *path)
     return PTQ_OK;
 }
 
+/* Pixels go to 0..1, unless the model itself takes integers. */
+static void default_scale(ptq_dataset *ds)
+{
+    ptq_preprocess *pp = &ds->preprocess;
+    if (pp->set & PTQ_PP_SCALE)
+        return;
+    pp->scale = (float)(1.0 / 255);
+    for (size_t i = 0; i < ds->n_inputs; i++) {
+        const ptq_input_spec *in = &ds->inputs[i];
+        bool floats = in->dtype == PTQ_DT_UNDEFINED || in->dtype == PTQ_DT_F32 ||
+                      in->dtype == PTQ_DT_F64 || in->dtype == PTQ_DT_F16 || in->dtype == PTQ_DT_BF16;
+        if (in->rank >= 3 && !floats)
+            pp->scale = 1.0f;
+    }
+    for (int i = 0; i < pp->n_mean; i++)
+        if (pp->scale != 1.0f && (pp->mean[i] > 2.0f || pp->mean[i] < -2.0f)) {
+            ptq_log(PTQ_LOG_WARN, "mean %g is for pixels 0..255, but they are scaled by 1/255: give "
+                    "--scale 1 if that is not meant", (double)pp->mean[i]);
+            break;
+        }
+}
+
 static ptq_status open_all(ptq_dataset *ds, const char *path, const ptq_dataset_options *o)
 {
     PTQ_TRY(copy_inputs(ds, o));
@@ -215,6 +237,7 @@ static ptq_status open_all(ptq_dataset *ds, const char *path, const ptq_dataset_
     ds->explicit_norm = ds->preprocess.set & PTQ_PP_NORM;
     for (size_t i = 0; i < ds->n_sources; i++)
         ptq_preprocess_fill(&ds->preprocess, &ds->sources[i].defaults);
+    default_scale(ds);
     return find_labels(ds, o->labels);
 }
 

@@ -34,7 +34,8 @@ void ptq_dataset_free(ptq_dataset *ds);
 size_t ptq_dataset_count(const ptq_dataset *ds);
 /* "512 images (498 jpeg, 14 png)". Borrowed. */
 const char *ptq_dataset_describe(const ptq_dataset *ds);
-/* What is applied to images: the user's choices, then the file's attributes, then nothing. */
+/* What is applied to images: the user's choices, then the file's attributes, then the default,
+ * which is scale 1/255, or 1 where the model takes integers. */
 const ptq_preprocess *ptq_dataset_preprocess(const ptq_dataset *ds);
 /* Name of a sample for messages and reports, control characters replaced; returns buf. */
 const char *ptq_dataset_sample_name(const ptq_dataset *ds, size_t index, char *buf, size_t n);
