@@ -59,4 +59,51 @@ PTQ_HD float ptq_requant_multiplier(float sx, float sw, float sy)
     return (sx * sw) / sy;
 }
 
+/* ---- laws of the steps that have an order of their own (doc/numerics.md) ---- */
+
+/* Addition: y = rint(fma(a, ra, fma(b, rb, fx))), the zero point inside the rounding. Which
+ * operand is `a` matters in the last bit: see ptq_qadd_swapped in doc/numerics.md. */
+typedef struct ptq_qadd_coef {
+    float ra, rb, fx;
+} ptq_qadd_coef;
+
+PTQ_HD ptq_qadd_coef ptq_qadd_prepare(float sa, int32_t za, float sb, int32_t zb, float sy,
+                                      int32_t zy)
+{
+    ptq_qadd_coef k;
+    k.ra = sa / sy;
+    k.rb = sb / sy;
+    k.fx = (float)zy - fmaf(k.ra, (float)za, k.rb * (float)zb);
+    return k;
+}
+
+PTQ_HD int32_t ptq_qadd(int32_t a, int32_t b, ptq_qadd_coef k, int32_t lo, int32_t hi)
+{
+    float y = fmaf((float)a, k.ra, fmaf((float)b, k.rb, k.fx));
+    return ptq_rint(ptq_clampf(y, (float)lo, (float)hi));
+}
+
+/* Product: p = (a - za)(b - zb) exact in integers, m = (sa * sb) / sy; the zero point inside the
+ * rounding, no fused multiply-add. */
+PTQ_HD int32_t ptq_qmul(int32_t p, float m, int32_t zy, int32_t lo, int32_t hi)
+{
+    float y = (float)p * m + (float)zy;
+    return ptq_rint(ptq_clampf(y, (float)lo, (float)hi));
+}
+
+/* Average pool: `sum` is the float sum of ptq_dequantize of the window's elements, added one by
+ * one from +0 in the order of the window (outermost dimension first); n counts the elements (or
+ * the kernel's size with count_include_pad). A window of nothing gives lo. */
+PTQ_HD int32_t ptq_qavgpool(float sum, int32_t n, float sy, int32_t zy, int32_t lo, int32_t hi)
+{
+    float y = (sum / (float)n) / sy + (float)zy;
+    return ptq_rint(ptq_clampf(y, (float)lo, (float)hi));
+}
+
+/* Global average pool: ptq_requantize of the exact sum of (x - zx) over n elements with this. */
+PTQ_HD float ptq_qgap_multiplier(float sx, float sy, int32_t n)
+{
+    return sx / (sy * (float)n);
+}
+
 #endif

@@ -17,6 +17,7 @@ typedef struct ptq_cpu {
     ptq_isa isa;
     void *scratch; /* grows, reused by steps; see ptq_cpu_scratch */
     size_t scratch_bytes;
+    const struct ptq_int_isa *int_isa; /* NULL: chosen by isa. Tests set it (lib/cpu/int.h) */
 } ptq_cpu;
 
 /* Scratch of one step, 64-byte aligned, not zeroed; valid until the next call. NULL: no memory. */

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the integer kernels. Each step kind has a reference in int_ref_*.c (the law in plain
+ * loops) and, where it pays, a fast form that works for every instruction set through the two
+ * tables below. The fast forms are proven byte-equal by tests/test_cpu_int.c. */
+#ifndef PTQ_CPU_INT_H
+#define PTQ_CPU_INT_H
+
+#include "lib/core/qmath.h"
+#include "lib/cpu/cpu.h"
+
+/* ---- one output tile of an integer matrix product ---- */
+
+/* Y[m, n] = epilogue(bias[n] + sum_k A[m, k] B[k, n] - rowsum[m] * wzp[n]).
+ * A: rows of `lda` bytes. u8 (ops->bytes) or s16, padded to whole k groups.
+ * B: one panel as ptq_int_pack laid it out: [k group][column][kgroup elements].
+ * bias, wzp, mult: padded to whole vectors. */
+typedef struct ptq_int_tile {
+    const void *a;
+    size_t lda;
+    const void *b;
+    int64_t kgroups;
+    int m, n;              /* valid rows and columns */
+    const int32_t *bias;
+    const int32_t *rowsum; /* NULL: no weight zero points left to correct */
+    const int32_t *wzp;
+    const float *mult;
+    float lo, hi; /* clamp before rounding: qlo - zy, qhi - zy */
+    int32_t zy;
+    void *y;
+    size_t ldy;   /* bytes */
+    bool float_out;
+} ptq_int_tile;
+
+/* One output pixel of a depthwise convolution over c channels, channels innermost.
+ * y[c] = epilogue(bias[c] + sum_t (tap[t][c] ^ flip) * w[t * cpad + c]) */
+typedef struct ptq_int_dw {
+    const uint8_t *const *tap;
+    int taps;
+    int64_t c, cpad;
+    uint8_t flip;
+    const int32_t *w; /* s16 values */
+    const int32_t *bias;
+    const float *mult;
+    float lo, hi;
+    int32_t zy;
+    void *y;
+    bool float_out;
+} ptq_int_dw;
+
+typedef struct ptq_int_dot {
+    bool bytes;  /* operands are u8 x s8 in groups of 4; else s16 x s16 in groups of 2 */
+    int kgroup;
+    int lanes;   /* columns of one vector */
+    int nv;      /* vectors of a full panel */
+    int mr;      /* rows of a tile; narrow panels (nv / 2 vectors or fewer) take mr_narrow */
+    int mr_narrow;
+    void (*tile)(const ptq_int_tile *t, int nv);
+    /* Writes n elements of A: u8 (src ^ flip), or s16 (src ^ flip) - za. */
+    void (*pack_a)(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za);
+    int32_t (*rowsum)(const uint8_t *a, int64_t n); /* bytes only, else NULL */
+    void (*depthwise)(const ptq_int_dw *d);
+} ptq_int_dot;
+
+/* ---- elementwise rows; `sgn` tells int8 from uint8 ---- */
+
+typedef struct ptq_int_vec {
+    /* b has step 0 or 1, a has step 0 or 1 */
+    void (*add)(const uint8_t *a, int sa, const uint8_t *b, int sb, uint8_t *y, size_t n,
+                ptq_qadd_coef k, ptq_qgrid g, bool sgn);
+    void (*mul)(const uint8_t *a, int sa, int32_t za, const uint8_t *b, int sb, int32_t zb, uint8_t *y,
+                size_t n, float m, int32_t zy, ptq_qgrid g, bool sgn);
+    void (*lut)(const uint8_t *x, uint8_t *y, size_t n, const uint8_t *table);
+    /* scale, zp: step 0 (one) or 1 (one per element) */
+    void (*quantize)(const float *x, uint8_t *y, size_t n, const float *scale, const int32_t *zp,
+                     int step, ptq_qgrid g);
+    void (*dequantize)(const uint8_t *x, float *y, size_t n, const float *scale, const int32_t *zp,
+                       int step, bool sgn);
+    void (*max)(uint8_t *acc, const uint8_t *x, size_t n, bool sgn); /* acc = max(acc, x) */
+    void (*sum_i32)(int32_t *acc, const uint8_t *x, size_t n, bool sgn); /* acc += x */
+    /* acc += scale * (x - zp), one float addition per element */
+    void (*sum_f32)(float *acc, const uint8_t *x, size_t n, float scale, int32_t zp, bool sgn);
+    /* y = clamp(rint((acc / n) / sy + zy)) */
+    void (*avg)(const float *acc, uint8_t *y, size_t n, int32_t count, float sy, int32_t zy,
+                ptq_qgrid g);
+    void (*requant)(const int32_t *acc, uint8_t *y, size_t n, int32_t add, float m, int32_t zy,
+                    ptq_qgrid g);
+} ptq_int_vec;
+
+typedef struct ptq_int_isa {
+    const char *name;
+    const ptq_int_dot *dot;
+    const ptq_int_vec *vec;
+} ptq_int_isa;
+
+extern const ptq_int_dot ptq_int_dot_avx2, ptq_int_dot_avx512, ptq_int_dot_vnni;
+extern const ptq_int_vec ptq_int_vec_avx2, ptq_int_vec_avx512;
+/* NULL for the reference. */
+const ptq_int_isa *ptq_int_isa_of(const ptq_cpu *c);
+
+/* ---- views ---- */
+
+/* A rank-3..5 activation [N, C, spatial...] as bytes: element (n, c, pixel) lies at
+ * n * ns + c * cs + pixel * ps; the spatial dims are padded in front to three. */
+typedef struct ptq_int_view {
+    int64_t n, c, d[3], pixels;
+    int64_t ns, cs, ps;
+} ptq_int_view;
+bool ptq_int_view_of(const ptq_tensor *t, ptq_layout layout, ptq_int_view *v);
+/* Window of the anchor with spatial dims padded in front to three. */
+ptq_status ptq_int_window(const ptq_step_run *r, const int64_t *kernel, ptq_window *w);
+
+static inline bool ptq_int_signed(ptq_dtype t)
+{
+    return t == PTQ_DT_S8;
+}
+static inline int32_t ptq_int_byte(const void *p, int64_t i, bool sgn)
+{
+    return sgn ? (int32_t)((const int8_t *)p)[i] : (int32_t)((const uint8_t *)p)[i];
+}
+static inline bool ptq_int_is8(ptq_dtype t)
+{
+    return t == PTQ_DT_S8 || t == PTQ_DT_U8;
+}
+/* Per-channel parameter c of an array of nw (1: all channels share it). */
+static inline int64_t ptq_int_ch(int64_t nw, int64_t c)
+{
+    return nw == 1 ? 0 : c;
+}
+/* Multiplier of channel c: to the output grid, or to float. */
+static inline float ptq_int_mult(const ptq_qlinear_params *p, int64_t c)
+{
+    return p->float_out ? p->x.scale * p->wscale[ptq_int_ch(p->nw, c)]
+                        : p->mult[ptq_int_ch(p->nw, c)];
+}
+static inline int32_t ptq_int_wzp(const ptq_qlinear_params *p, int64_t c)
+{
+    return p->wzp ? p->wzp[ptq_int_ch(p->nw, c)] : 0;
+}
+/* Stores one result of the product law at y[i]. */
+static inline void ptq_int_store(const ptq_qlinear_params *p, void *y, int64_t i, int32_t acc, float m)
+{
+    if (p->float_out)
+        ((float *)y)[i] = (float)acc * m;
+    else
+        ((uint8_t *)y)[i] = (uint8_t)ptq_requantize(acc, m, p->y.zp, p->qlo, p->qhi);
+}
+
+/* Broadcasting of up to three tensors over the output's elements, in the output's memory order:
+ * merged dims, outermost first; step[t][i] in elements of tensor t (0 a, 1 b, 2 y). */
+typedef struct ptq_int_bcast {
+    int nd;
+    int64_t dim[PTQ_MAX_RANK];
+    int64_t step[3][PTQ_MAX_RANK];
+    int64_t total;
+    bool swapped; /* a is the scalar of the innermost logical span (see doc/numerics.md, qadd) */
+} ptq_int_bcast;
+ptq_status ptq_int_bcast_plan(const ptq_step_run *r, ptq_int_bcast *b);
+/* Memory steps of the logical dims of a tensor. */
+void ptq_int_steps(const ptq_tensor *t, ptq_layout layout, int64_t *step);
+
+/* ---- references ---- */
+ptq_status ptq_int_ref_qconv(const ptq_step_run *r);
+ptq_status ptq_int_ref_qgemm(const ptq_step_run *r);
+ptq_status ptq_int_ref_qmatmul(const ptq_step_run *r);
+ptq_status ptq_int_ref_qadd(const ptq_step_run *r);
+ptq_status ptq_int_ref_qmul(const ptq_step_run *r);
+ptq_status ptq_int_ref_qlut(const ptq_step_run *r);
+ptq_status ptq_int_ref_qconcat(const ptq_step_run *r);
+ptq_status ptq_int_ref_qavgpool(const ptq_step_run *r);
+ptq_status ptq_int_ref_qglobalavgpool(const ptq_step_run *r);
+ptq_status ptq_int_ref_qmaxpool(const ptq_step_run *r);
+ptq_status ptq_int_ref_quantize(const ptq_step_run *r);
+ptq_status ptq_int_ref_dequantize(const ptq_step_run *r);
+ptq_status ptq_int_ref_relayout(const ptq_step_run *r);
+
+/* Batched product shapes, shared by qgemm and qmatmul: C[b] = A[b] B[b]. */
+typedef struct ptq_int_mm {
+    int64_t batch, m, n, k;
+    int64_t a_row, a_col, b_row, b_col; /* element steps */
+    int nbd;                            /* batch dims of the output and steps of a and b in them */
+    int64_t bdim[PTQ_MAX_RANK], a_step[PTQ_MAX_RANK], b_step[PTQ_MAX_RANK];
+} ptq_int_mm;
+ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm);
+/* Element offsets of batch i of a and b. */
+void ptq_int_mm_offsets(const ptq_int_mm *mm, int64_t i, int64_t *a, int64_t *b);
+
+/* ---- the packed product (int_dot.c) ---- */
+
+/* Weights of one product [K, N], packed for one instruction set, with what the epilogue needs. */
+typedef struct ptq_int_packed {
+    int64_t n, k, kgroups, npad;
+    int panels;
+    uint8_t flip_a; /* 0x80 when A is int8: both forms start from unsigned bytes */
+    int32_t za;     /* zero point of A after the flip */
+    bool need_rowsum;
+    void *b;        /* panels one behind the other */
+    int32_t *bias;  /* [npad] bias with the zero points folded in */
+    int32_t *wzp;   /* [npad] */
+    float *mult;    /* [npad] */
+} ptq_int_packed;
+
+/* Element (k, n) of B lies at b[k * k_step + n * n_step]. `c0`: channel of column 0 in params. */
+typedef struct ptq_int_b {
+    const void *data;
+    bool sgn, a_sgn;
+    int64_t k, n, k_step, n_step;
+    int64_t c0;
+    const ptq_qlinear_params *p;
+} ptq_int_b;
+size_t ptq_int_packed_bytes(const ptq_int_dot *d, int64_t k, int64_t n);
+/* Lays a packed product out in `mem` (ptq_int_packed_bytes, 64-byte aligned). */
+void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_packed *out);
+
+/* Fills `rows` rows of A from row r0 at dst (row stride lda bytes), unused k zero. */
+typedef void (*ptq_int_fill_fn)(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t rows);
+typedef struct ptq_int_product {
+    const ptq_int_packed *w;
+    int64_t m;
+    const uint8_t *direct; /* A as it lies in memory, when that is what the tile reads; or NULL */
+    size_t direct_lda;
+    ptq_int_fill_fn fill; /* else */
+    const void *fill_ctx;
+    uint8_t *y;
+    size_t ldy; /* bytes */
+    const ptq_qlinear_params *p;
+    uint8_t *scratch; /* ptq_int_product_scratch bytes, 64-byte aligned */
+} ptq_int_product;
+size_t ptq_int_product_scratch(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups);
+/* All of Y, in parallel. */
+ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_product *g);
+/* dst[i][col][row] = src[i][row][col] of elements of `size` bytes (1, 2, 4, 8), in parallel. */
+ptq_status ptq_int_transpose(ptq_cpu *c, void *dst, const void *src, int64_t n, int64_t rows,
+                             int64_t cols, size_t size);
+/* Calls fn on [0, n) in pieces of at least `grain`. */
+typedef void (*ptq_int_range_fn)(void *ctx, int64_t from, int64_t to);
+ptq_status ptq_int_range(ptq_cpu *c, int64_t n, int64_t grain, ptq_int_range_fn fn, void *ctx);
+static inline size_t ptq_int_round64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
+
+#endif

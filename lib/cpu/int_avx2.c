@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX2: 16-bit operands, vpmaddwd (vpmaddubsw saturates: see int_avx512.c). */
+#include <immintrin.h>
+#include <string.h>
+
+#include "lib/cpu/int.h"
+
+enum { LANES = 8, NV = 2, MR = 6, MR_NARROW = 6 };
+typedef __m256i vi;
+
+static inline vi v_load(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+static inline vi v_bcast(const void *p)
+{
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm256_set1_epi32(v);
+}
+
+static inline vi v_dot(vi acc, vi a, vi b)
+{
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
+
+static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_t zy, bool float_out,
+                           void *y, size_t at, int left)
+{
+    __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(mult));
+    if (float_out) {
+        float tmp[LANES];
+        _mm256_storeu_ps(tmp, f);
+        memcpy((float *)y + at, tmp, sizeof(float) * (size_t)(left < LANES ? left : LANES));
+        return;
+    }
+    f = _mm256_min_ps(_mm256_max_ps(f, _mm256_set1_ps(lo)), _mm256_set1_ps(hi));
+    vi q = _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(zy));
+    q = _mm256_shuffle_epi8(q, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                                -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                                -1, -1));
+    __m128i b = _mm_unpacklo_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    if (left >= LANES) {
+        _mm_storel_epi64((__m128i *)(void *)((uint8_t *)y + at), b);
+    } else {
+        uint8_t tmp[16];
+        _mm_storeu_si128((__m128i *)(void *)tmp, b);
+        memcpy((uint8_t *)y + at, tmp, (size_t)left);
+    }
+}
+
+static inline void v_finish(const ptq_int_tile *t, vi acc, int row, int col)
+{
+    v_store(acc, t->mult + col, t->lo, t->hi, t->zy, t->float_out, (uint8_t *)t->y + (size_t)row * t->ldy,
+            (size_t)col, t->n - col);
+}
+
+#include "lib/cpu/int_tile.h"
+
+#define TILES(N) TILE(1, N) TILE(2, N) TILE(3, N) TILE(4, N) TILE(5, N) TILE(6, N)
+TILES(1)
+TILES(2)
+
+#define ROW(N) {tile_1_##N, tile_2_##N, tile_3_##N, tile_4_##N, tile_5_##N, tile_6_##N}
+
+static void tile(const ptq_int_tile *t, int nv)
+{
+    static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2)};
+    table[nv - 1][t->m - 1](t);
+}
+
+static inline __m128i load_bytes(const uint8_t *p, int64_t left)
+{
+    uint8_t tmp[8] = {0};
+    if (left >= 8)
+        return _mm_loadl_epi64((const __m128i *)(const void *)p);
+    memcpy(tmp, p, (size_t)left);
+    return _mm_loadl_epi64((const __m128i *)(const void *)tmp);
+}
+
+static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za)
+{
+    int16_t *y = dst;
+    const __m256i z = _mm256_set1_epi16((int16_t)za);
+    const __m128i f = _mm_set1_epi8((char)flip);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m128i x = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(src + i)), f);
+        _mm256_storeu_si256((__m256i *)(void *)(y + i), _mm256_sub_epi16(_mm256_cvtepu8_epi16(x), z));
+    }
+    for (; i < n; i++)
+        y[i] = (int16_t)((src[i] ^ flip) - za);
+}
+
+static void depthwise(const ptq_int_dw *d)
+{
+    const __m128i flip = _mm_set1_epi8((char)d->flip);
+    for (int64_t c = 0; c < d->c; c += 16) {
+        vi acc0 = v_load(d->bias + c), acc1 = v_load(d->bias + c + 8);
+        int64_t left = d->c - c;
+        for (int t = 0; t < d->taps; t++) {
+            const uint8_t *x = d->tap[t] + c;
+            const int32_t *w = d->w + t * d->cpad + c;
+            __m128i v0 = _mm_xor_si128(load_bytes(x, left), flip);
+            acc0 = _mm256_add_epi32(acc0, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v0), v_load(w)));
+            if (left > 8) {
+                __m128i v1 = _mm_xor_si128(load_bytes(x + 8, left - 8), flip);
+                acc1 = _mm256_add_epi32(acc1, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v1), v_load(w + 8)));
+            }
+        }
+        v_store(acc0, d->mult + c, d->lo, d->hi, d->zy, d->float_out, d->y, (size_t)c,
+                (int)(left < LANES ? left : LANES));
+        if (left > 8)
+            v_store(acc1, d->mult + c + 8, d->lo, d->hi, d->zy, d->float_out, d->y, (size_t)(c + 8),
+                    (int)(left - 8 < LANES ? left - 8 : LANES));
+    }
+}
+
+const ptq_int_dot ptq_int_dot_avx2 = {
+    .bytes = false,
+    .kgroup = 2,
+    .lanes = LANES,
+    .nv = NV,
+    .mr = MR,
+    .mr_narrow = MR_NARROW,
+    .tile = tile,
+    .pack_a = pack_a,
+    .depthwise = depthwise,
+};

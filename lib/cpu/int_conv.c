@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* qconv: an implicit product in NHWC. Rows are output pixels, k runs over (window, channels of the
+ * group), padding holds the zero point. Depthwise convolutions have their own kernel. A PLAIN
+ * tensor is turned to NHWC first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/cpu/int.h"
+
+typedef struct state {
+    const ptq_int_isa *isa;
+    bool depthwise;
+    int64_t groups;
+    ptq_int_packed *w; /* [groups] */
+    /* depthwise */
+    int64_t taps, c, cpad;
+    uint8_t flip;
+    int32_t *dw_w, *dw_bias;
+    float *dw_mult;
+    uint8_t *zero; /* c bytes of x.zp */
+    void *mem;
+} state;
+
+static bool supports(const ptq_program *p, const ptq_step *s, const char **why)
+{
+    const ptq_pvalue *x = &p->values.v[s->in[0]], *w = &p->values.v[s->in[1]];
+    if (!ptq_int_is8(x->dtype) || !ptq_int_is8(w->dtype)) {
+        *why = "qconv takes int8 or uint8";
+        return false;
+    }
+    if (!w->constant || w->constant->rank < 3 || w->constant->rank > 5) {
+        *why = "qconv takes a constant weight of 1 to 3 spatial dimensions";
+        return false;
+    }
+    return true;
+}
+
+static void release(void *p)
+{
+    state *s = p;
+    if (!s)
+        return;
+    free(s->w);
+    free(s->mem);
+    free(s);
+}
+
+static int64_t spatial_size(const ptq_tensor *w)
+{
+    int64_t n = 1;
+    for (int i = 2; i < w->rank; i++)
+        n *= w->dims[i];
+    return n;
+}
+
+static ptq_status prepare_depthwise(state *s, const ptq_qlinear_params *p, const ptq_tensor *w,
+                                    bool x_sgn)
+{
+    bool w_sgn = ptq_int_signed(w->dtype);
+    s->c = w->dims[0];
+    s->cpad = (s->c + 63) & ~INT64_C(63);
+    s->flip = x_sgn ? 0x80 : 0;
+    int32_t zx = p->x.zp + (x_sgn ? 128 : 0);
+    size_t row = (size_t)s->cpad * 4;
+    s->mem = ptq_alloc_aligned(row * (size_t)(s->taps + 2) + (size_t)s->cpad);
+    if (!s->mem)
+        return ptq_fail_nomem();
+    memset(s->mem, 0, row * (size_t)(s->taps + 2));
+    s->dw_w = s->mem;
+    s->dw_bias = s->dw_w + s->taps * s->cpad;
+    s->dw_mult = (float *)(void *)(s->dw_bias + s->cpad);
+    s->zero = (uint8_t *)(s->dw_mult + s->cpad);
+    memset(s->zero, (int)(uint8_t)p->x.zp, (size_t)s->cpad);
+    for (int64_t c = 0; c < s->c; c++) {
+        uint32_t bias = p->bias ? (uint32_t)p->bias[c] : 0;
+        for (int64_t t = 0; t < s->taps; t++) {
+            int32_t v = ptq_int_byte(w->data, c * s->taps + t, w_sgn) - ptq_int_wzp(p, c);
+            /* the upper half stays 0: the kernel multiplies pairs of 16-bit values */
+            s->dw_w[t * s->cpad + c] = v & 0xffff;
+            bias -= (uint32_t)zx * (uint32_t)v;
+        }
+        s->dw_bias[c] = (int32_t)bias;
+        s->dw_mult[c] = ptq_int_mult(p, c);
+    }
+    return PTQ_OK;
+}
+
+/* Weights [m][ci][tap] become [m][tap][ci], then panels, group by group. */
+static ptq_status prepare_groups(state *s, const ptq_qlinear_params *p, const ptq_tensor *w, bool x_sgn)
+{
+    const ptq_int_dot *d = s->isa->dot;
+    int64_t mg = w->dims[0] / s->groups, cg = w->dims[1], k = cg * s->taps;
+    size_t one = ptq_int_packed_bytes(d, k, mg);
+    s->w = ptq_calloc((size_t)s->groups, sizeof *s->w);
+    s->mem = ptq_alloc_aligned(one * (size_t)s->groups);
+    uint8_t *turned = malloc((size_t)(mg * k) + 1);
+    if (!s->w || !s->mem || !turned) {
+        free(turned);
+        return ptq_fail_nomem();
+    }
+    for (int64_t g = 0; g < s->groups; g++) {
+        const uint8_t *src = (const uint8_t *)w->data + g * mg * k;
+        for (int64_t m = 0; m < mg; m++)
+            for (int64_t t = 0; t < s->taps; t++)
+                for (int64_t ci = 0; ci < cg; ci++)
+                    turned[(m * s->taps + t) * cg + ci] = src[(m * cg + ci) * s->taps + t];
+        ptq_int_b b = {.data = turned, .sgn = ptq_int_signed(w->dtype), .a_sgn = x_sgn, .k = k, .n = mg,
+                       .k_step = 1, .n_step = k, .c0 = g * mg, .p = p};
+        ptq_int_pack(d, &b, (uint8_t *)s->mem + one * (size_t)g, &s->w[g]);
+    }
+    free(turned);
+    return PTQ_OK;
+}
+
+static ptq_status prepare(ptq_cpu *c, const ptq_program *prog, const ptq_step *step, void **out)
+{
+    const ptq_int_isa *isa = ptq_int_isa_of(c);
+    const ptq_qlinear_params *p = step->params;
+    const ptq_tensor *w = prog->values.v[step->in[1]].constant;
+    bool x_sgn = ptq_int_signed(prog->values.v[step->in[0]].dtype);
+    if (!isa)
+        return PTQ_OK;
+    int64_t groups = ptq_attr_int(step->node, "group", 1);
+    if (groups < 1 || w->dims[0] % groups != 0)
+        return ptq_fail(PTQ_ERR_MODEL, "node %s: %lld groups do not divide %lld output channels",
+                        step->name, (long long)groups, (long long)w->dims[0]);
+    state *s = ptq_calloc(1, sizeof *s);
+    if (!s)
+        return ptq_fail_nomem();
+    s->isa = isa;
+    s->groups = groups;
+    s->taps = spatial_size(w);
+    s->depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups;
+    ptq_status st = s->depthwise ? prepare_depthwise(s, p, w, x_sgn) : prepare_groups(s, p, w, x_sgn);
+    if (st != PTQ_OK) {
+        release(s);
+        return st;
+    }
+    *out = s;
+    return PTQ_OK;
+}
+
+/* ---- gathering ---- */
+
+typedef struct gather {
+    const ptq_int_dot *d;
+    const ptq_int_packed *w;
+    const ptq_window *win;
+    const ptq_int_view *x, *y;
+    const uint8_t *data; /* NHWC */
+    int64_t c0, cg;      /* first channel and channels of the group */
+    int es;              /* bytes of one packed element */
+} gather;
+
+static uint8_t *put_pad(const gather *g, uint8_t *dst, int64_t elements)
+{
+    memset(dst, g->d->bytes ? g->w->za & 0xff : 0, (size_t)(elements * g->es));
+    return dst + elements * g->es;
+}
+
+static uint8_t *put_x(const gather *g, uint8_t *dst, int64_t pixel, int64_t elements)
+{
+    g->d->pack_a(dst, g->data + pixel * g->x->c + g->c0, elements, g->w->flip_a, g->w->za);
+    return dst + elements * g->es;
+}
+
+/* The window's innermost row: pixels of one line of x, from w0 on. */
+static uint8_t *put_line(const gather *g, uint8_t *dst, int64_t line, int64_t w0)
+{
+    const ptq_window *w = g->win;
+    int64_t kw = w->kernel[2], dw = w->dilation[2], width = g->x->d[2];
+    if (dw == 1 && g->cg == g->x->c) { /* neighbours are contiguous */
+        int64_t from = w0 < 0 ? -w0 : 0, to = width - w0 < kw ? width - w0 : kw;
+        from = from > kw ? kw : from;
+        to = to < from ? from : to;
+        if (from > 0)
+            dst = put_pad(g, dst, from * g->cg);
+        if (to > from)
+            dst = put_x(g, dst, line * width + w0 + from, (to - from) * g->cg);
+        if (to < kw)
+            dst = put_pad(g, dst, (kw - to) * g->cg);
+        return dst;
+    }
+    for (int64_t k = 0; k < kw; k++) {
+        int64_t at = w0 + k * dw;
+        dst = at >= 0 && at < width ? put_x(g, dst, line * width + at, g->cg) : put_pad(g, dst, g->cg);
+    }
+    return dst;
+}
+
+static void fill(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t rows)
+{
+    const gather *g = ctx;
+    const ptq_window *w = g->win;
+    for (int64_t r = r0; r < r0 + rows; r++, dst += lda) {
+        int64_t px = r % g->y->pixels, n = r / g->y->pixels;
+        int64_t ow = px % g->y->d[2], oh = px / g->y->d[2] % g->y->d[1], od = px / g->y->d[2] / g->y->d[1];
+        uint8_t *at = dst;
+        for (int64_t kd = 0; kd < w->kernel[0]; kd++) {
+            int64_t d = od * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
+            for (int64_t kh = 0; kh < w->kernel[1]; kh++) {
+                int64_t h = oh * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
+                bool inside = d >= 0 && d < g->x->d[0] && h >= 0 && h < g->x->d[1];
+                int64_t line = (n * g->x->d[0] + d) * g->x->d[1] + h;
+                at = inside ? put_line(g, at, line, ow * w->stride[2] - w->pad_begin[2])
+                            : put_pad(g, at, w->kernel[2] * g->cg);
+            }
+        }
+        memset(at, 0, lda - (size_t)(at - dst));
+    }
+}
+
+/* Is x itself the matrix that the tile reads? */
+static bool reads_x(const state *s, const ptq_window *w, int64_t c)
+{
+    bool one = s->isa->dot->bytes && s->groups == 1 && s->w[0].flip_a == 0 && c % 4 == 0;
+    for (int i = 0; i < 3; i++)
+        one = one && w->kernel[i] == 1 && w->stride[i] == 1 && w->pad_begin[i] == 0 && w->pad_end[i] == 0;
+    return one;
+}
+
+/* ---- depthwise ---- */
+
+typedef struct dw_job {
+    const state *s;
+    const ptq_qlinear_params *p;
+    const ptq_window *w;
+    const ptq_int_view *x, *y;
+    const uint8_t *data;
+    uint8_t *out;
+} dw_job;
+
+enum { MAX_TAPS = 512 };
+
+static void dw_lines(void *ctx, int64_t from, int64_t to)
+{
+    const dw_job *j = ctx;
+    const state *s = j->s;
+    const ptq_window *w = j->w;
+    const uint8_t *tap[MAX_TAPS];
+    size_t es = j->p->float_out ? sizeof(float) : 1;
+    ptq_int_dw d = {.tap = tap, .taps = (int)s->taps, .c = s->c, .cpad = s->cpad, .flip = s->flip,
+                    .w = s->dw_w, .bias = s->dw_bias, .mult = s->dw_mult, .zy = j->p->y.zp,
+                    .lo = (float)(j->p->qlo - j->p->y.zp), .hi = (float)(j->p->qhi - j->p->y.zp),
+                    .float_out = j->p->float_out};
+    for (int64_t line = from; line < to; line++) {
+        int64_t oh = line % j->y->d[1], od = line / j->y->d[1] % j->y->d[0];
+        int64_t n = line / j->y->d[1] / j->y->d[0];
+        for (int64_t ow = 0; ow < j->y->d[2]; ow++) {
+            int t = 0;
+            for (int64_t kd = 0; kd < w->kernel[0]; kd++)
+                for (int64_t kh = 0; kh < w->kernel[1]; kh++)
+                    for (int64_t kw = 0; kw < w->kernel[2]; kw++, t++) {
+                        int64_t xd = od * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
+                        int64_t xh = oh * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
+                        int64_t xw = ow * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
+                        bool in = xd >= 0 && xd < j->x->d[0] && xh >= 0 && xh < j->x->d[1] && xw >= 0 &&
+                                  xw < j->x->d[2];
+                        int64_t px = ((n * j->x->d[0] + xd) * j->x->d[1] + xh) * j->x->d[2] + xw;
+                        tap[t] = in ? j->data + px * s->c : s->zero;
+                    }
+            d.y = j->out + (size_t)((line * j->y->d[2] + ow) * s->c) * es;
+            s->isa->dot->depthwise(&d);
+        }
+    }
+}
+
+/* ---- run ---- */
+
+/* x and y in NHWC; turned copies where they are PLAIN. */
+typedef struct sides {
+    const uint8_t *x;
+    uint8_t *y, *product;
+    bool turn_x, turn_y;
+} sides;
+
+static ptq_status make_sides(ptq_cpu *c, const ptq_step_run *r, const ptq_int_view *x,
+                             const ptq_int_view *y, size_t product, size_t es, sides *o)
+{
+    o->turn_x = x->cs != 1 && x->c > 1 && x->pixels > 1;
+    o->turn_y = y->cs != 1 && y->c > 1 && y->pixels > 1;
+    size_t xb = o->turn_x ? ptq_int_round64((size_t)(x->n * x->c * x->pixels)) : 0;
+    size_t yb = o->turn_y ? ptq_int_round64((size_t)(y->n * y->c * y->pixels) * es) : 0;
+    uint8_t *mem = ptq_cpu_scratch(c, xb + yb + product + 64);
+    if (!mem)
+        return ptq_fail_nomem();
+    o->x = o->turn_x ? mem : r->in[0]->data;
+    o->y = o->turn_y ? mem + xb : r->out[0].data;
+    o->product = mem + xb + yb;
+    return o->turn_x ? ptq_int_transpose(c, mem, r->in[0]->data, x->n, x->c, x->pixels, 1) : PTQ_OK;
+}
+
+static ptq_status run_groups(ptq_cpu *c, const state *s, const ptq_qlinear_params *p,
+                             const ptq_window *w, const ptq_int_view *x, const ptq_int_view *y,
+                             const sides *o, size_t es)
+{
+    const ptq_int_dot *d = s->isa->dot;
+    for (int64_t g = 0; g < s->groups; g++) {
+        const ptq_int_packed *pw = &s->w[g];
+        gather ga = {.d = d, .w = pw, .win = w, .x = x, .y = y, .data = o->x, .cg = x->c / s->groups};
+        ga.c0 = g * ga.cg;
+        ga.es = d->bytes ? 1 : 2;
+        ptq_int_product pr = {.w = pw, .m = y->n * y->pixels, .fill = fill, .fill_ctx = &ga,
+                              .y = o->y + (size_t)(g * pw->n) * es, .ldy = (size_t)y->c * es, .p = p,
+                              .scratch = o->product};
+        if (reads_x(s, w, x->c)) {
+            pr.direct = o->x;
+            pr.direct_lda = (size_t)x->c;
+        }
+        PTQ_TRY(ptq_int_run_product(c, d, &pr));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status run(ptq_cpu *c, const ptq_step_run *r)
+{
+    const state *s = r->state;
+    const ptq_qlinear_params *p = r->step->params;
+    if (!s || (s->depthwise && s->taps > MAX_TAPS))
+        return ptq_int_ref_qconv(r);
+    ptq_window w;
+    ptq_int_view x, y;
+    PTQ_TRY(ptq_int_window(r, r->in[1]->dims + 2, &w));
+    ptq_int_view_of(r->in[0], r->in_layout[0], &x);
+    ptq_int_view_of(&r->out[0], r->out_layout[0], &y);
+    size_t es = p->float_out ? sizeof(float) : 1, product = 0;
+    if (!s->depthwise)
+        product = ptq_int_product_scratch(c, s->isa->dot, y.n * y.pixels, s->w[0].kgroups);
+    sides o = {0};
+    PTQ_TRY(make_sides(c, r, &x, &y, product, es, &o));
+    if (s->depthwise) {
+        dw_job j = {.s = s, .p = p, .w = &w, .x = &x, .y = &y, .data = o.x, .out = o.y};
+        int64_t grain = 16384 / (y.d[2] * s->c * s->taps + 1) + 1;
+        PTQ_TRY(ptq_int_range(c, y.n * y.d[0] * y.d[1], grain, dw_lines, &j));
+    } else {
+        PTQ_TRY(run_groups(c, s, p, &w, &x, &y, &o, es));
+    }
+    if (o.turn_y)
+        return ptq_int_transpose(c, r->out[0].data, o.y, y.n, y.pixels, y.c, es);
+    return PTQ_OK;
+}
+
+extern const ptq_cpu_kernel ptq_cpu_int_qconv;
+const ptq_cpu_kernel ptq_cpu_int_qconv = {
+    .name = "qconv",
+    .supports = supports,
+    .prepare = prepare,
+    .release = release,
+    .run = run,
+};

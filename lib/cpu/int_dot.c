@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packed integer products: weights laid out for the tile kernels with the zero points folded into
+ * the bias, rows of A gathered block by block, blocks shared out over the threads.
+ *
+ * With operands in bytes (a', w' shifted to u8 and s8)
+ *   sum (a' - za)(w' - zw) = sum a' w' - za colsum(w') - zw rowsum(a') + K za zw,
+ * all modulo 2^32. With 16-bit operands both zero points are subtracted while packing. */
+#include <string.h>
+
+#include "lib/cpu/int.h"
+
+/* ---- weights ---- */
+
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+size_t ptq_int_packed_bytes(const ptq_int_dot *d, int64_t k, int64_t n)
+{
+    size_t kgroups = (size_t)((k + d->kgroup - 1) / d->kgroup);
+    size_t npad = (size_t)round_up(n, d->lanes);
+    return ptq_int_round64(npad * 4 * kgroups) + 3 * ptq_int_round64(npad * 4);
+}
+
+/* One column into its place: 4 bytes per k group, `stride` bytes from group to group. Returns the
+ * sum of the packed values (bytes only). */
+static int32_t pack_column(const ptq_int_dot *d, const ptq_int_b *b, int64_t n, int32_t zw, uint8_t *dst,
+                           size_t stride)
+{
+    const uint8_t *src = (const uint8_t *)b->data + n * b->n_step;
+    uint8_t flip_sign = b->sgn ? 0 : 0x80;
+    uint32_t sum = 0;
+    for (int64_t k = 0; k < b->k; k++) {
+        uint8_t v = src[k * b->k_step];
+        if (d->bytes) {
+            v ^= flip_sign;
+            dst[(size_t)(k / 4) * stride + (size_t)(k % 4)] = v;
+            sum += (uint32_t)(int8_t)v;
+        } else {
+            int16_t w = (int16_t)((b->sgn ? (int32_t)(int8_t)v : (int32_t)v) - zw);
+            memcpy(dst + (size_t)(k / 2) * stride + (size_t)(k % 2) * 2, &w, 2);
+        }
+    }
+    return (int32_t)sum;
+}
+
+void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_packed *out)
+{
+    const ptq_qlinear_params *p = b->p;
+    ptq_int_packed w = {.n = b->n, .k = b->k};
+    w.kgroups = (b->k + d->kgroup - 1) / d->kgroup;
+    w.npad = round_up(b->n, d->lanes);
+    int64_t nr = (int64_t)d->nv * d->lanes;
+    w.panels = (int)((b->n + nr - 1) / nr);
+    uint8_t *at = mem;
+    w.b = at;
+    at += ptq_int_round64((size_t)w.npad * 4 * (size_t)w.kgroups);
+    w.bias = (int32_t *)(void *)at;
+    at += ptq_int_round64((size_t)w.npad * 4);
+    w.wzp = (int32_t *)(void *)at;
+    at += ptq_int_round64((size_t)w.npad * 4);
+    w.mult = (float *)(void *)at;
+    w.flip_a = b->a_sgn ? 0x80 : 0;
+    w.za = p->x.zp + (w.flip_a ? 128 : 0);
+
+    memset(w.b, 0, (size_t)w.npad * 4 * (size_t)w.kgroups);
+    for (int64_t n = 0; n < w.npad; n++) {
+        if (n >= b->n) {
+            w.bias[n] = w.wzp[n] = 0;
+            w.mult[n] = 0.0f;
+            continue;
+        }
+        int64_t panel = n / nr, in_panel = n % nr;
+        int64_t cols = round_up(b->n - panel * nr, d->lanes);
+        size_t stride = (size_t)(cols < nr ? cols : nr) * 4;
+        uint8_t *dst = (uint8_t *)w.b + (size_t)(panel * nr) * 4 * (size_t)w.kgroups + (size_t)in_panel * 4;
+        int32_t zw = ptq_int_wzp(p, b->c0 + n);
+        uint32_t bias = p->bias ? (uint32_t)p->bias[b->c0 + n] : 0;
+        int32_t sum = pack_column(d, b, n, zw, dst, stride);
+        w.wzp[n] = 0;
+        if (d->bytes) {
+            int32_t z = zw - (b->sgn ? 0 : 128);
+            bias += (uint32_t)w.za * ((uint32_t)z * (uint32_t)b->k - (uint32_t)sum);
+            w.wzp[n] = z;
+            w.need_rowsum = w.need_rowsum || z != 0;
+        }
+        w.bias[n] = (int32_t)bias;
+        w.mult[n] = ptq_int_mult(p, b->c0 + n);
+    }
+    *out = w;
+}
+
+/* ---- products ---- */
+
+/* Rows of a block: the packed block should stay in the second-level cache beside a panel, and
+ * there should be some blocks per thread. A multiple of both tile heights. */
+static int64_t block_rows(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups)
+{
+    int64_t unit = d->mr_narrow % d->mr == 0 ? d->mr_narrow : d->mr * d->mr_narrow;
+    int64_t rows = 192 * 1024 / (kgroups * 4 + 1);
+    int64_t fair = m / ((int64_t)ptq_pool_threads(c->pool) * 4) + 1;
+    if (ptq_pool_threads(c->pool) > 1 && rows > fair)
+        rows = fair;
+    rows = rows > 240 ? 240 : rows;
+    return round_up(rows < 1 ? 1 : rows, unit);
+}
+
+size_t ptq_int_product_scratch(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups)
+{
+    size_t rows = (size_t)block_rows(c, d, m, kgroups);
+    return (size_t)ptq_pool_threads(c->pool) *
+           (ptq_int_round64(rows * (size_t)kgroups * 4) + ptq_int_round64(rows * 4));
+}
+
+typedef struct job {
+    const ptq_int_dot *d;
+    const ptq_int_product *g;
+    int64_t rows, blocks;
+    int splits;
+} job;
+
+static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r0, int64_t rows,
+                      const int32_t *rowsum, int panel)
+{
+    const ptq_int_dot *d = j->d;
+    const ptq_int_packed *w = j->g->w;
+    int64_t nr = (int64_t)d->nv * d->lanes, n0 = panel * nr;
+    t->n = (int)(w->n - n0 < nr ? w->n - n0 : nr);
+    int nv = (t->n + d->lanes - 1) / d->lanes;
+    int mr = nv * 2 <= d->nv ? d->mr_narrow : d->mr;
+    size_t es = t->float_out ? sizeof(float) : 1;
+    t->b = (const uint8_t *)w->b + (size_t)n0 * 4 * (size_t)w->kgroups;
+    t->bias = w->bias + n0;
+    t->wzp = w->wzp + n0;
+    t->mult = w->mult + n0;
+    for (int64_t i = 0; i < rows; i += mr) {
+        t->m = (int)(rows - i < mr ? rows - i : mr);
+        t->a = a + (size_t)i * t->lda;
+        t->rowsum = rowsum ? rowsum + i : NULL;
+        t->y = j->g->y + (size_t)(r0 + i) * t->ldy + (size_t)n0 * es;
+        d->tile(t, nv);
+    }
+}
+
+static ptq_status run_block(void *arg, size_t i, int worker)
+{
+    const job *j = arg;
+    const ptq_int_product *g = j->g;
+    const ptq_int_packed *w = g->w;
+    const ptq_qlinear_params *p = g->p;
+    int64_t r0 = (int64_t)i / j->splits * j->rows;
+    int64_t rows = g->m - r0 < j->rows ? g->m - r0 : j->rows;
+    int split = (int)((int64_t)i % j->splits);
+    size_t abytes = ptq_int_round64((size_t)j->rows * (size_t)w->kgroups * 4);
+    uint8_t *pack = g->scratch + (size_t)worker * (abytes + ptq_int_round64((size_t)j->rows * 4));
+    int32_t *rowsum = (int32_t *)(void *)(pack + abytes);
+    ptq_int_tile t = {.kgroups = w->kgroups, .lda = (size_t)w->kgroups * 4, .ldy = g->ldy};
+    t.lo = (float)(p->qlo - p->y.zp);
+    t.hi = (float)(p->qhi - p->y.zp);
+    t.zy = p->y.zp;
+    t.float_out = p->float_out;
+    const uint8_t *a = pack;
+    if (g->direct) {
+        a = g->direct + (size_t)r0 * g->direct_lda;
+        t.lda = g->direct_lda;
+    } else {
+        g->fill(g->fill_ctx, pack, t.lda, r0, rows);
+    }
+    if (w->need_rowsum)
+        for (int64_t r = 0; r < rows; r++)
+            rowsum[r] = j->d->rowsum(a + (size_t)r * t.lda, w->k);
+    for (int panel = w->panels * split / j->splits; panel < w->panels * (split + 1) / j->splits; panel++)
+        run_panel(j, &t, a, r0, rows, w->need_rowsum ? rowsum : NULL, panel);
+    return PTQ_OK;
+}
+
+ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_product *g)
+{
+    if (g->m <= 0 || g->w->n <= 0)
+        return PTQ_OK;
+    job j = {.d = d, .g = g, .rows = block_rows(c, d, g->m, g->w->kgroups)};
+    j.blocks = (g->m + j.rows - 1) / j.rows;
+    j.splits = 1;
+    int64_t want = (int64_t)ptq_pool_threads(c->pool) * 2;
+    if (ptq_pool_threads(c->pool) > 1 && j.blocks < want) {
+        int64_t s = (want + j.blocks - 1) / j.blocks;
+        j.splits = (int)(s < g->w->panels ? s : g->w->panels);
+    }
+    return ptq_pool_for(c->pool, (size_t)j.blocks * (size_t)j.splits, run_block, &j);
+}
+
+/* ---- helpers of all kernels ---- */
+
+typedef struct range_job {
+    int64_t n, piece;
+    ptq_int_range_fn fn;
+    void *ctx;
+} range_job;
+
+static ptq_status range_task(void *arg, size_t i, int worker)
+{
+    const range_job *j = arg;
+    (void)worker;
+    int64_t from = (int64_t)i * j->piece, to = from + j->piece;
+    j->fn(j->ctx, from, to < j->n ? to : j->n);
+    return PTQ_OK;
+}
+
+ptq_status ptq_int_range(ptq_cpu *c, int64_t n, int64_t grain, ptq_int_range_fn fn, void *ctx)
+{
+    if (n <= 0)
+        return PTQ_OK;
+    int64_t piece = n / ((int64_t)ptq_pool_threads(c->pool) * 4) + 1;
+    piece = piece < grain ? grain : piece;
+    if (ptq_pool_threads(c->pool) == 1)
+        piece = n;
+    range_job j = {n, piece, fn, ctx};
+    return ptq_pool_for(c->pool, (size_t)((n + piece - 1) / piece), range_task, &j);
+}
+
+typedef struct transpose_job {
+    uint8_t *dst;
+    const uint8_t *src;
+    int64_t rows, cols;
+    size_t size;
+    int64_t bands; /* of 64 rows */
+} transpose_job;
+
+/* Tiles of 64 x 64, so that both sides stay in the first-level cache. */
+#define TRANSPOSE(T)                                                                               \
+    static void transpose_##T(T *restrict dst, const T *restrict src, int64_t rows, int64_t cols,  \
+                              int64_t r0, int64_t r1)                                              \
+    {                                                                                              \
+        for (int64_t c0 = 0; c0 < cols; c0 += 64) {                                                \
+            int64_t c1 = c0 + 64 < cols ? c0 + 64 : cols;                                          \
+            for (int64_t c = c0; c < c1; c++)                                                      \
+                for (int64_t r = r0; r < r1; r++)                                                  \
+                    dst[c * rows + r] = src[r * cols + c];                                         \
+        }                                                                                          \
+    }
+TRANSPOSE(uint8_t)
+TRANSPOSE(uint16_t)
+TRANSPOSE(uint32_t)
+TRANSPOSE(uint64_t)
+
+static void transpose_range(void *ctx, int64_t from, int64_t to)
+{
+    const transpose_job *j = ctx;
+    for (int64_t i = from; i < to; i++) {
+        size_t base = (size_t)(i / j->bands) * (size_t)(j->rows * j->cols) * j->size;
+        void *d = j->dst + base;
+        const void *s = j->src + base;
+        int64_t r0 = i % j->bands * 64, r1 = r0 + 64 < j->rows ? r0 + 64 : j->rows;
+        if (j->size == 1)
+            transpose_uint8_t(d, s, j->rows, j->cols, r0, r1);
+        else if (j->size == 2)
+            transpose_uint16_t(d, s, j->rows, j->cols, r0, r1);
+        else if (j->size == 4)
+            transpose_uint32_t(d, s, j->rows, j->cols, r0, r1);
+        else
+            transpose_uint64_t(d, s, j->rows, j->cols, r0, r1);
+    }
+}
+
+ptq_status ptq_int_transpose(ptq_cpu *c, void *dst, const void *src, int64_t n, int64_t rows,
+                             int64_t cols, size_t size)
+{
+    transpose_job j = {dst, src, rows, cols, size, (rows + 63) / 64};
+    int64_t grain = 65536 / (64 * cols * (int64_t)size + 1) + 1;
+    return ptq_int_range(c, n * j.bands, grain, transpose_range, &j);
+}

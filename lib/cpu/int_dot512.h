@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tile and depthwise kernels on 512-bit vectors; the including file defines v_dot. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "lib/cpu/int.h"
+
+enum { LANES = 16, NV = 4, MR = 6, MR_NARROW = 12 };
+typedef __m512i vi;
+
+static inline vi v_dot(vi acc, vi a, vi b);
+
+static inline vi v_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+static inline vi v_bcast(const void *p)
+{
+    int32_t v;
+    memcpy(&v, p, 4);
+    return _mm512_set1_epi32(v);
+}
+
+static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_t zy, bool float_out,
+                           void *y, size_t at, int left)
+{
+    __mmask16 mask = (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
+    __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
+    if (float_out) {
+        _mm512_mask_storeu_ps((float *)y + at, mask, f);
+        return;
+    }
+    f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(lo)), _mm512_set1_ps(hi));
+    vi q = _mm512_add_epi32(_mm512_cvtps_epi32(f), _mm512_set1_epi32(zy));
+    _mm512_mask_cvtepi32_storeu_epi8((uint8_t *)y + at, mask, q);
+}
+
+static inline void v_finish(const ptq_int_tile *t, vi acc, int row, int col)
+{
+    if (t->rowsum)
+        acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(_mm512_set1_epi32(t->rowsum[row]),
+                                                       v_load(t->wzp + col)));
+    v_store(acc, t->mult + col, t->lo, t->hi, t->zy, t->float_out, (uint8_t *)t->y + (size_t)row * t->ldy,
+            (size_t)col, t->n - col);
+}
+
+#include "lib/cpu/int_tile.h"
+
+#define TILES(N) TILE(1, N) TILE(2, N) TILE(3, N) TILE(4, N) TILE(5, N) TILE(6, N)
+TILES(1)
+TILES(2)
+TILES(3)
+TILES(4)
+TILE(12, 1)
+TILE(12, 2)
+
+#define ROW(N) {tile_1_##N, tile_2_##N, tile_3_##N, tile_4_##N, tile_5_##N, tile_6_##N}
+
+static void tile(const ptq_int_tile *t, int nv)
+{
+    static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2), ROW(3), ROW(4)};
+    if (t->m == MR_NARROW) {
+        (nv == 1 ? tile_12_1 : tile_12_2)(t);
+        return;
+    }
+    ptq_int_tile part = *t;
+    for (int m = t->m; m > 0; m -= MR) { /* a narrow panel's last rows can be more than MR */
+        part.m = m < MR ? m : MR;
+        table[nv - 1][part.m - 1](&part);
+        part.a = (const uint8_t *)part.a + MR * t->lda;
+        part.y = (uint8_t *)part.y + MR * t->ldy;
+        part.rowsum = part.rowsum ? part.rowsum + MR : NULL;
+    }
+}
+
+/* 64 channels at a time: byte x 16-bit products in 32-bit lanes whose upper halves are 0. */
+INLINE void depthwise_part(const ptq_int_dw *d, int64_t c, const int nv)
+{
+    vi acc[NV];
+    __mmask16 mask[NV];
+    const __m128i flip = _mm_set1_epi8((char)d->flip);
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) {
+        int64_t left = d->c - c - j * LANES;
+        mask[j] = (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
+        acc[j] = v_load(d->bias + c + j * LANES);
+    }
+    for (int t = 0; t < d->taps; t++) {
+        const uint8_t *x = d->tap[t] + c;
+        const int32_t *w = d->w + t * d->cpad + c;
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            __m128i v = _mm_xor_si128(_mm_maskz_loadu_epi8(mask[j], x + j * LANES), flip);
+            acc[j] = _mm512_add_epi32(
+                acc[j], _mm512_madd_epi16(_mm512_cvtepu8_epi32(v), v_load(w + j * LANES)));
+        }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++)
+        v_store(acc[j], d->mult + c + j * LANES, d->lo, d->hi, d->zy, d->float_out, d->y,
+                (size_t)(c + j * LANES), (int)(d->c - c - j * LANES > LANES ? LANES : d->c - c - j * LANES));
+}
+
+static void depthwise(const ptq_int_dw *d)
+{
+    int64_t c = 0;
+    for (; d->c - c > 48; c += 64)
+        depthwise_part(d, c, 4);
+    for (; d->c - c > 0; c += 16)
+        depthwise_part(d, c, 1);
+}

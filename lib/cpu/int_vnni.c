@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX-512 VNNI: operands in bytes, vpdpbusd. With PTQ_VNNI_EMULATION the instruction is spelled
+ * out in AVX-512BW, so that the packing and the tiles can be tested on machines without it. */
+#include "lib/cpu/int_dot512.h"
+
+#ifdef PTQ_VNNI_EMULATION
+#define DOT_NAME ptq_int_dot_vnni_emu
+extern const ptq_int_dot DOT_NAME;
+static inline vi v_dot(vi acc, vi a, vi b)
+{
+    vi a0 = _mm512_and_si512(a, _mm512_set1_epi16(0xff)), a1 = _mm512_srli_epi16(a, 8);
+    vi b0 = _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8), b1 = _mm512_srai_epi16(b, 8);
+    return _mm512_add_epi32(
+        acc, _mm512_add_epi32(_mm512_madd_epi16(a0, b0), _mm512_madd_epi16(a1, b1)));
+}
+#else
+#define DOT_NAME ptq_int_dot_vnni
+static inline vi v_dot(vi acc, vi a, vi b)
+{
+    return _mm512_dpbusd_epi32(acc, a, b);
+}
+#endif
+
+static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za)
+{
+    uint8_t *y = dst;
+    const __m512i f = _mm512_set1_epi8((char)flip);
+    (void)za; /* folded into the bias */
+    for (int64_t i = 0; i < n; i += 64) {
+        __mmask64 mask = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        _mm512_mask_storeu_epi8(y + i, mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, src + i), f));
+    }
+}
+
+static int32_t rowsum(const uint8_t *a, int64_t n)
+{
+    __m512i sum = _mm512_setzero_si512();
+    for (int64_t i = 0; i < n; i += 64) {
+        __mmask64 mask = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        sum = _mm512_add_epi64(
+            sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, a + i), _mm512_setzero_si512()));
+    }
+    return (int32_t)_mm512_reduce_add_epi64(sum);
+}
+
+const ptq_int_dot DOT_NAME = {
+    .bytes = true,
+    .kgroup = 4,
+    .lanes = LANES,
+    .nv = NV,
+    .mr = MR,
+    .mr_narrow = MR_NARROW,
+    .tile = tile,
+    .pack_a = pack_a,
+    .rowsum = rowsum,
+    .depthwise = depthwise,
+};
