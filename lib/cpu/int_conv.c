@@ -188,35 +188,68 @@ static uint8_t *put_line(const gather *g, uint8_t *dst, int64_t line, int64_t w0
     return dst;
 }
 
+/* Where an output pixel lies; stepped along, because divisions cost more than a short gather. */
+typedef struct place {
+    int64_t n, o[3];
+} place;
+
+static place place_of(const ptq_int_view *y, int64_t r)
+{
+    int64_t px = r % y->pixels;
+    return (place){r / y->pixels, {px / y->d[2] / y->d[1], px / y->d[2] % y->d[1], px % y->d[2]}};
+}
+
+static void place_next(const ptq_int_view *y, place *p)
+{
+    if (++p->o[2] < y->d[2])
+        return;
+    p->o[2] = 0;
+    if (++p->o[1] < y->d[1])
+        return;
+    p->o[1] = 0;
+    if (++p->o[0] < y->d[0])
+        return;
+    p->o[0] = 0;
+    p->n++;
+}
+
+static bool pointwise(const ptq_window *w)
+{
+    bool one = true;
+    for (int i = 0; i < 3; i++)
+        one = one && w->kernel[i] == 1 && w->stride[i] == 1 && w->pad_begin[i] == 0 && w->pad_end[i] == 0;
+    return one;
+}
+
 static void fill(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t rows)
 {
     const gather *g = ctx;
     const ptq_window *w = g->win;
-    for (int64_t r = r0; r < r0 + rows; r++, dst += lda) {
-        int64_t px = r % g->y->pixels, n = r / g->y->pixels;
-        int64_t ow = px % g->y->d[2], oh = px / g->y->d[2] % g->y->d[1], od = px / g->y->d[2] / g->y->d[1];
+    size_t used = (size_t)(g->w->k * g->es);
+    place p = place_of(g->y, r0);
+    if (g->cg == g->x->c && used == lda && pointwise(w)) { /* the block is one run of x */
+        put_x(g, dst, r0, rows * g->cg);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++, dst += lda, place_next(g->y, &p)) {
+        int64_t d0 = p.o[0] * w->stride[0] - w->pad_begin[0], h0 = p.o[1] * w->stride[1] - w->pad_begin[1];
+        int64_t w0 = p.o[2] * w->stride[2] - w->pad_begin[2];
         uint8_t *at = dst;
-        for (int64_t kd = 0; kd < w->kernel[0]; kd++) {
-            int64_t d = od * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
-            for (int64_t kh = 0; kh < w->kernel[1]; kh++) {
-                int64_t h = oh * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
+        for (int64_t kd = 0, d = d0; kd < w->kernel[0]; kd++, d += w->dilation[0])
+            for (int64_t kh = 0, h = h0; kh < w->kernel[1]; kh++, h += w->dilation[1]) {
                 bool inside = d >= 0 && d < g->x->d[0] && h >= 0 && h < g->x->d[1];
-                int64_t line = (n * g->x->d[0] + d) * g->x->d[1] + h;
-                at = inside ? put_line(g, at, line, ow * w->stride[2] - w->pad_begin[2])
-                            : put_pad(g, at, w->kernel[2] * g->cg);
+                int64_t line = (p.n * g->x->d[0] + d) * g->x->d[1] + h;
+                at = inside ? put_line(g, at, line, w0) : put_pad(g, at, w->kernel[2] * g->cg);
             }
-        }
-        memset(at, 0, lda - (size_t)(at - dst));
+        for (; at < dst + lda; at++)
+            *at = 0; /* at most one k group */
     }
 }
 
 /* Is x itself the matrix that the tile reads? */
 static bool reads_x(const state *s, const ptq_window *w, int64_t c)
 {
-    bool one = s->isa->dot->bytes && s->groups == 1 && s->w[0].flip_a == 0 && c % 4 == 0;
-    for (int i = 0; i < 3; i++)
-        one = one && w->kernel[i] == 1 && w->stride[i] == 1 && w->pad_begin[i] == 0 && w->pad_end[i] == 0;
-    return one;
+    return s->isa->dot->bytes && s->groups == 1 && s->w[0].flip_a == 0 && c % 4 == 0 && pointwise(w);
 }
 
 /* ---- depthwise ---- */
@@ -232,34 +265,51 @@ typedef struct dw_job {
 
 enum { MAX_TAPS = 512 };
 
+/* Taps of the output pixel p, and how far each moves to the next pixel while all stay inside. */
+static void dw_taps(const dw_job *j, const place *p, const uint8_t **tap, int64_t *step)
+{
+    const ptq_window *w = j->w;
+    int t = 0;
+    for (int64_t kd = 0; kd < w->kernel[0]; kd++)
+        for (int64_t kh = 0; kh < w->kernel[1]; kh++)
+            for (int64_t kw = 0; kw < w->kernel[2]; kw++, t++) {
+                int64_t xd = p->o[0] * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
+                int64_t xh = p->o[1] * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
+                int64_t xw = p->o[2] * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
+                bool in = xd >= 0 && xd < j->x->d[0] && xh >= 0 && xh < j->x->d[1] && xw >= 0 &&
+                          xw < j->x->d[2];
+                int64_t px = ((p->n * j->x->d[0] + xd) * j->x->d[1] + xh) * j->x->d[2] + xw;
+                tap[t] = in ? j->data + px * j->s->c : j->s->zero;
+                step[t] = in ? w->stride[2] * j->s->c : 0;
+            }
+}
+
 static void dw_lines(void *ctx, int64_t from, int64_t to)
 {
     const dw_job *j = ctx;
     const state *s = j->s;
     const ptq_window *w = j->w;
     const uint8_t *tap[MAX_TAPS];
+    int64_t step[MAX_TAPS];
     size_t es = j->p->float_out ? sizeof(float) : 1;
     ptq_int_dw d = {.tap = tap, .taps = (int)s->taps, .c = s->c, .cpad = s->cpad, .flip = s->flip,
                     .w = s->dw_w, .bias = s->dw_bias, .mult = s->dw_mult, .zy = j->p->y.zp,
                     .lo = (float)(j->p->qlo - j->p->y.zp), .hi = (float)(j->p->qhi - j->p->y.zp),
                     .float_out = j->p->float_out};
+    int64_t reach = (w->kernel[2] - 1) * w->dilation[2];
     for (int64_t line = from; line < to; line++) {
-        int64_t oh = line % j->y->d[1], od = line / j->y->d[1] % j->y->d[0];
-        int64_t n = line / j->y->d[1] / j->y->d[0];
-        for (int64_t ow = 0; ow < j->y->d[2]; ow++) {
-            int t = 0;
-            for (int64_t kd = 0; kd < w->kernel[0]; kd++)
-                for (int64_t kh = 0; kh < w->kernel[1]; kh++)
-                    for (int64_t kw = 0; kw < w->kernel[2]; kw++, t++) {
-                        int64_t xd = od * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
-                        int64_t xh = oh * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
-                        int64_t xw = ow * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
-                        bool in = xd >= 0 && xd < j->x->d[0] && xh >= 0 && xh < j->x->d[1] && xw >= 0 &&
-                                  xw < j->x->d[2];
-                        int64_t px = ((n * j->x->d[0] + xd) * j->x->d[1] + xh) * j->x->d[2] + xw;
-                        tap[t] = in ? j->data + px * s->c : s->zero;
-                    }
-            d.y = j->out + (size_t)((line * j->y->d[2] + ow) * s->c) * es;
+        place p = place_of(j->y, line * j->y->d[2]);
+        bool inside = false; /* was the pixel before wholly inside its line? */
+        for (; p.o[2] < j->y->d[2]; p.o[2]++) {
+            int64_t w0 = p.o[2] * w->stride[2] - w->pad_begin[2];
+            bool now = w0 >= 0 && w0 + reach < j->x->d[2];
+            if (inside && now)
+                for (int64_t t = 0; t < s->taps; t++)
+                    tap[t] += step[t];
+            else
+                dw_taps(j, &p, tap, step);
+            inside = now;
+            d.y = j->out + (size_t)((line * j->y->d[2] + p.o[2]) * s->c) * es;
             s->isa->dot->depthwise(&d);
         }
     }
