@@ -68,6 +68,19 @@ static const struct {
     {NULL, "input x f32 [n,2,6]\nh = Shape(x)\nconst i s64 [1] 0\nconst t s64 [1] 2\nb = Gather(h, i)\n"
            "d = Mul(b, t)\nconst s s64 [1] 6\nc = Concat(d, s) axis=0\ny = Reshape(x, c)\noutput y",
      "Reshape"},
+    /* movers */
+    {"movers", "input x f32 [n,2,6]\nconst s s64 [3] -1 3 2\nconst t s64 [2] 0 -1\na = Reshape(x, s)\n"
+               "const q s64 [2] -1 3\nb = Reshape(a, q)\ny = Reshape(b, q)\nz = Reshape(a, t)\n"
+               "output y\noutput z",
+     "Reshape Reshape Reshape Reshape"},
+    {NULL, "input x f32 [n,2,6]\nconst s s64 [4] 0 2 3 2\na = Reshape(x, s)\nconst t s64 [3] 0 0 -1\n"
+           "b = Reshape(a, t)\ny = Relu(b)\noutput y",
+     "Relu"},
+    {NULL, "input x f32 [n,2,6]\na = Transpose(x) perm=[2,0,1]\ny = Transpose(a) perm=[2,0,1]\noutput y",
+     "Transpose"},
+    {NULL, "input x f32 [n,2,6]\na = Transpose(x) perm=[2,0,1]\nb = Transpose(a) perm=[1,2,0]\n"
+           "y = Relu(b)\noutput y",
+     "Relu"},
     /* canonical */
     {"canonical", "input x f32 [3]\nconst l f32 [] 0\ny = Clip(x, l)\noutput y", "Relu"},
     {"canonical", "input x f32 [3]\nconst l f32 [1] 0\nconst h f32 [1] 6\ny = Clip(x, l, h)\noutput y",
@@ -115,6 +128,9 @@ static const struct {
             "e = Add(a, a)\nf = Add(c, c)\nu = Concat(e, b) axis=0\nv = Concat(f, d) axis=0\n"
             "y = Add(u, v)\noutput y\nopset 18",
      "Split Add Concat Add"},
+    {"cse", "input x f32 [n,3]\na = Relu(x)\nb = Shape(x)\nc = Shape(a)\nd = Expand(x, b)\n"
+            "e = Expand(x, c)\ny = Add(d, e)\nz = Mul(a, y)\noutput z",
+     "Relu Shape Shape Expand Add Mul"},
     /* dead */
     {"dead", "input x f32 [n,3]\nconst c f32 [3]\na = Relu(x)\nb = Mul(a, c)\ny = Identity(x)\noutput y",
      "Identity"},

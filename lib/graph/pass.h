@@ -15,7 +15,8 @@ typedef struct ptq_pass_ctx {
     ptq_graph *graph;
     ptq_eval_fn eval; /* NULL: constant folding is left out */
     void *eval_ctx;
-    size_t fold_limit; /* largest folded tensor in bytes that is not smaller than its inputs */
+    size_t fold_limit; /* largest folded tensor in bytes that is larger than its inputs together;
+                          0: 1 MiB */
     int changes;       /* a pass adds what it changed */
 } ptq_pass_ctx;
 
@@ -31,7 +32,8 @@ const ptq_pass *ptq_pass_at(size_t i);
 ptq_status ptq_passes_run(ptq_pass_ctx *ctx);
 
 /* Upgrades the graph to `opset` (13 or newer) with the changes of meaning this brings;
- * PTQ_ERR_UNSUPPORTED names an operator that cannot be converted. Never lowers. */
+ * PTQ_ERR_UNSUPPORTED names an operator that cannot be converted; after any failure the graph is
+ * half converted and must be thrown away. Nodes of other domains stay. Never lowers. */
 ptq_status ptq_graph_upgrade(ptq_graph *g, int opset);
 
 #endif

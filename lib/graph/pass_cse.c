@@ -107,6 +107,61 @@ static ptq_status merge_constants(ptq_pass_ctx *ctx)
     return PTQ_OK;
 }
 
+/* ---- sizes ---- */
+
+/* A small integer tensor whose elements inference proves (as expressions of sizes). */
+static bool proven(const ptq_value *v)
+{
+    if (!v || !v->contents || v->constant || v->is_output || v->is_input || ptq_value_captured(v) ||
+        v->shape.rank > 1 || !ptq_shape_known(&v->shape))
+        return false;
+    for (int i = 0; i < v->ncontents; i++)
+        if (v->contents[i].sym == PTQ_SYM_UNKNOWN)
+            return false;
+    return true;
+}
+
+static bool same_elements(const void *pa, const void *pb)
+{
+    const ptq_value *a = pa, *b = pb;
+    if (a->dtype != b->dtype || a->shape.rank != b->shape.rank || a->ncontents != b->ncontents)
+        return false;
+    for (int i = 0; i < a->ncontents; i++)
+        if (!ptq_dim_equal(a->contents[i], b->contents[i]))
+            return false;
+    return true;
+}
+
+/* Each layer of a transformer asks its own tensors for the same sizes: the first answer does. */
+static ptq_status merge_sizes(ptq_pass_ctx *ctx)
+{
+    ptq_graph *g = ctx->graph;
+    table t = {0};
+    if (!table_new(&t, g->values.n)) {
+        table_free(&t);
+        return ptq_fail_nomem();
+    }
+    PTQ_GRAPH_EACH_NODE (g, n) {
+        for (int i = 0; i < n->nout; i++) {
+            ptq_value *v = n->out[i];
+            if (!proven(v))
+                continue;
+            uint64_t h = mix(14695981039346656037u, &v->dtype, sizeof v->dtype);
+            for (int k = 0; k < v->ncontents; k++) {
+                ptq_dim d = v->contents[k];
+                h = mix(mix(mix(h, &d.mul, sizeof d.mul), &d.add, sizeof d.add), &d.sym, sizeof d.sym);
+            }
+            ptq_value *first = table_find(&t, finish(h), v, same_elements);
+            if (first == v || v->uses.n == 0)
+                continue;
+            ptq_value_replace_uses(g, v, first);
+            ctx->changes++;
+        }
+    }
+    table_free(&t);
+    return PTQ_OK;
+}
+
 /* ---- nodes ---- */
 
 static bool may_share(const ptq_node *n)
@@ -178,6 +233,7 @@ ptq_status ptq_pass_cse(ptq_pass_ctx *ctx)
     ptq_graph *g = ctx->graph;
     table t = {0};
     PTQ_TRY(merge_constants(ctx));
+    PTQ_TRY(merge_sizes(ctx));
     if (!table_new(&t, (size_t)g->nnodes)) {
         table_free(&t);
         return ptq_fail_nomem();
