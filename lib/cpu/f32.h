@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Float inner loops per instruction set: one table of functions for each, the same bytes from all.
+ * f32_loops.h is compiled once per set; f32_tile.h holds the product tiles of the vector sets. */
+#ifndef PTQ_CPU_F32_H
+#define PTQ_CPU_F32_H
+
+#include "lib/core/fmath.h"
+#include "lib/cpu/cpu.h"
+
+/* Packed operands, the same for every instruction set: A in panels of 16 rows, [k][16]; B in panels
+ * of 48 columns, [k][48]. Missing rows are zeros in the last A panel. */
+enum { PTQ_A_PANEL = 16, PTQ_B_PANEL = 48 };
+
+/* One tile of C: rows x (nv vectors of columns), kc steps of the chains. */
+typedef struct ptq_f32_tile {
+    int rows, nv;
+    int64_t kc;
+    const float *a; /* element (r, k) at a[k * 16 + r] */
+    const float *b; /* element (k, j) at b[k * ldb + j] */
+    int64_t ldb;
+    float *c;
+    int64_t ldc;
+    bool first; /* chains start at +0; else they go on from C */
+    bool last;  /* bias and clamp follow */
+    const float *bias_row, *bias_col; /* of this tile; at most one is set */
+    ptq_act act;
+} ptq_f32_tile;
+
+/* The same tile with the roles of the lanes exchanged, for few columns: lanes are rows of C. */
+typedef struct ptq_f32_tile_t {
+    int n; /* columns, at most tile_t_cols */
+    int64_t kc;
+    const float *a;
+    int64_t a_next; /* distance to the second vector of rows */
+    const float *b; /* element (k, j) at b[k * ldb + j] */
+    int64_t ldb;
+    float *c; /* [n][32]: two vectors of rows per column */
+} ptq_f32_tile_t;
+
+typedef void (*ptq_f32_unary)(const float *x, float *y, int64_t n, const float *par);
+/* sa, sb: 1 contiguous, 0 one value for all. */
+typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, float *y, int64_t n);
+
+typedef struct ptq_f32_fns {
+    int lanes;       /* floats per vector */
+    int tile_rows;   /* divides PTQ_A_PANEL */
+    int tile_cols;   /* divides PTQ_B_PANEL */
+    int tile_t_cols; /* 0: no tile_t */
+    int tile_t_rows; /* rows per call of tile_t: 16 or 32 */
+    void (*tile)(const ptq_f32_tile *t);
+    void (*tile_t)(const ptq_f32_tile_t *t);
+    /* dst[i] = idx[i] < 0 ? 0 : src[idx[i]], n a multiple of 16; run[g]: the 16 indices of group g
+     * are consecutive. */
+    void (*gather)(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst);
+    /* y[i] = chain over taps of x[off[t] + i] * w[t] from +0, then + *bias, then the clamp. */
+    void (*taps)(const float *x, const int64_t *off, const float *w, int ntaps, const float *bias,
+                 ptq_act act, float *y, int64_t n);
+    ptq_f32_unary exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, softplus, hard_sigmoid, hard_swish,
+        clip, leaky_relu, elu, neg, abs, sqrt, reciprocal;
+    ptq_f32_binary add, sub, mul, div, min, max;
+    /* Reductions of the law over n contiguous values. */
+    float (*sum)(const float *x, int64_t n);
+    float (*sumsq)(const float *x, float mean, int64_t n);
+    float (*max_of)(const float *x, int64_t n); /* NaN wins */
+    float (*exp_sum)(const float *x, float shift, float *y, int64_t n); /* y = e^(x - shift) */
+    void (*normalize)(const float *x, float mean, float rstd, const float *scale,
+                      const float *bias, float *y, int64_t n);
+    void (*affine)(const float *x, float scale, float bias, float *y, int64_t n); /* fmaf */
+    /* p[i % 16 of the reduced index][j] += x[j]: reductions over a leading axis, n columns. */
+    void (*acc_rows)(const float *x, int64_t n, int64_t ld, int64_t cols, float *y);
+    /* QuantizeLinear with one scale; out is 8 bits per element. */
+    void (*quant8)(const float *x, float scale, int32_t zp, int32_t lo, int32_t hi, uint8_t *y,
+                   int64_t n);
+    void (*dequant_s8)(const int8_t *x, float scale, int32_t zp, float *y, int64_t n);
+    void (*dequant_u8)(const uint8_t *x, float scale, int32_t zp, float *y, int64_t n);
+} ptq_f32_fns;
+
+const ptq_f32_fns *ptq_cpu_f32(const ptq_cpu *c);
+
+extern const ptq_f32_fns ptq_f32_ref, ptq_f32_avx2, ptq_f32_avx512;
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* AVX2 and FMA: tile of 4 rows x 24 columns, 12 accumulators. */
+#include <immintrin.h>
+
+#include "lib/cpu/f32.h"
+
+#define VF __m256
+#define VW 8
+#define TILE_ROWS 4
+#define TILE_T_COLS 6
+#define vload _mm256_loadu_ps
+#define vstore _mm256_storeu_ps
+#define vset1 _mm256_set1_ps
+#define vadd _mm256_add_ps
+#define vfma _mm256_fmadd_ps
+/* max and min return the second operand when one is NaN: NaN stays. */
+#define vclamp(x, lo, hi) _mm256_min_ps(vset1(hi), _mm256_max_ps(vset1(lo), (x)))
+
+#include "lib/cpu/f32_loops.h"
+#include "lib/cpu/f32_tile.h"
+
+static void gather(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst)
+{
+    for (int i = 0; i < n; i += 8) {
+        if (run[i / 16]) {
+            vstore(dst + i, vload(src + idx[i]));
+            continue;
+        }
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(idx + i));
+        __m256 m = _mm256_castsi256_ps(_mm256_cmpgt_epi32(v, _mm256_set1_epi32(-1)));
+        vstore(dst + i, _mm256_mask_i32gather_ps(_mm256_setzero_ps(), src, v, m, 4));
+    }
+}
+
+const ptq_f32_fns ptq_f32_avx2 = {
+    .lanes = VW,
+    .tile_rows = TILE_ROWS,
+    .tile_cols = 3 * VW,
+    .tile_t_cols = TILE_T_COLS,
+    .tile_t_rows = 2 * VW,
+    .tile = tile,
+    .tile_t = tile_t,
+    .gather = gather,
+    .taps = taps,
+    F32_LOOPS,
+};

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Softmax, LogSoftmax, LayerNormalization, BatchNormalization, InstanceNormalization, LRN. */
+#include "lib/cpu/walk.h"
+
+/* ---- Softmax ----
+ * y = e^(x - max) * (1 / sum); LogSoftmax: (x - max) - ln(sum). Before opset 13 everything from
+ * `axis` on is one row. */
+
+typedef struct softmax_ctx {
+    const ptq_f32_fns *f;
+    const float *x;
+    float *y;
+    int64_t n;
+    bool logarithm;
+} softmax_ctx;
+
+static void softmax_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const softmax_ctx *v = ctx;
+    (void)worker;
+    for (int64_t row = from; row < to; row++) {
+        const float *x = v->x + row * v->n;
+        float *y = v->y + row * v->n, max = v->f->max_of(x, v->n);
+        if (!v->logarithm) {
+            float inv = 1.0f / v->f->exp_sum(x, max, y, v->n);
+            v->f->mul(y, 1, &inv, 0, y, v->n);
+            continue;
+        }
+        /* the exponentials pass through y, which x may not share */
+        float l = ptq_logf(v->f->exp_sum(x, max, y, v->n));
+        for (int64_t i = 0; i < v->n; i++)
+            y[i] = (x[i] - max) - l;
+    }
+}
+
+static ptq_status softmax_rows(ptq_cpu *c, softmax_ctx *v, int64_t rows)
+{
+    return ptq_cpu_ranges(c, rows, 1 + 4096 / (v->n + 1), softmax_part, v);
+}
+
+static ptq_status softmax_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    const ptq_tensor *x = r->in[0];
+    bool coerced = ptq_state_opset(r) < 13;
+    int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", coerced ? 1 : -1), x->rank);
+    softmax_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .y = r->out[0].data,
+                     .logarithm = r->step->node->op[0] == 'L'};
+    if (x->rank == 0 || coerced || axis == x->rank - 1) {
+        v.n = x->rank == 0 ? 1 : ptq_product(x->dims, axis, x->rank);
+        return softmax_rows(c, &v, x->rank == 0 ? 1 : ptq_product(x->dims, 0, axis));
+    }
+    /* another axis: there and back through scratch */
+    int64_t outer = ptq_product(x->dims, 0, axis), n = x->dims[axis];
+    int64_t inner = ptq_product(x->dims, axis + 1, x->rank), count = outer * n * inner;
+    float *tmp = ptq_cpu_scratch(c, 2 * (size_t)count * sizeof *tmp);
+    if (!tmp)
+        return ptq_fail_nomem();
+    ptq_walk w;
+    ptq_walk_init(&w, 3, (int64_t[]){outer, inner, n});
+    ptq_walk_add_steps(&w, (int64_t[]){n * inner, 1, inner}, 0);
+    PTQ_TRY(ptq_walk_copy(c, &w, tmp, x->data, sizeof *tmp));
+    v.x = tmp;
+    v.y = tmp + count;
+    v.n = n;
+    PTQ_TRY(softmax_rows(c, &v, outer * inner));
+    ptq_walk_init(&w, 3, (int64_t[]){outer, n, inner});
+    ptq_walk_add_steps(&w, (int64_t[]){n * inner, 1, n}, 0);
+    return ptq_walk_copy(c, &w, r->out[0].data, tmp + count, sizeof *tmp);
+}
+
+extern const ptq_cpu_kernel ptq_cpu_f_softmax, ptq_cpu_f_log_softmax;
+const ptq_cpu_kernel ptq_cpu_f_softmax = {.name = "Softmax", .supports = ptq_supports_f32,
+                                          .prepare = ptq_prepare_opset, .run = softmax_run};
+const ptq_cpu_kernel ptq_cpu_f_log_softmax = {.name = "LogSoftmax", .supports = ptq_supports_f32,
+                                              .prepare = ptq_prepare_opset, .run = softmax_run};
+
+/* ---- LayerNormalization ----
+ * mean = sum / n, rstd = 1 / sqrt(sum of squares of x - mean / n + eps). */
+
+typedef struct layer_ctx {
+    const ptq_f32_fns *f;
+    const float *x, *scale, *bias;
+    float *y, *mean, *rstd;
+    int64_t n;
+    float eps;
+} layer_ctx;
+
+static void layer_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const layer_ctx *v = ctx;
+    (void)worker;
+    for (int64_t row = from; row < to; row++) {
+        const float *x = v->x + row * v->n;
+        float mean = v->f->sum(x, v->n) / (float)v->n;
+        float rstd = 1.0f / sqrtf(v->f->sumsq(x, mean, v->n) / (float)v->n + v->eps);
+        v->f->normalize(x, mean, rstd, v->scale, v->bias, v->y + row * v->n, v->n);
+        if (v->mean)
+            v->mean[row] = mean;
+        if (v->rstd)
+            v->rstd[row] = rstd;
+    }
+}
+
+/* A scale or bias smaller than the normalized part is spread out. */
+static ptq_status spread(ptq_cpu *c, const ptq_tensor *x, int axis, const ptq_tensor *t, float *dst)
+{
+    ptq_walk w;
+    ptq_walk_init(&w, x->rank - axis, x->dims + axis);
+    ptq_walk_add(&w, t->rank, t->dims);
+    return ptq_walk_copy(c, &w, dst, t->data, sizeof *dst);
+}
+
+static ptq_status layer_norm_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    const ptq_tensor *x = r->in[0], *s = r->in[1], *b = ptq_in(r, 2);
+    int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", -1), x->rank);
+    layer_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .scale = s->data,
+                   .bias = b ? b->data : NULL, .y = r->out[0].data,
+                   .mean = r->step->nout > 1 ? r->out[1].data : NULL,
+                   .rstd = r->step->nout > 2 ? r->out[2].data : NULL,
+                   .n = ptq_product(x->dims, axis, x->rank),
+                   .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f)};
+    if (ptq_tensor_elements(s) != v.n || (b && ptq_tensor_elements(b) != v.n)) {
+        float *tmp = ptq_cpu_scratch(c, 2 * (size_t)v.n * sizeof *tmp);
+        if (!tmp)
+            return ptq_fail_nomem();
+        PTQ_TRY(spread(c, x, axis, s, tmp));
+        v.scale = tmp;
+        if (b) {
+            PTQ_TRY(spread(c, x, axis, b, tmp + v.n));
+            v.bias = tmp + v.n;
+        }
+    }
+    return ptq_cpu_ranges(c, ptq_product(x->dims, 0, axis), 1 + 8192 / (v.n + 1), layer_part, &v);
+}
+extern const ptq_cpu_kernel ptq_cpu_f_layer_norm;
+const ptq_cpu_kernel ptq_cpu_f_layer_norm = {
+    .name = "LayerNormalization", .supports = ptq_supports_f32, .run = layer_norm_run};
+
+/* ---- BatchNormalization (inference): fmaf(x, a, b), a = scale / sqrt(var + eps),
+ * b = bias - mean * a ---- */
+
+typedef struct planes_ctx {
+    const ptq_f32_fns *f;
+    const float *x, *scale, *bias, *mean, *var;
+    float *y, eps;
+    int64_t channels, n;
+    ptq_act act;
+} planes_ctx;
+
+static void batch_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const planes_ctx *v = ctx;
+    (void)worker;
+    for (int64_t i = from; i < to; i++) {
+        int64_t ch = i % v->channels;
+        float a = v->scale[ch] / sqrtf(v->var[ch] + v->eps), *y = v->y + i * v->n;
+        v->f->affine(v->x + i * v->n, a, v->bias[ch] - v->mean[ch] * a, y, v->n);
+        if (v->act.on) {
+            float par[2] = {v->act.lo, v->act.hi};
+            v->f->clip(y, y, v->n, par);
+        }
+    }
+}
+
+static void instance_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const planes_ctx *v = ctx;
+    (void)worker;
+    for (int64_t i = from; i < to; i++) {
+        const float *x = v->x + i * v->n;
+        float mean = v->f->sum(x, v->n) / (float)v->n;
+        float var = v->f->sumsq(x, mean, v->n) / (float)v->n;
+        float a = v->scale[i % v->channels] / sqrtf(var + v->eps);
+        v->f->affine(x, a, v->bias[i % v->channels] - mean * a, v->y + i * v->n, v->n);
+    }
+}
+
+static planes_ctx planes_of(ptq_cpu *c, const ptq_step_run *r)
+{
+    const ptq_tensor *x = r->in[0];
+    return (planes_ctx){.f = ptq_cpu_f32(c), .x = x->data, .scale = r->in[1]->data,
+                        .bias = r->in[2]->data, .y = r->out[0].data,
+                        .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f),
+                        .channels = x->rank > 1 ? x->dims[1] : 1,
+                        .n = x->rank > 1 ? ptq_product(x->dims, 2, x->rank) : 1,
+                        .act = ptq_step_act(r->step)};
+}
+
+static ptq_status batch_norm_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    planes_ctx v = planes_of(c, r);
+    v.mean = r->in[3]->data;
+    v.var = r->in[4]->data;
+    if (ptq_attr_int(r->step->node, "training_mode", 0))
+        return ptq_fail(PTQ_ERR_UNSUPPORTED,
+                        "node %s: BatchNormalization in training mode is not supported",
+                        r->step->name);
+    return ptq_cpu_ranges(c, r->in[0]->dims[0] * v.channels, 1 + 16384 / (v.n + 1), batch_part, &v);
+}
+
+static ptq_status instance_norm_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    planes_ctx v = planes_of(c, r);
+    return ptq_cpu_ranges(c, r->in[0]->dims[0] * v.channels, 1 + 16384 / (v.n + 1), instance_part,
+                          &v);
+}
+extern const ptq_cpu_kernel ptq_cpu_f_batch_norm, ptq_cpu_f_instance_norm;
+const ptq_cpu_kernel ptq_cpu_f_batch_norm = {
+    .name = "BatchNormalization", .supports = ptq_supports_f32, .run = batch_norm_run};
+const ptq_cpu_kernel ptq_cpu_f_instance_norm = {
+    .name = "InstanceNormalization", .supports = ptq_supports_f32, .run = instance_norm_run};
+
+/* ---- LRN: x / (bias + alpha / size * sum of squares over neighbouring channels) ^ beta ---- */
+
+static ptq_status lrn_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    const ptq_tensor *t = r->in[0];
+    const ptq_node *node = r->step->node;
+    int64_t size = ptq_attr_int(node, "size", 1), ch = t->rank > 1 ? t->dims[1] : 1;
+    int64_t n = t->rank > 1 ? ptq_product(t->dims, 2, t->rank) : 1;
+    float alpha = ptq_attr_float(node, "alpha", 1e-4f) / (float)size;
+    float beta = ptq_attr_float(node, "beta", 0.75f), bias = ptq_attr_float(node, "bias", 1.0f);
+    (void)c;
+    for (int64_t i = 0; i < t->dims[0] * ch; i++) {
+        int64_t k = i % ch, lo = k - (size - 1) / 2, hi = k + size / 2;
+        const float *x = (const float *)t->data + (i - k) * n;
+        float *y = (float *)r->out[0].data + i * n;
+        lo = lo < 0 ? 0 : lo;
+        hi = hi > ch - 1 ? ch - 1 : hi;
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0.0f;
+            for (int64_t m = lo; m <= hi; m++)
+                sum = fmaf(x[m * n + j], x[m * n + j], sum);
+            y[j] = x[k * n + j] / (float)pow((double)fmaf(alpha, sum, bias), (double)beta);
+        }
+    }
+    return PTQ_OK;
+}
+extern const ptq_cpu_kernel ptq_cpu_f_lrn;
+const ptq_cpu_kernel ptq_cpu_f_lrn = {.name = "LRN", .supports = ptq_supports_f32, .run = lrn_run};

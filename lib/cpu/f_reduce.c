@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reductions over any set of axes, ArgMax, ArgMin. Sums of floats follow the law of fmath.h with
+ * the reduced axes in row-major order. */
+#include "lib/cpu/walk.h"
+
+typedef struct shape3 { /* the input as [outer, n, inner], n reduced */
+    int64_t outer, n, inner;
+    const void *data;
+} shape3;
+
+static ptq_status bad_type(const ptq_step_run *r)
+{
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: %s on %s is not supported", r->step->name,
+                    r->step->node->op, ptq_dtype_name(r->in[0]->dtype));
+}
+
+static ptq_status reduced_axes(const ptq_step_run *r, unsigned *mask)
+{
+    const ptq_tensor *x = r->in[0], *t = ptq_in(r, 1);
+    int64_t axes[PTQ_MAX_RANK];
+    size_t count = 0;
+    int n = 0;
+    const int64_t *list = ptq_attr_ints(r->step->node, "axes", &count);
+    bool ok = list ? count <= PTQ_MAX_RANK : !t || ptq_ints_of(t, axes, PTQ_MAX_RANK, &n);
+    for (size_t i = 0; ok && list && i < count; i++)
+        axes[i] = list[i];
+    n = list && ok ? (int)count : n;
+    *mask = 0;
+    for (int i = 0; ok && i < n; i++) {
+        ok = axes[i] >= -x->rank && axes[i] < x->rank;
+        if (ok)
+            *mask |= 1u << ptq_axis(axes[i], x->rank);
+    }
+    if (!ok)
+        return ptq_fail(PTQ_ERR_MODEL, "node %s: axes do not fit an input of rank %d",
+                        r->step->name, x->rank);
+    if (n == 0 && !ptq_attr_int(r->step->node, "noop_with_empty_axes", 0))
+        *mask = (1u << x->rank) - 1;
+    return PTQ_OK;
+}
+
+/* Copies x with the reduced axes last into scratch, unless they are neighbours already. */
+static ptq_status arrange(ptq_cpu *c, const ptq_tensor *x, unsigned mask, bool rows, shape3 *s)
+{
+    int first = 0, last = x->rank;
+    while (first < x->rank && !(mask >> first & 1))
+        first++;
+    while (last > first && !(mask >> (last - 1) & 1))
+        last--;
+    bool neighbours = true;
+    for (int d = first; d < last; d++)
+        neighbours = neighbours && (mask >> d & 1);
+    *s = (shape3){.outer = ptq_product(x->dims, 0, first), .n = ptq_product(x->dims, first, last),
+                  .inner = ptq_product(x->dims, last, x->rank), .data = x->data};
+    if (neighbours && (s->inner == 1 || !rows))
+        return PTQ_OK;
+    int64_t own[PTQ_MAX_RANK], step[PTQ_MAX_RANK], dims[PTQ_MAX_RANK], at = 1;
+    int n = 0;
+    for (int d = x->rank - 1; d >= 0; d--) {
+        own[d] = at;
+        at *= x->dims[d];
+    }
+    s->outer = s->n = s->inner = 1;
+    for (int pass = 0; pass < 2; pass++)
+        for (int d = 0; d < x->rank; d++) {
+            if ((int)(mask >> d & 1) != pass)
+                continue;
+            dims[n] = x->dims[d];
+            step[n++] = own[d];
+            *(pass ? &s->n : &s->outer) *= x->dims[d];
+        }
+    void *copy = ptq_cpu_scratch(c, x->nbytes);
+    if (!copy)
+        return ptq_fail_nomem();
+    s->data = copy;
+    ptq_walk w;
+    ptq_walk_init(&w, x->rank, dims);
+    ptq_walk_add_steps(&w, step, 0);
+    return ptq_walk_copy(c, &w, copy, x->data, ptq_elem_bytes(x->dtype));
+}
+
+/* ---- float ---- */
+
+typedef enum kind { K_SUM, K_MEAN, K_MAX, K_MIN, K_PROD, K_L1, K_L2, K_SQUARE, K_LOG, K_LOGEXP } kind;
+
+typedef struct reduce_ctx {
+    const ptq_f32_fns *f;
+    shape3 s;
+    kind k;
+    float *y;
+} reduce_ctx;
+
+static float mapped_sum(const float *x, int64_t n, kind k, float shift)
+{
+    float p[PTQ_LANES] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        float *q = &p[i % PTQ_LANES];
+        if (k == K_L1)
+            *q += fabsf(x[i]);
+        else if (k == K_LOGEXP)
+            *q += ptq_expf(x[i] - shift);
+        else
+            *q = fmaf(x[i], x[i], *q);
+    }
+    return ptq_fold16(p);
+}
+
+static float reduce_row(const reduce_ctx *v, const float *x)
+{
+    int64_t n = v->s.n;
+    float m = 1.0f;
+    switch (v->k) {
+    case K_SUM: return v->f->sum(x, n);
+    case K_MEAN: return v->f->sum(x, n) / (float)n;
+    case K_LOG: return ptq_logf(v->f->sum(x, n));
+    case K_MAX: return v->f->max_of(x, n);
+    case K_MIN:
+        m = INFINITY;
+        for (int64_t i = 0; i < n; i++)
+            m = m != m ? m : (x[i] < m || x[i] != x[i] ? x[i] : m);
+        return m;
+    case K_PROD:
+        for (int64_t i = 0; i < n; i++)
+            m *= x[i];
+        return m;
+    case K_L2: return sqrtf(mapped_sum(x, n, K_L2, 0));
+    case K_LOGEXP:
+        m = v->f->max_of(x, n);
+        m = fabsf(m) <= 3.40282347e38f ? m : 0.0f; /* infinities go through exp themselves */
+        return m + ptq_logf(mapped_sum(x, n, K_LOGEXP, m));
+    default: return mapped_sum(x, n, v->k, 0);
+    }
+}
+
+static void rows_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const reduce_ctx *v = ctx;
+    (void)worker;
+    for (int64_t i = from; i < to; i++)
+        v->y[i] = reduce_row(v, (const float *)v->s.data + i * v->s.n);
+}
+
+static void columns_part(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    const reduce_ctx *v = ctx;
+    (void)worker;
+    for (int64_t o = from; o < to; o++) {
+        float *y = v->y + o * v->s.inner;
+        v->f->acc_rows((const float *)v->s.data + o * v->s.n * v->s.inner, v->s.n, v->s.inner,
+                       v->s.inner, y);
+        if (v->k == K_MEAN)
+            for (int64_t j = 0; j < v->s.inner; j++)
+                y[j] /= (float)v->s.n;
+    }
+}
+
+static ptq_status reduce_f32(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
+{
+    reduce_ctx v = {.f = ptq_cpu_f32(c), .k = k, .y = r->out[0].data};
+    PTQ_TRY(arrange(c, r->in[0], mask, k != K_SUM && k != K_MEAN, &v.s));
+    int64_t grain = 1 + 16384 / (v.s.n * v.s.inner + 1);
+    if (v.s.inner > 1)
+        return ptq_cpu_ranges(c, v.s.outer, grain, columns_part, &v);
+    return ptq_cpu_ranges(c, v.s.outer, grain, rows_part, &v);
+}
+
+/* ---- integers ---- */
+
+static int64_t reduce_int(const shape3 *s, ptq_dtype t, int64_t row, kind k)
+{
+    int64_t a = k == K_PROD ? 1 : k == K_MAX ? INT64_MIN : k == K_MIN ? INT64_MAX : 0;
+    for (int64_t i = row * s->n; i < (row + 1) * s->n; i++) {
+        int64_t v = t == PTQ_DT_S64   ? ((const int64_t *)s->data)[i]
+                    : t == PTQ_DT_S32 ? ((const int32_t *)s->data)[i]
+                    : t == PTQ_DT_S8  ? ((const int8_t *)s->data)[i]
+                                      : ((const uint8_t *)s->data)[i];
+        switch (k) {
+        case K_MAX: a = v > a ? v : a; break;
+        case K_MIN: a = v < a ? v : a; break;
+        case K_PROD: a = (int64_t)((uint64_t)a * (uint64_t)v); break;
+        case K_L1: a += v < 0 ? -v : v; break;
+        case K_SQUARE: a += v * v; break;
+        default: a += v; break;
+        }
+    }
+    return k == K_MEAN && s->n ? a / s->n : a;
+}
+
+static ptq_status reduce_ints(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
+{
+    shape3 s;
+    ptq_dtype t = r->in[0]->dtype;
+    bool bytes = t == PTQ_DT_S8 || t == PTQ_DT_U8;
+    if ((t != PTQ_DT_S64 && t != PTQ_DT_S32 && !bytes) || k == K_L2 || k == K_LOG ||
+        k == K_LOGEXP || (bytes && k != K_MAX && k != K_MIN))
+        return bad_type(r);
+    PTQ_TRY(arrange(c, r->in[0], mask, true, &s));
+    for (int64_t i = 0; i < s.outer; i++) {
+        int64_t v = reduce_int(&s, t, i, k);
+        if (t == PTQ_DT_S64)
+            ((int64_t *)r->out[0].data)[i] = v;
+        else if (t == PTQ_DT_S32)
+            ((int32_t *)r->out[0].data)[i] = (int32_t)v;
+        else
+            ((uint8_t *)r->out[0].data)[i] = (uint8_t)v;
+    }
+    return PTQ_OK;
+}
+
+#define REDUCE_ROW(symbol, op, k)                                                                  \
+    static ptq_status symbol##_run(ptq_cpu *c, const ptq_step_run *r)                              \
+    {                                                                                              \
+        unsigned mask;                                                                             \
+        PTQ_TRY(reduced_axes(r, &mask));                                                           \
+        if (r->in[0]->dtype == PTQ_DT_F32)                                                         \
+            return reduce_f32(c, r, mask, k);                                                      \
+        return reduce_ints(c, r, mask, k);                                                         \
+    }                                                                                              \
+    extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = symbol##_run};
+REDUCE_ROW(reduce_sum, "ReduceSum", K_SUM)
+REDUCE_ROW(reduce_mean, "ReduceMean", K_MEAN)
+REDUCE_ROW(reduce_max, "ReduceMax", K_MAX)
+REDUCE_ROW(reduce_min, "ReduceMin", K_MIN)
+REDUCE_ROW(reduce_prod, "ReduceProd", K_PROD)
+REDUCE_ROW(reduce_l1, "ReduceL1", K_L1)
+REDUCE_ROW(reduce_l2, "ReduceL2", K_L2)
+REDUCE_ROW(reduce_sum_square, "ReduceSumSquare", K_SQUARE)
+REDUCE_ROW(reduce_log_sum, "ReduceLogSum", K_LOG)
+REDUCE_ROW(reduce_log_sum_exp, "ReduceLogSumExp", K_LOGEXP)
+
+/* ---- ArgMax, ArgMin: the first of equals, or the last with select_last_index ---- */
+
+#define ARG(T)                                                                                     \
+    {                                                                                              \
+        const T *u = (const T *)s.data + i * s.n;                                                  \
+        for (int64_t k = 1; k < s.n; k++)                                                          \
+            if (low ? u[k] < u[best] : u[k] > u[best])                                             \
+                best = k;                                                                          \
+            else if (last && u[k] == u[best])                                                      \
+                best = k;                                                                          \
+        break;                                                                                     \
+    }
+
+static ptq_status arg_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    const ptq_tensor *x = r->in[0];
+    int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", 0), x->rank);
+    bool low = strcmp(r->step->node->op, "ArgMin") == 0;
+    bool last = ptq_attr_int(r->step->node, "select_last_index", 0) != 0;
+    shape3 s;
+    PTQ_TRY(arrange(c, x, 1u << axis, true, &s));
+    for (int64_t i = 0; i < s.outer; i++) {
+        int64_t best = 0;
+        switch (x->dtype) {
+        case PTQ_DT_F32: ARG(float)
+        case PTQ_DT_S64: ARG(int64_t)
+        case PTQ_DT_S32: ARG(int32_t)
+        case PTQ_DT_S8: ARG(int8_t)
+        case PTQ_DT_U8: ARG(uint8_t)
+        default: return bad_type(r);
+        }
+        ((int64_t *)r->out[0].data)[i] = best;
+    }
+    return PTQ_OK;
+}
+extern const ptq_cpu_kernel ptq_cpu_f_argmax, ptq_cpu_f_argmin;
+const ptq_cpu_kernel ptq_cpu_f_argmax = {.name = "ArgMax", .run = arg_run};
+const ptq_cpu_kernel ptq_cpu_f_argmin = {.name = "ArgMin", .run = arg_run};
