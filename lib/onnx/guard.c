@@ -28,6 +28,28 @@ static const struct {
 /* protobuf-c notes every field of the message it is in (40 bytes, in slabs that double). */
 enum { SCAN_COST = 64 };
 
+/* What the graph itself will need for a message, beside protobuf-c's struct: the node or value,
+ * its name and its entry in a map. An output name becomes a value as well. */
+static size_t graph_cost(const ProtobufCMessageDescriptor *type)
+{
+    enum { NAMED = 128 };
+    if (type == &ptq_onnx__node_proto__descriptor)
+        return sizeof(ptq_node) + NAMED;
+    if (type == &ptq_onnx__tensor_proto__descriptor)
+        return sizeof(ptq_value) + sizeof(ptq_tensor) + NAMED;
+    if (type == &ptq_onnx__attribute_proto__descriptor)
+        return sizeof(ptq_attr);
+    if (type == &ptq_onnx__graph_proto__descriptor)
+        return sizeof(ptq_graph) + ((size_t)1 << 16); /* an arena of its own */
+    return 0;
+}
+
+static size_t output_cost(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *fd)
+{
+    bool output = type == &ptq_onnx__node_proto__descriptor && strcmp(fd->name, "output") == 0;
+    return output ? sizeof(ptq_value) + 128 : 0;
+}
+
 typedef struct frame {
     const ProtobufCMessageDescriptor *type;
     size_t end;      /* of the payload */
@@ -196,7 +218,7 @@ static ptq_status enter(walk *w, const ProtobufCFieldDescriptor *fd, size_t len_
         return ptq_fail(PTQ_ERR_MODEL, "byte %zu: messages are nested more than %d deep (%d subgraphs)",
                         w->pos, PTQ_ONNX_MAX_DEPTH, PTQ_ONNX_MAX_DEPTH / 3);
     const ProtobufCMessageDescriptor *type = fd->descriptor;
-    PTQ_TRY(charge(w, type->sizeof_message + PTQ_ONNX_BLOCK_COST));
+    PTQ_TRY(charge(w, type->sizeof_message + PTQ_ONNX_BLOCK_COST + graph_cost(type)));
     w->stack[++w->depth] = (frame){.type = type,
                                    .end = w->pos + len,
                                    .len_pos = len_pos,
@@ -235,7 +257,7 @@ static ptq_status known_bytes(walk *w, const ProtobufCFieldDescriptor *fd, size_
     } else if (types[fd->type].wire == WIRE_LEN) {
         if (fd->type == PROTOBUF_C_TYPE_STRING)
             PTQ_TRY(check_string(w, fd, len));
-        PTQ_TRY(charge(w, len + 1 + PTQ_ONNX_BLOCK_COST));
+        PTQ_TRY(charge(w, len + 1 + PTQ_ONNX_BLOCK_COST + output_cost(f->type, fd)));
     } else if (fd->label == PROTOBUF_C_LABEL_REPEATED) {
         PTQ_TRY(count_packed(w, fd, len, &count));
         PTQ_TRY(charge(w, count * types[fd->type].size + PTQ_ONNX_BLOCK_COST));
