@@ -154,7 +154,8 @@ static ptq_status emit_graph(emitter *e, pb_graph **out)
         *p = *e->old;
     else
         ptq_onnx__graph_proto__init(p);
-    if (!e->old)
+    /* The checker wants a name; a file that had none keeps that unless the graph was worked on. */
+    if (!e->old || e->g->metadata.n > 0)
         p->name = ptq_onnx_mut(*e->g->name ? e->g->name : "graph");
     p->n_node = 0;
     p->node = ptq_arena_array(e->a, (size_t)e->g->nnodes, sizeof *p->node);
