@@ -36,7 +36,7 @@ void ptq_evaluator_free(ptq_evaluator *e)
     }
 }
 
-/* One float step around the node; inputs are constants of the program. */
+/* One step around the node; inputs are constants of the program. */
 static ptq_status one_step(ptq_program *p, const ptq_node *n, const ptq_tensor *const *in)
 {
     ptq_step s = {.def = ptq_step_def_find("float"), .node = n, .name = n->name, .nin = n->nin,
@@ -46,7 +46,16 @@ static ptq_status one_step(ptq_program *p, const ptq_node *n, const ptq_tensor *
     s.params = ptq_arena_alloc(p->arena, sizeof(ptq_float_params));
     if (!s.in || !s.out || !s.params)
         return ptq_fail_nomem();
-    for (int i = 0; i < n->nin; i++) {
+    ptq_quant_node q = {0};
+    if (n->nin > 1 && in[0])
+        PTQ_TRY(ptq_quant_node_read(p->arena, n, in[0]->rank, in[0]->dtype, in[1],
+                                    n->nin > 2 ? in[2] : NULL, &q));
+    if (q.step) {
+        s.def = ptq_step_def_find(q.step);
+        s.params = q.params;
+        s.nin = 1;
+    }
+    for (int i = 0; i < s.nin; i++) {
         s.in[i] = in[i] ? (int)p->values.n : -1;
         ptq_pvalue v = {.name = n->in[i] ? n->in[i]->name : "", .value = n->in[i],
                         .constant = in[i], .first = -1};
@@ -57,7 +66,8 @@ static ptq_status one_step(ptq_program *p, const ptq_node *n, const ptq_tensor *
     }
     for (int i = 0; i < n->nout; i++) {
         s.out[i] = n->out[i] ? (int)p->values.n : -1;
-        ptq_pvalue v = {.name = n->out[i] ? n->out[i]->name : "", .value = n->out[i]};
+        ptq_pvalue v = {.name = n->out[i] ? n->out[i]->name : "", .value = n->out[i],
+                        .dtype = q.ytype};
         if (n->out[i] && !PTQ_VEC_PUSH(p->arena, &p->values, v))
             return ptq_fail_nomem();
     }

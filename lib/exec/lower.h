@@ -93,7 +93,6 @@ typedef struct ptq_quants {
 bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq_quants *out);
 /* Makes output i of the unit the quantized value, its nodes members. */
 ptq_status ptq_unit_quants(ptq_lower_ctx *l, ptq_unit *u, int i, const ptq_quants *q);
-void ptq_dtype_range(ptq_dtype t, int32_t *lo, int32_t *hi);
 static inline bool ptq_is_8bit(ptq_dtype t)
 {
     return t == PTQ_DT_U8 || t == PTQ_DT_S8;

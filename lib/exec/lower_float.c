@@ -93,59 +93,27 @@ static ptq_status new_step(ptq_lower_ctx *l, const ptq_node *n, const char *def,
     return PTQ_OK;
 }
 
-/* Scale and zero point of a Q or DQ node as arrays; false when they are not plain constants. */
-static ptq_status quant_params(ptq_lower_ctx *l, const ptq_node *n, ptq_dtype dtype,
-                               ptq_quant_params **out)
+/* A Q or DQ node with constant parameters. *done false: run it as a float step. */
+static ptq_status lower_quant(ptq_lower_ctx *l, const ptq_node *n, bool *done)
 {
-    *out = NULL;
-    const ptq_tensor *s = ptq_lower_constant(n->in[1]);
-    const ptq_value *zv = n->nin > 2 ? n->in[2] : NULL;
-    const ptq_tensor *z = ptq_lower_constant(zv);
-    if (!s || (zv && !z) || s->dtype != PTQ_DT_F32 || s->rank > 1 ||
-        ptq_attr_int(n, "block_size", 0) != 0 || !ptq_is_8bit(dtype))
-        return PTQ_OK;
-    int64_t count = ptq_tensor_elements(s);
-    if (count < 1 || count > INT32_MAX || (z && (ptq_tensor_elements(z) != count || z->dtype != dtype)))
-        return PTQ_OK;
-    ptq_quant_params *q = ptq_arena_alloc(l->p->arena, sizeof *q);
-    int32_t *zp = ptq_arena_array(l->p->arena, (size_t)count, sizeof *zp);
-    if (!q || !zp)
-        return ptq_fail_nomem();
-    for (int64_t i = 0; z && i < count; i++)
-        zp[i] = dtype == PTQ_DT_U8 ? ((const uint8_t *)z->data)[i] : ((const int8_t *)z->data)[i];
-    *q = (ptq_quant_params){.n = (int)count, .scale = s->data, .zp = zp};
-    ptq_dtype_range(dtype, &q->qlo, &q->qhi);
-    int rank = n->in[0]->shape.rank;
-    int64_t axis = ptq_attr_int(n, "axis", 1);
-    if (count > 1 && (rank < 1 || axis < -rank || axis >= rank))
-        return PTQ_OK;
-    q->axis = count > 1 ? (int)(axis < 0 ? axis + rank : axis) : 0;
-    *out = q;
-    return PTQ_OK;
-}
-
-/* A Q or DQ node between float and integer steps. *done false: run it as a float step. */
-static ptq_status lower_border(ptq_lower_ctx *l, const ptq_node *n, bool *done)
-{
-    bool quantize = is_op(n, "QuantizeLinear");
+    ptq_quant_node q;
     *done = false;
-    if (!l->opt->integer || (!quantize && !is_op(n, "DequantizeLinear")))
+    if (n->nin < 2 || !n->in[0])
         return PTQ_OK;
-    const ptq_value *fv = quantize ? n->in[0] : n->out[0], *qv = quantize ? n->out[0] : n->in[0];
-    if (fv->dtype != PTQ_DT_F32)
-        return PTQ_OK;
-    ptq_quant_params *q;
-    PTQ_TRY(quant_params(l, n, qv->dtype, &q));
-    if (!q)
+    const ptq_value *zp = n->nin > 2 ? n->in[2] : NULL;
+    PTQ_TRY(ptq_quant_node_read(l->p->arena, n, n->in[0]->shape.rank, n->in[0]->dtype,
+                                ptq_lower_constant(n->in[1]), ptq_lower_constant(zp), &q));
+    if (!q.step || (q.ytype != n->out[0]->dtype && n->out[0]->dtype != PTQ_DT_UNDEFINED))
         return PTQ_OK;
     ptq_step s;
-    PTQ_TRY(new_step(l, n, quantize ? "quantize" : "dequantize", q, 1, 1, &s));
+    PTQ_TRY(new_step(l, n, q.step, q.params, 1, 1, &s));
     PTQ_TRY(ptq_lower_value(l, n->in[0], &s.in[0]));
     PTQ_TRY(ptq_lower_value(l, n->out[0], &s.out[0]));
-    ptq_pvalue *v = &l->p->values.v[quantize ? s.out[0] : s.in[0]];
-    if (q->n == 1) {
+    l->p->values.v[s.out[0]].dtype = q.ytype;
+    ptq_pvalue *v = &l->p->values.v[q.ytype == PTQ_DT_F32 ? s.in[0] : s.out[0]];
+    if (q.params->n == 1) {
         v->quantized = true;
-        v->q = (ptq_affine){q->scale[0], q->zp[0]};
+        v->q = (ptq_affine){q.params->scale[0], q.params->zp[0]};
     }
     *done = true;
     return PTQ_VEC_PUSH(l->p->arena, &l->p->steps, s) ? PTQ_OK : ptq_fail_nomem();
@@ -153,9 +121,9 @@ static ptq_status lower_border(ptq_lower_ctx *l, const ptq_node *n, bool *done)
 
 ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
 {
-    bool border;
-    PTQ_TRY(lower_border(l, n, &border));
-    if (border)
+    bool done;
+    PTQ_TRY(lower_quant(l, n, &done));
+    if (done)
         return PTQ_OK;
     ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
     ptq_step s;

@@ -10,12 +10,6 @@ static bool is_op(const ptq_node *n, const char *op)
     return n && n->domain[0] == '\0' && strcmp(n->op, op) == 0;
 }
 
-void ptq_dtype_range(ptq_dtype t, int32_t *lo, int32_t *hi)
-{
-    *lo = t == PTQ_DT_S8 ? -128 : 0;
-    *hi = t == PTQ_DT_S8 ? 127 : 255;
-}
-
 bool ptq_match_affine(const ptq_value *scale, const ptq_value *zp, ptq_affine *out)
 {
     const ptq_tensor *s = ptq_lower_constant(scale), *z = ptq_lower_constant(zp);

@@ -30,10 +30,23 @@ typedef struct linear {
     int32_t qlo, qhi;
 } linear;
 
-static bool weight_of(const ptq_value *q, const ptq_value *scale, const ptq_value *zp, weight *w)
+/* Codes of a weight: a constant, or QuantizeLinear of a float constant, computed here. */
+static const ptq_tensor *codes_of(ptq_lower_ctx *l, const ptq_value *q)
+{
+    const ptq_tensor *t = ptq_lower_constant(q);
+    bool done = false;
+    if (t || !q->producer || strcmp(q->producer->op, "QuantizeLinear") != 0 || l->unit[q->producer->id])
+        return t;
+    if (l->pv[q->id] < 0 && (ptq_lower_fold(l, q->producer, &done) != PTQ_OK || !done))
+        return NULL;
+    return l->p->values.v[l->pv[q->id]].constant;
+}
+
+static bool weight_of(ptq_lower_ctx *l, const ptq_value *q, const ptq_value *scale,
+                      const ptq_value *zp, weight *w)
 {
     w->value = q;
-    w->q = ptq_lower_constant(q);
+    w->q = codes_of(l, q);
     w->scale = ptq_lower_constant(scale);
     w->zp = ptq_lower_constant(zp);
     return w->q && ptq_is_8bit(w->q->dtype) && w->scale && w->scale->dtype == PTQ_DT_F32 &&
@@ -42,13 +55,13 @@ static bool weight_of(const ptq_value *q, const ptq_value *scale, const ptq_valu
                        ptq_tensor_elements(w->zp) == ptq_tensor_elements(w->scale)));
 }
 
-static bool match_weight(const ptq_value *v, weight *w)
+static bool match_weight(ptq_lower_ctx *l, const ptq_value *v, weight *w)
 {
     const ptq_node *n = v ? v->producer : NULL;
     if (!n || strcmp(n->op, "DequantizeLinear") != 0 || n->domain[0] ||
         ptq_attr_int(n, "block_size", 0) != 0)
         return false;
-    if (!weight_of(n->in[0], n->in[1], n->nin > 2 ? n->in[2] : NULL, w))
+    if (!n->in[0] || !weight_of(l, n->in[0], n->in[1], n->nin > 2 ? n->in[2] : NULL, w))
         return false;
     w->dq = n;
     w->axis = ptq_attr_int(n, "axis", 1);
@@ -224,7 +237,7 @@ static ptq_status finish(ptq_lower_ctx *l, const ptq_node *n, const char *kind, 
 static bool match_sides(ptq_lower_ctx *l, const ptq_node *n, linear *s, ptq_quants *q)
 {
     ptq_dq x;
-    if (n->nin < 2 || !ptq_match_dq(l, n->in[0], &x) || !match_weight(n->in[1], &s->w))
+    if (n->nin < 2 || !ptq_match_dq(l, n->in[0], &x) || !match_weight(l, n->in[1], &s->w))
         return false;
     if (!ptq_match_quants(l, n->out[0], true, q))
         return false;
@@ -350,13 +363,13 @@ static ptq_dtype type_of(const ptq_value *v)
 }
 
 /* x, xs, xz, w, ws, wz, ys, yz in inputs 0 to 5 and at `y`. */
-static bool read_qlinear(const ptq_node *n, linear *s, int y)
+static bool read_qlinear(ptq_lower_ctx *l, const ptq_node *n, linear *s, int y)
 {
     const ptq_value *zp = y + 1 < n->nin ? n->in[y + 1] : NULL;
     s->x = n->in[0];
     s->xtype = type_of(n->in[0]);
     if (!ptq_is_8bit(s->xtype) || !ptq_match_affine(n->in[1], n->in[2], &s->xa) ||
-        !ptq_match_affine(n->in[y], zp, &s->ya) || !weight_of(n->in[3], n->in[4], n->in[5], &s->w))
+        !ptq_match_affine(n->in[y], zp, &s->ya) || !weight_of(l, n->in[3], n->in[4], n->in[5], &s->w))
         return false;
     s->w.axis = -1;
     ptq_dtype t = zp ? type_of(zp) : s->xtype;
@@ -374,7 +387,7 @@ static bool read_bias32(const ptq_value *v, linear *s)
 ptq_status ptq_pattern_qlinear_conv(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
 {
     linear s = {0};
-    if (n->nin < 8 || !read_qlinear(n, &s, 6) || !conv_shape(&s) ||
+    if (n->nin < 8 || !read_qlinear(l, n, &s, 6) || !conv_shape(&s) ||
         !read_bias32(n->nin > 8 ? n->in[8] : NULL, &s))
         return PTQ_OK;
     return finish(l, n, "qconv", &s, n->out[0], NULL, unit);
@@ -385,7 +398,7 @@ ptq_status ptq_pattern_qlinear_matmul(ptq_lower_ctx *l, const ptq_node *n, ptq_u
     linear s = {0};
     if (n->nin < 8)
         return PTQ_OK;
-    if (read_qlinear(n, &s, 6) && gemm_shape(&s, false))
+    if (read_qlinear(l, n, &s, 6) && gemm_shape(&s, false))
         return finish(l, n, "qgemm", &s, n->out[0], NULL, unit);
     ptq_affine a, b, y;
     ptq_dtype t[3] = {type_of(n->in[0]), type_of(n->in[3]), type_of(n->in[7])};
@@ -414,9 +427,9 @@ ptq_status ptq_pattern_qlinear_gemm(ptq_lower_ctx *l, const ptq_node *n, ptq_uni
         s.xtype = type_of(n->in[0]);
         s.w.axis = -1;
         if (!ptq_is_8bit(s.xtype) || !ptq_match_affine(n->in[1], n->in[2], &s.xa) ||
-            !weight_of(n->in[3], n->in[4], n->in[5], &s.w))
+            !weight_of(l, n->in[3], n->in[4], n->in[5], &s.w))
             return PTQ_OK;
-    } else if (!read_qlinear(n, &s, 7)) {
+    } else if (!read_qlinear(l, n, &s, 7)) {
         return PTQ_OK;
     }
     s.w.axis = -1;

@@ -215,6 +215,30 @@ ptq_status ptq_pattern_lut(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
     return PTQ_OK;
 }
 
+/* Gather(table of 256 codes, Cast(x)) is the table itself: indices of int8 codes count from the
+ * end of the table, which is the order of their bytes. */
+ptq_status ptq_pattern_gather_lut(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
+{
+    const ptq_tensor *t = n->nin == 2 ? ptq_lower_constant(n->in[0]) : NULL;
+    const ptq_node *cast = t && n->in[1] ? n->in[1]->producer : NULL;
+    if (!cast || strcmp(cast->op, "Cast") != 0 || cast->domain[0] || !cast->in[0] ||
+        !ptq_is_8bit(cast->in[0]->dtype) || ptq_lower_constant(cast->in[0]) || !ptq_is_8bit(t->dtype) ||
+        t->rank != 1 || t->dims[0] != 256 || ptq_attr_int(n, "axis", 0) != 0)
+        return PTQ_OK;
+    int64_t to = ptq_attr_int(cast, "to", 0);
+    ptq_qlut_params *p = ptq_arena_alloc(l->p->arena, sizeof *p);
+    if (!p)
+        return ptq_fail_nomem();
+    if (to != PTQ_DT_S32 && to != PTQ_DT_S64)
+        return PTQ_OK;
+    memcpy(p->table, t->data, sizeof p->table);
+    PTQ_TRY(ptq_unit_new(l, "qlut", n, 1, 1, unit));
+    (*unit)->params = p;
+    (*unit)->in[0] = (ptq_unit_value){.value = cast->in[0]};
+    (*unit)->out[0] = (ptq_unit_value){.value = n->out[0]};
+    return PTQ_OK;
+}
+
 /* X, Xs, Xz, Ys, Yz: the table of the plain operator with the same attributes. */
 ptq_status ptq_pattern_qlinear_unary(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
 {

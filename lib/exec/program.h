@@ -23,7 +23,7 @@ typedef struct ptq_program {
 
 typedef struct ptq_lower_options {
     bool integer; /* lower Q/DQ units and QLinear nodes to integer steps; false: every node
-                     (QuantizeLinear too) is a float step, which is the simulation */
+                     runs as it stands (Q/DQ round the floats), which is the simulation */
     bool nhwc;    /* keep rank-4 8-bit activations in NHWC between integer steps */
     bool fuse;    /* fuse float Conv/Gemm + Relu/Clip */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
