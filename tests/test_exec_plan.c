@@ -15,7 +15,7 @@ START_TEST(plan__live_values_never_overlap)
     enum { N = 200, STEPS = 60 };
     ptq_plan_item it[N];
     ptq_rng r;
-    for (unsigned seed = 0; seed < 50; seed++) {
+    for (unsigned seed = 0; seed < 20; seed++) {
         ptq_rng_seed(&r, seed);
         size_t n = 1 + ptq_rng_below(&r, N), total = 0, live_max = 0;
         for (size_t i = 0; i < n; i++) {
@@ -69,6 +69,7 @@ int main(void)
 {
     Suite *s = suite_create("exec_plan");
     TCase *t = tcase_create("plan");
+    tcase_set_timeout(t, 60);
     tcase_add_test(t, plan__live_values_never_overlap);
     tcase_add_test(t, plan__chain_needs_two_buffers);
     suite_add_tcase(s, t);

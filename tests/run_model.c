@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs a model on .npy inputs, for the oracle scripts and for a look at a program.
+ * run_model [options] MODEL IN.npy... OUT.npy...   (as many of each as the model has)
+ *   --int        lower Q/DQ to integer steps      --plain  no NHWC between them
+ *   --no-fuse    no float fusion                  --no-passes  the graph as it was loaded
+ *   --steps      print the program                --time N  run N times, print times per step
+ *   --dump DIR   every value to DIR/<number>.npy, names in DIR/names.txt
+ *   -j N         threads                          --isa NAME */
+#include <string.h>
+
+#include "lib/exec/session.h"
+#include "lib/graph/pass.h"
+#include "lib/onnx/onnx_io.h"
+#include "tests/npy_io.h"
+
+typedef struct options {
+    bool integer, plain, no_fuse, no_passes, steps;
+    int repeat, threads;
+    const char *isa, *dump;
+    FILE *names;
+    int ndumped;
+} options;
+
+static ptq_status dump_value(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    options *o = ctx;
+    char path[1024];
+    if (t->dtype == PTQ_DT_UNDEFINED)
+        return PTQ_OK;
+    snprintf(path, sizeof path, "%s/%d.npy", o->dump, o->ndumped);
+    fprintf(o->names, "%d %s\n", o->ndumped++, v->name);
+    return npy_write(path, t);
+}
+
+static void print_program(const ptq_session *s)
+{
+    const ptq_program *p = ptq_session_program(s);
+    for (size_t i = 0; i < p->steps.n; i++) {
+        const ptq_step *st = &p->steps.v[i];
+        int64_t runs = 0;
+        double t = ptq_session_step_seconds(s, (int)i, &runs);
+        printf("%4zu %-14s %-18s %-40.40s", i, st->def->name, st->node->op, st->name);
+        for (int k = 0; k < st->nout; k++)
+            if (st->out[k] >= 0)
+                printf(" %s%s", ptq_dtype_name(p->values.v[st->out[k]].dtype),
+                       p->values.v[st->out[k]].layout == PTQ_LAYOUT_NHWC ? "/nhwc" : "");
+        if (runs > 0)
+            printf(" %9.3f ms", 1e3 * t / (double)runs);
+        printf("\n");
+    }
+    for (size_t i = 0; i < p->remarks.n; i++)
+        printf("float: %s: %s\n", p->remarks.v[i].node->name, p->remarks.v[i].reason);
+}
+
+static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
+{
+    ptq_session_options so = {.lower = {.integer = o->integer, .nhwc = !o->plain, .fuse = !o->no_fuse},
+                              .profile = o->repeat > 0};
+    if (o->dump) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/names.txt", o->dump);
+        so.tap = dump_value;
+        so.tap_ctx = o;
+        if (!(o->names = fopen(path, "w")))
+            return ptq_fail(PTQ_ERR_IO, "%s: cannot create", path);
+    }
+    ptq_session *s;
+    so.device.isa = o->isa;
+    PTQ_TRY(ptq_pool_new(o->threads, &so.device.pool));
+    PTQ_TRY(ptq_session_new(g, &so, &s));
+    size_t nin = g->inputs.n, nout = g->outputs.n;
+    if ((size_t)nfiles != nin + nout) {
+        if (o->steps)
+            print_program(s);
+        return o->steps ? PTQ_OK
+                        : ptq_fail(PTQ_ERR_ARG, "needs %zu inputs and %zu outputs", nin, nout);
+    }
+    ptq_tensor *in = ptq_calloc(nin, sizeof *in), *out = ptq_calloc(nout, sizeof *out);
+    if (!in || !out)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < nin; i++)
+        PTQ_TRY(npy_read(files[i], &in[i]));
+    double t0 = ptq_now();
+    for (int i = 0; i < (o->repeat > 0 ? o->repeat : 1); i++) {
+        PTQ_TRY(ptq_session_run(s, in, nin, out, nout));
+        if (i == 0)
+            t0 = ptq_now(); /* the first run binds shapes */
+    }
+    if (o->repeat > 1)
+        printf("%.3f ms per run, %zu bytes of activations\n",
+               1e3 * (ptq_now() - t0) / (o->repeat - 1), ptq_session_activation_bytes(s));
+    if (o->steps)
+        print_program(s);
+    for (size_t i = 0; i < nout; i++)
+        PTQ_TRY(npy_write(files[nin + i], &out[i]));
+    for (size_t i = 0; i < nin; i++)
+        free(in[i].data);
+    free(in);
+    free(out);
+    if (o->names)
+        fclose(o->names);
+    ptq_session_free(s);
+    ptq_pool_free(so.device.pool);
+    return PTQ_OK;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {.threads = 1};
+    int a = 1;
+    for (; a < argc && argv[a][0] == '-'; a++) {
+        const char *s = argv[a];
+        bool more = a + 1 < argc;
+        if (!strcmp(s, "--int"))
+            o.integer = true;
+        else if (!strcmp(s, "--plain"))
+            o.plain = true;
+        else if (!strcmp(s, "--no-fuse"))
+            o.no_fuse = true;
+        else if (!strcmp(s, "--no-passes"))
+            o.no_passes = true;
+        else if (!strcmp(s, "--steps"))
+            o.steps = true;
+        else if (!strcmp(s, "--time") && more)
+            o.repeat = atoi(argv[++a]);
+        else if (!strcmp(s, "--dump") && more)
+            o.dump = argv[++a];
+        else if (!strcmp(s, "--isa") && more)
+            o.isa = argv[++a];
+        else if (!strcmp(s, "-j") && more)
+            o.threads = atoi(argv[++a]);
+        else {
+            fprintf(stderr, "unknown option %s\n", s);
+            return 2;
+        }
+    }
+    if (a >= argc) {
+        fprintf(stderr, "usage: run_model [options] MODEL IN.npy... OUT.npy...\n");
+        return 2;
+    }
+    ptq_graph *g = NULL;
+    ptq_status s = ptq_onnx_load(argv[a], NULL, &g);
+    if (s == PTQ_OK && o.no_passes)
+        s = ptq_infer_graph(g);
+    if (s == PTQ_OK && !o.no_passes) {
+        ptq_pass_ctx ctx = {.graph = g, .eval = ptq_exec_eval_node, .fold_limit = 1 << 20};
+        s = ptq_passes_run(&ctx);
+    }
+    if (s == PTQ_OK)
+        s = run(&o, g, argv + a + 1, argc - a - 1);
+    if (s != PTQ_OK)
+        fprintf(stderr, "run_model: %s\n", ptq_last_error());
+    ptq_graph_free(g);
+    return ptq_exit_code(s);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The structure of programs: which steps a graph becomes, and where NHWC lies. */
+#include "tests/graph_kit.h"
+
+#include <math.h>
+
+#include "lib/core/qmath.h"
+#include "lib/exec/program.h"
+
+static const ptq_lower_options integer = {.integer = true, .nhwc = true, .fuse = true};
+
+/* "quantize/nhwc qconv/nhwc dequantize" */
+static const char *steps_of(const ptq_program *p, char *buf, size_t n)
+{
+    size_t at = 0;
+    buf[0] = '\0';
+    for (size_t i = 0; i < p->steps.n; i++) {
+        const ptq_step *s = &p->steps.v[i];
+        const char *name = strcmp(s->def->name, "float") == 0 ? s->node->op : s->def->name;
+        bool nhwc = p->values.v[s->out[0]].layout == PTQ_LAYOUT_NHWC;
+        at += (size_t)snprintf(buf + at, n - at, "%s%s%s", at ? " " : "", name, nhwc ? "/nhwc" : "");
+    }
+    return buf;
+}
+
+static ptq_program *expect(ptq_graph *g, const ptq_lower_options *opt, const char *want)
+{
+    char buf[1024];
+    ptq_program *p;
+    kit_finish(g);
+    ck_assert_ok(ptq_lower(g, opt, &p));
+    ck_assert_str_eq(steps_of(p, buf, sizeof buf), want);
+    return p;
+}
+
+static void done(ptq_program *p, ptq_graph *g)
+{
+    ptq_program_free(p);
+    ptq_graph_free(g);
+}
+
+/* DQ of a constant int8 weight [m,c,k,k] with values 1, 2, 3, ... */
+static ptq_value *weight(ptq_graph *g, const char *name, int64_t m, int64_t c, int64_t k, float s)
+{
+    int8_t w[4096];
+    char q[64];
+    int64_t dims[] = {m, c, k, k};
+    for (int64_t i = 0; i < m * c * k * k; i++)
+        w[i] = (int8_t)(i % 7 - 3);
+    snprintf(q, sizeof q, "%s_q", name);
+    return kit_dq(g, name, kit_const(g, q, PTQ_DT_S8, 4, dims, w), s, PTQ_DT_S8, 0);
+}
+
+static ptq_value *image(ptq_graph *g)
+{
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 5, 5});
+    return kit_qdq(g, "x", x, 0.5f, PTQ_DT_U8, 3);
+}
+
+START_TEST(lower__convolution_chain)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = image(g);
+    int32_t b[4] = {1, -2, 3, 4};
+    ptq_value *bias = kit_dq(g, "b", kit_const(g, "b_q", PTQ_DT_S32, 1, (int64_t[]){4}, b), 0.125f,
+                             PTQ_DT_S32, 0);
+    ptq_value *c1 = KIT(g, "Conv", "c1", x, weight(g, "w1", 4, 4, 1, 0.25f), bias);
+    ptq_value *r1 = kit_qdq(g, "r1", KIT(g, "Relu", "relu", c1), 0.5f, PTQ_DT_U8, 10);
+    ptq_value *c2 = KIT(g, "Conv", "c2", r1, weight(g, "w2", 4, 4, 1, 0.25f));
+    ptq_value *a = KIT(g, "Add", "a", kit_qdq(g, "c2", c2, 0.5f, PTQ_DT_U8, 10), r1);
+    ptq_value *aq = kit_qdq(g, "a", a, 0.5f, PTQ_DT_U8, 10);
+    ptq_value *gap = KIT(g, "GlobalAveragePool", "gap", aq);
+    ptq_value *f = KIT(g, "Flatten", "flat", kit_qdq(g, "gap", gap, 0.5f, PTQ_DT_U8, 10));
+    ptq_value *fq = kit_qdq(g, "flat", f, 0.5f, PTQ_DT_U8, 10);
+    int8_t w[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    ptq_value *wg = kit_dq(g, "wg", kit_const(g, "wg_q", PTQ_DT_S8, 2, (int64_t[]){3, 4}, w), 0.5f,
+                           PTQ_DT_S8, 0);
+    ptq_node *gemm = kit_op(g, "Gemm", "", "y", 2, (ptq_value *[]){fq, wg});
+    ck_assert_ok(ptq_attr_set_int(g, gemm, "transB", 1));
+    kit_output(g, kit_qdq(g, "y", gemm->out[0], 0.5f, PTQ_DT_U8, 10));
+    ptq_program *p = expect(g, &integer,
+                            "quantize/nhwc qconv/nhwc qconv/nhwc qadd/nhwc qglobalavgpool/nhwc "
+                            "relayout qmove qgemm dequantize");
+    const ptq_qlinear_params *q = p->steps.v[1].params;
+    ck_assert_int_eq(q->qlo, 10); /* Relu: nothing below real 0 */
+    ck_assert_int_eq(q->qhi, 255);
+    ck_assert_int_eq(q->bias[1], -2);
+    ck_assert_int_eq((int)q->channels, 4);
+    ck_assert(q->mult[0] == (0.5f * 0.25f) / 0.5f);
+    ck_assert_ptr_null(q->wzp);
+    const ptq_qlinear_params *q2 = p->steps.v[2].params;
+    ck_assert_int_eq(q2->qlo, 0);
+    ck_assert_ptr_null(q2->bias);
+    const ptq_qlinear_params *qg = p->steps.v[7].params;
+    ck_assert(qg->trans_b && qg->channels == 3);
+    ptq_program_free(p);
+    p = expect(g, &(ptq_lower_options){.integer = true},
+               "quantize qconv qconv qadd qglobalavgpool qmove qgemm dequantize");
+    done(p, g);
+}
+END_TEST
+
+START_TEST(lower__simulation_keeps_every_node)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f));
+    kit_output(g, kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10));
+    /* The weight's DequantizeLinear is computed once, here. */
+    done(expect(g, &(ptq_lower_options){0},
+                "quantize dequantize Conv quantize dequantize"),
+         g);
+}
+END_TEST
+
+static bool keep_relu(void *ctx, const ptq_value *v)
+{
+    return strcmp(v->name, (const char *)ctx) == 0;
+}
+
+START_TEST(lower__kept_values_are_not_hidden)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f));
+    kit_output(g, kit_qdq(g, "r", KIT(g, "Relu", "r", c), 0.5f, PTQ_DT_U8, 10));
+    char name[] = "c";
+    ptq_lower_options opt = integer;
+    opt.keep = keep_relu;
+    opt.keep_ctx = name;
+    ptq_program *p = expect(g, &opt, "quantize dequantize Conv Relu quantize dequantize");
+    ptq_program_free(p);
+    name[0] = 'r';
+    p = expect(g, &opt, "quantize dequantize Conv quantize dequantize"); /* Conv + Relu in one */
+    const ptq_float_params *f = p->steps.v[2].params;
+    ck_assert(f->act.on && f->act.lo == 0.0f && isinf(f->act.hi));
+    done(p, g);
+}
+END_TEST
+
+/* A weight that comes as float - Q - DQ. */
+START_TEST(lower__float_weight_behind_q)
+{
+    ptq_graph *g = kit_graph(13);
+    float w[16];
+    for (int i = 0; i < 16; i++)
+        w[i] = 0.25f * (float)(i - 8);
+    ptq_value *wf = kit_const(g, "w", PTQ_DT_F32, 4, (int64_t[]){4, 4, 1, 1}, w);
+    ptq_value *c = KIT(g, "Conv", "c", image(g), kit_qdq(g, "w", wf, 0.25f, PTQ_DT_S8, 0));
+    kit_output(g, kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10));
+    ptq_program *p = expect(g, &integer, "quantize/nhwc qconv/nhwc dequantize");
+    const ptq_tensor *t = p->values.v[p->steps.v[1].in[1]].constant;
+    for (int i = 0; i < 16; i++)
+        ck_assert_int_eq(((const int8_t *)t->data)[i], i - 8);
+    done(p, g);
+}
+END_TEST
+
+START_TEST(lower__without_q_behind_stays_float)
+{
+    ptq_graph *g = kit_graph(13);
+    kit_output(g, KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f)));
+    done(expect(g, &integer, "quantize dequantize Conv"), g);
+}
+END_TEST
+
+START_TEST(lower__float_bias_must_be_exact)
+{
+    static const struct {
+        float b;
+        const char *want;
+    } rows[] = {{0.375f, "quantize/nhwc qconv/nhwc dequantize"},
+                {0.3f, "quantize dequantize Conv quantize dequantize"}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        ptq_graph *g = kit_graph(13);
+        float b[4] = {rows[i].b, 0, 0, 0};
+        ptq_value *bias = kit_const(g, "b", PTQ_DT_F32, 1, (int64_t[]){4}, b);
+        ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f), bias);
+        kit_output(g, kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10));
+        ptq_program *p = expect(g, &integer, rows[i].want);
+        if (i == 0)
+            ck_assert_int_eq(((const ptq_qlinear_params *)p->steps.v[1].params)->bias[0], 3);
+        else
+            ck_assert_uint_eq(p->remarks.n, 1);
+        done(p, g);
+    }
+}
+END_TEST
+
+/* K just below and just above what an int32 sum can hold: 255 * 127 * K. */
+START_TEST(lower__accumulator_bound)
+{
+    enum { LIMIT = INT32_MAX / (255 * 127) };
+    for (int over = 0; over < 2; over++) {
+        ptq_graph *g = kit_graph(13);
+        int64_t k = LIMIT + over;
+        int8_t *w = malloc((size_t)k);
+        memset(w, 127, (size_t)k);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, k});
+        ptq_value *wd = kit_dq(g, "w", kit_const(g, "w_q", PTQ_DT_S8, 2, (int64_t[]){k, 1}, w), 1.0f,
+                               PTQ_DT_S8, 0);
+        ptq_value *m = KIT(g, "MatMul", "m", kit_qdq(g, "x", x, 1.0f, PTQ_DT_U8, 0), wd);
+        kit_output(g, kit_qdq(g, "m", m, 1.0f, PTQ_DT_U8, 0));
+        done(expect(g, &integer,
+                    over ? "quantize dequantize MatMul quantize dequantize"
+                         : "quantize qgemm dequantize"),
+             g);
+        free(w);
+    }
+}
+END_TEST
+
+/* x * Sigmoid(x) between one DQ and one Q is a table; each code by hand. */
+START_TEST(lower__silu_becomes_a_table)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 6});
+    ptq_value *d = kit_qdq(g, "x", x, 0.05f, PTQ_DT_S8, -20);
+    ptq_value *y = KIT(g, "Mul", "y", d, KIT(g, "Sigmoid", "s", d));
+    kit_output(g, kit_qdq(g, "y", y, 0.04f, PTQ_DT_S8, -100));
+    ptq_program *p = expect(g, &integer, "quantize qlut dequantize");
+    const ptq_qlut_params *t = p->steps.v[1].params;
+    for (int q = -128; q < 128; q++) {
+        double r = 0.05 * (q + 20), want = r / (1.0 + exp(-r)) / 0.04 - 100.0;
+        want = want < -128 ? -128 : want > 127 ? 127 : want;
+        ck_assert_double_le(fabs((double)(int8_t)t->table[(uint8_t)q] - want), 0.501);
+    }
+    done(p, g);
+}
+END_TEST
+
+START_TEST(lower__regions_that_are_no_tables)
+{
+    /* a float reader inside, and a vector operand */
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 2});
+    ptq_value *d = kit_qdq(g, "x", x, 0.05f, PTQ_DT_S8, 0);
+    ptq_value *s = KIT(g, "Sigmoid", "s", d);
+    kit_output(g, kit_qdq(g, "y", KIT(g, "Mul", "y", d, s), 0.04f, PTQ_DT_S8, 0));
+    kit_output(g, s);
+    done(expect(g, &integer, "quantize dequantize Sigmoid Mul quantize dequantize"), g);
+
+    g = kit_graph(13);
+    float two[2] = {1, 2};
+    x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 2});
+    d = kit_qdq(g, "x", x, 0.05f, PTQ_DT_S8, 0);
+    ptq_value *v = kit_const(g, "v", PTQ_DT_F32, 1, (int64_t[]){2}, two);
+    kit_output(g, kit_qdq(g, "y", KIT(g, "Mul", "y", d, v), 0.04f, PTQ_DT_S8, 0));
+    done(expect(g, &integer, "quantize dequantize Mul quantize dequantize"), g);
+}
+END_TEST
+
+START_TEST(lower__movers_and_pools)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = image(g);
+    ptq_node *mp = kit_op(g, "MaxPool", "", "mp", 1, &x);
+    ck_assert_ok(ptq_attr_set_ints(g, mp, "kernel_shape", (int64_t[]){2, 2}, 2));
+    ptq_value *m = kit_qdq(g, "mp", mp->out[0], 0.5f, PTQ_DT_U8, 3);
+    ptq_value *t = kit_qdq(g, "t", KIT(g, "Transpose", "t", m), 0.5f, PTQ_DT_U8, 3);
+    /* other parameters behind: not the same codes, so it runs in float */
+    kit_output(g, kit_qdq(g, "u", KIT(g, "Transpose", "u", t), 0.25f, PTQ_DT_U8, 3));
+    done(expect(g, &integer,
+                "quantize/nhwc qmaxpool/nhwc relayout qmove dequantize Transpose quantize dequantize"),
+         g);
+}
+END_TEST
+
+START_TEST(lower__concat_tables)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 4});
+    ptq_value *a = kit_qdq(g, "a", x, 0.5f, PTQ_DT_U8, 3);
+    ptq_value *b = kit_qdq(g, "b", x, 0.25f, PTQ_DT_U8, 0);
+    ptq_node *c = kit_op(g, "Concat", "", "c", 2, (ptq_value *[]){a, b});
+    ck_assert_ok(ptq_attr_set_int(g, c, "axis", 1));
+    kit_output(g, kit_qdq(g, "c", c->out[0], 0.5f, PTQ_DT_U8, 3));
+    ptq_program *p = expect(g, &integer, "quantize quantize qconcat dequantize");
+    const ptq_qconcat_params *q = p->steps.v[2].params;
+    ck_assert_ptr_null(q->tables[0]);
+    ck_assert_int_eq(q->tables[1][8], 7);  /* 2.0 / 0.5 + 3 */
+    ck_assert_int_eq(q->tables[1][1], 3);  /* 0.25 / 0.5 = 0.5 rounds to 0 */
+    ck_assert_int_eq(q->tables[1][3], 5);  /* 1.5 rounds to 2 */
+    done(p, g);
+}
+END_TEST
+
+/* Activation codes that pass a table (powers of two). */
+START_TEST(lower__gather_of_codes)
+{
+    ptq_graph *g = kit_graph(13);
+    uint8_t table[256];
+    for (int i = 0; i < 256; i++)
+        table[i] = (uint8_t)(255 - i);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 5, 5});
+    ptq_value *c = KIT(g, "Cast", "i", kit_q(g, "q", x, 0.5f, PTQ_DT_S8, 0));
+    ck_assert_ok(ptq_attr_set_int(g, c->producer, "to", PTQ_DT_S32));
+    ptq_value *t = KIT(g, "Gather", "t", kit_const(g, "table", PTQ_DT_S8, 1, (int64_t[]){256}, table), c);
+    ptq_value *y = KIT(g, "Conv", "c", kit_dq(g, "t_dq", t, 0.5f, PTQ_DT_S8, 0),
+                       weight(g, "w", 4, 4, 1, 0.25f));
+    kit_output(g, kit_qdq(g, "c", y, 0.5f, PTQ_DT_S8, 0));
+    ptq_program *p = expect(g, &integer, "quantize/nhwc qlut/nhwc qconv/nhwc dequantize");
+    const ptq_qlut_params *q = p->steps.v[1].params;
+    ck_assert(memcmp(q->table, table, 256) == 0);
+    done(p, g);
+}
+END_TEST
+
+/* A constant operand of Add follows its partner into NHWC. */
+START_TEST(lower__constant_operand_nhwc)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f));
+    uint8_t k[4 * 25];
+    for (int i = 0; i < 100; i++)
+        k[i] = (uint8_t)i;
+    ptq_value *kd = kit_dq(g, "k", kit_const(g, "k_q", PTQ_DT_U8, 3, (int64_t[]){4, 5, 5}, k), 0.5f,
+                           PTQ_DT_U8, 0);
+    ptq_value *a = KIT(g, "Add", "a", kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 0), kd);
+    kit_output(g, kit_qdq(g, "a", a, 0.5f, PTQ_DT_U8, 0));
+    ptq_program *p = expect(g, &integer, "quantize/nhwc qconv/nhwc qadd/nhwc dequantize");
+    const ptq_pvalue *v = &p->values.v[p->steps.v[2].in[1]];
+    ck_assert_int_eq(v->layout, PTQ_LAYOUT_NHWC);
+    ck_assert_int_eq(v->constant->rank, 4);
+    ck_assert_int_eq((int)v->constant->dims[1], 4);
+    for (int i = 0; i < 100; i++)
+        ck_assert_int_eq(((const uint8_t *)v->constant->data)[i], i % 4 * 25 + i / 4);
+    done(p, g);
+}
+END_TEST
+
+START_TEST(lower__qlinear_nodes)
+{
+    for (int integer_mode = 0; integer_mode < 2; integer_mode++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_U8, 4, (int64_t[]){-1, 4, 5, 5});
+        int8_t w[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+        ptq_value *ws = kit_const(g, "w", PTQ_DT_S8, 4, (int64_t[]){4, 4, 1, 1}, w);
+        ptq_value *s = kit_f32(g, 0.5f), *z = kit_zp(g, PTQ_DT_U8, 7), *z0 = kit_zp(g, PTQ_DT_S8, 0);
+        ptq_value *c = KIT(g, "QLinearConv", "c", x, s, z, ws, s, z0, s, z);
+        ptq_value *a = kit_op(g, "QLinearAdd", "com.microsoft", "a", 8,
+                              (ptq_value *[]){c, s, z, x, s, z, s, z})->out[0];
+        ptq_value *l = kit_op(g, "QLinearSigmoid", "com.microsoft", "l", 5,
+                              (ptq_value *[]){a, s, z, s, z})->out[0];
+        kit_output(g, l);
+        ptq_lower_options opt = {.integer = integer_mode};
+        ptq_program *p = expect(g, &opt, "qconv qadd qlut");
+        const ptq_qlinear_params *q = p->steps.v[0].params;
+        ck_assert_int_eq(q->x.zp, 7);
+        ck_assert(q->mult[0] == 0.5f);
+        const ptq_qlut_params *t = p->steps.v[2].params;
+        ck_assert_int_eq(t->table[7], 8); /* sigmoid(0) = 0.5 is one step above 7 */
+        done(p, g);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("exec_lower");
+    TCase *t = tcase_create("lower");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, lower__convolution_chain);
+    tcase_add_test(t, lower__simulation_keeps_every_node);
+    tcase_add_test(t, lower__kept_values_are_not_hidden);
+    tcase_add_test(t, lower__float_weight_behind_q);
+    tcase_add_test(t, lower__without_q_behind_stays_float);
+    tcase_add_test(t, lower__float_bias_must_be_exact);
+    tcase_add_test(t, lower__accumulator_bound);
+    tcase_add_test(t, lower__silu_becomes_a_table);
+    tcase_add_test(t, lower__regions_that_are_no_tables);
+    tcase_add_test(t, lower__movers_and_pools);
+    tcase_add_test(t, lower__concat_tables);
+    tcase_add_test(t, lower__gather_of_codes);
+    tcase_add_test(t, lower__constant_operand_nhwc);
+    tcase_add_test(t, lower__qlinear_nodes);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
