@@ -61,30 +61,38 @@ static double symmetric_error(const ptq_channel *ch, float s, float top)
     return total;
 }
 
-/* Ranges amax * 2^(-i/32), i = 0 .. 40, the first of the best. Below 2^-1.25 of amax the clipped
- * extreme alone costs more than rounding does in all but freak channels, and the extremes of
- * trained weights carry meaning. */
+/* Ranges amax * 2^(-i/32), i = 0 .. 40, every fourth first, then those around the best; the first
+ * of equals. Below 2^-1.25 of amax the clipped extreme alone costs more than rounding does in all
+ * but freak channels, and the extremes of trained weights carry meaning. */
+enum { RANGES = 40, STRIDE = 4 };
+
 static void choose_mse(const ptq_weight *w, const ptq_grid *grid, ptq_weight_codes *q, int64_t c)
 {
     const ptq_channel ch = ptq_weight_channel(w, q, c);
-    float min, max, best_scale;
-    int32_t zero_point;
+    float min, max;
     ptq_channel_range(&ch, &min, &max);
     const float amax = fmaxf(-min, max), top = (float)(grid->qmax - grid->qmin) / 2;
-    ptq_grid_scale(grid, -amax, amax, &best_scale, &zero_point);
-    double best = symmetric_error(&ch, best_scale, top);
-    for (int i = 1; i <= 40 && amax > 0; i++) {
-        const float t = amax * exp2f(-(float)i / 32);
-        float s;
-        ptq_grid_scale(grid, -t, t, &s, &zero_point);
-        const double e = symmetric_error(&ch, s, top);
-        if (e < best) {
-            best = e;
-            best_scale = s;
+    ptq_grid_scale(grid, -amax, amax, &q->scale[c], &q->zero_point[c]);
+    double best = symmetric_error(&ch, q->scale[c], top);
+    int best_at = 0;
+    for (int fine = 0; fine < 2 && amax > 0; fine++) {
+        const int step = fine ? 1 : STRIDE, first = fine ? best_at - STRIDE + 1 : STRIDE;
+        const int last = fine ? best_at + STRIDE - 1 : RANGES;
+        for (int i = first; i <= last; i += step) {
+            float s;
+            int32_t zero_point;
+            if (i < 1)
+                continue;
+            const float t = amax * exp2f(-(float)i / 32);
+            ptq_grid_scale(grid, -t, t, &s, &zero_point);
+            const double e = symmetric_error(&ch, s, top);
+            if (e < best) {
+                best = e;
+                best_at = i;
+                q->scale[c] = s;
+            }
         }
     }
-    q->scale[c] = best_scale;
-    q->zero_point[c] = zero_point;
 }
 
 const ptq_weight_algo ptq_weight_symmetric = {

@@ -62,26 +62,35 @@ static double log2_error(const ptq_channel *ch, float s)
     return total;
 }
 
-/* Full scale by search: the top level at amax * 2^(i/16), i = 4 .. -20, the first of the best.
- * Above 2^(1/2) amax the top level would stay empty; the levels repeat with every octave, so
- * lower ones trade the clipping of the largest weights against the zeroing of the smallest. */
+/* Full scale by search: the top level at amax * 2^(i/16), i = 8 .. -20, every fourth first, then
+ * those around the best; the first of equals. Above 2^(1/2) amax the top level would stay empty;
+ * the levels repeat with every octave, so lower ones trade the clipping of the largest weights
+ * against the zeroing of the smallest. */
+enum { HIGHEST = 8, LOWEST = -20, STRIDE = 4 };
+
 static void choose_log2(const ptq_weight *w, const ptq_grid *grid, ptq_weight_codes *q, int64_t c)
 {
     const ptq_channel ch = ptq_weight_channel(w, q, c);
     float min, max;
     double best = (double)INFINITY;
+    int best_at = 0;
     (void)grid;
     ptq_channel_range(&ch, &min, &max);
     const float amax = fmaxf(-min, max);
     q->zero_point[c] = 0;
     q->scale[c] = 1.0f;
-    for (int i = 8; i >= -20 && amax > 0; i--) {
-        const double full = (double)amax * exp2((double)i / 16);
-        const float s = (float)fmax(full / PTQ_LOG2_TOP, (double)PTQ_MIN_SCALE);
-        const double e = log2_error(&ch, s);
-        if (e < best) {
-            best = e;
-            q->scale[c] = s;
+    for (int fine = 0; fine < 2 && amax > 0; fine++) {
+        const int step = fine ? 1 : STRIDE, first = fine ? best_at + STRIDE - 1 : HIGHEST;
+        const int last = fine ? best_at - STRIDE + 1 : LOWEST;
+        for (int i = first; i >= last; i -= step) {
+            const double full = (double)amax * exp2((double)i / 16);
+            const float s = (float)fmax(full / PTQ_LOG2_TOP, (double)PTQ_MIN_SCALE);
+            const double e = log2_error(&ch, s);
+            if (e < best) {
+                best = e;
+                best_at = i;
+                q->scale[c] = s;
+            }
         }
     }
 }
