@@ -193,11 +193,13 @@ START_TEST(hist__equals_naive_count)
         ck_assert(!(s->summary.finite && (signbit(s->summary.min) && s->summary.min == 0)));
         ck_assert_uint_eq(s->hist.zeros, zeros);
         ck_assert_uint_eq(ptq_hist_total(&s->hist), summary.finite);
+        int wrong = 0; /* an assertion per bin would take seconds */
         for (int32_t o = 0; o < PTQ_HIST_OCTAVES; o++) {
             const uint64_t *c = ptq_hist_counts(&s->hist, o);
             for (int b = 0; b < PTQ_HIST_BINS; b++)
-                ck_assert_uint_eq(c ? c[b] : 0, want[o * PTQ_HIST_BINS + b]);
+                wrong += (c ? c[b] : 0) != want[o * PTQ_HIST_BINS + b];
         }
+        ck_assert_int_eq(wrong, 0);
         ptq_summary scanned = PTQ_SUMMARY_EMPTY;
         ptq_summary_scan(v + at, len, &scanned);
         ck_assert(ptq_summary_equal(&scanned, &summary));
@@ -210,7 +212,7 @@ START_TEST(hist__every_bin_holds_its_values)
 {
     ptq_rng r;
     ptq_rng_seed(&r, 5);
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < 20000; i++) {
         float x = bits_float((uint32_t)ptq_rng_u64(&r));
         if (!isfinite(x) || x == 0)
             continue;

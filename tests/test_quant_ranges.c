@@ -290,8 +290,8 @@ START_TEST(mse__not_worse_than_brute_force)
         ptq_grid_scale(&g, lo, hi, &scale, &z);
         const double got = true_error(v, n, t, scale, z);
         double best = (double)INFINITY;
-        for (int i = 0; i <= 60; i++) {
-            for (int j = 0; j <= (symmetric || s->summary.min >= 0 ? 0 : 60); j++) {
+        for (int i = 0; i <= 40; i++) {
+            for (int j = 0; j <= (symmetric || s->summary.min >= 0 ? 0 : 40); j++) {
                 float a = s->summary.min * exp2f(-(float)j / 12);
                 float b = (symmetric ? fmaxf(s->summary.max, -s->summary.min) : s->summary.max) *
                           exp2f(-(float)i / 12);
