@@ -394,7 +394,7 @@ START_TEST(exact_sum__is_exact)
         for (int i = 0; i < 1000; i++) {
             int32_t k = (int32_t)ptq_rng_below(&r, 1u << 24) - (1 << 23);
             int e = (int)ptq_rng_below(&r, 20);
-            want += (int64_t)k << e;
+            want += (int64_t)k * (1 << e);
             ptq_exact_sum_add(&s, ldexpf((float)k, e + scale));
         }
         ck_assert(ptq_exact_sum_value(&s) == ldexp((double)want, scale));
