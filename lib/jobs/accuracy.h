@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Accuracy of one or two models on labelled samples, batch by batch. */
+#ifndef PTQ_JOBS_ACCURACY_H
+#define PTQ_JOBS_ACCURACY_H
+
+#include "lib/jobs/loop.h"
+#include "lib/report/metrics.h"
+#include "lib/report/report.h"
+
+/* What is known about the task from the first output and the labels. */
+typedef struct ptq_accuracy {
+    size_t nmodels;
+    bool labelled, tokens; /* tokens: several labels for each sample */
+    int64_t classes;
+    double n;                          /* samples (or tokens) */
+    double top1[PTQ_LOOP_MODELS], top5[PTQ_LOOP_MODELS];
+    double gained, lost;               /* top-1: only the second (first) model right */
+    double agree;                      /* same first choice */
+    double nats[PTQ_LOOP_MODELS];      /* sum of cross-entropies */
+    double seqs, diff, diff2;          /* per sample mean nats of second minus first */
+    ptq_distance out[16];              /* per output, second against first */
+    size_t nout;
+} ptq_accuracy;
+
+/* Adds a batch; labels are read from `samples`. */
+ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b);
+/* obj gets {"n", "top1": {...}, "top5": ..., "nats": ...} for model m. */
+ptq_status ptq_accuracy_json(const ptq_accuracy *a, size_t m, json_t *obj);
+
+#endif
