@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/jobs/accuracy.h"
+#include "lib/jobs/latency.h"
+#include "lib/jobs/layers.h"
+
+typedef struct compare {
+    ptq_accuracy acc;
+    const ptq_model *ref, *cand;
+    const ptq_samples *samples;
+    const ptq_compare_options *opt;
+} compare;
+
+static ptq_status add(void *ctx, const ptq_batch *b)
+{
+    compare *c = ctx;
+    return ptq_accuracy_add(&c->acc, c->samples, b);
+}
+
+static ptq_status distance_json(const ptq_distance *d, json_t *o)
+{
+    double sqnr = ptq_distance_sqnr(d);
+    if (isinf(sqnr)) {
+        PTQ_TRY(ptq_json_set(o, "identical", json_true()));
+        sqnr = NAN;
+    }
+    PTQ_TRY(ptq_json_set(o, "sqnr_db", ptq_json_real(sqnr)));
+    PTQ_TRY(ptq_json_set(o, "cosine", ptq_json_real(ptq_distance_cosine(d))));
+    PTQ_TRY(ptq_json_set(o, "max_abs", ptq_json_real(d->max_abs)));
+    return d->nonfinite ? ptq_json_set(o, "nonfinite", json_integer((json_int_t)d->nonfinite)) : PTQ_OK;
+}
+
+static ptq_status outputs_json(const compare *c, json_t *root)
+{
+    json_t *list = json_array();
+    PTQ_TRY(ptq_json_set(root, "outputs", list));
+    for (size_t k = 0; k < c->acc.nout; k++) {
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_push(list, o));
+        PTQ_TRY(ptq_json_set(o, "name", ptq_json_name(c->ref->graph->outputs.v[k]->name)));
+        PTQ_TRY(distance_json(&c->acc.out[k], o));
+    }
+    return PTQ_OK;
+}
+
+/* Second minus first, in points, with the paired 95 % interval. */
+static ptq_status paired_json(const ptq_accuracy *a, json_t *root)
+{
+    double diff, half;
+    ptq_paired_interval(a->gained, a->lost, a->n, &diff, &half);
+    json_t *o = json_object();
+    PTQ_TRY(ptq_json_set(root, "top1_change", o));
+    PTQ_TRY(ptq_json_set(o, "points", ptq_json_real(100.0 * diff)));
+    PTQ_TRY(ptq_json_set(o, "ci95_low", ptq_json_real(100.0 * (diff - half))));
+    PTQ_TRY(ptq_json_set(o, "ci95_high", ptq_json_real(100.0 * (diff + half))));
+    PTQ_TRY(ptq_json_set(o, "lost", json_integer((json_int_t)a->lost)));
+    PTQ_TRY(ptq_json_set(o, "gained", json_integer((json_int_t)a->gained)));
+    double mean = a->diff / a->seqs;
+    double var = a->diff2 / a->seqs - mean * mean;
+    half = 1.959963984540054 * sqrt(var > 0.0 ? var / a->seqs : 0.0);
+    o = json_object();
+    PTQ_TRY(ptq_json_set(root, "nats_change", o));
+    PTQ_TRY(ptq_json_set(o, "nats", ptq_json_real(mean)));
+    PTQ_TRY(ptq_json_set(o, "ci95_low", ptq_json_real(mean - half)));
+    return ptq_json_set(o, "ci95_high", ptq_json_real(mean + half));
+}
+
+static ptq_status accuracy_json(const compare *c, json_t *root)
+{
+    const ptq_accuracy *a = &c->acc;
+    if (a->n > 0.0) {
+        double lo, hi;
+        ptq_wilson(a->agree, a->n, &lo, &hi);
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_set(root, "agreement", o));
+        PTQ_TRY(ptq_json_set(o, "percent", ptq_json_real(100.0 * a->agree / a->n)));
+        PTQ_TRY(ptq_json_set(o, "ci95_low", ptq_json_real(100.0 * lo)));
+        PTQ_TRY(ptq_json_set(o, "ci95_high", ptq_json_real(100.0 * hi)));
+    }
+    if (!a->labelled || a->n == 0.0)
+        return PTQ_OK;
+    json_t *r = json_object(), *q = json_object();
+    PTQ_TRY(ptq_json_set(root, "reference_accuracy", r));
+    PTQ_TRY(ptq_json_set(root, "candidate_accuracy", q));
+    PTQ_TRY(ptq_accuracy_json(a, 0, r));
+    PTQ_TRY(ptq_accuracy_json(a, 1, q));
+    return paired_json(a, root);
+}
+
+static ptq_status size_json(const compare *c, json_t *root)
+{
+    size_t a, b;
+    PTQ_TRY(ptq_model_bytes(c->ref, &a));
+    PTQ_TRY(ptq_model_bytes(c->cand, &b));
+    json_t *o = json_object();
+    PTQ_TRY(ptq_json_set(root, "bytes", o));
+    PTQ_TRY(ptq_json_set(o, "reference", json_integer((json_int_t)a)));
+    PTQ_TRY(ptq_json_set(o, "candidate", json_integer((json_int_t)b)));
+    return ptq_json_set(o, "ratio", ptq_json_real((double)a / (double)b));
+}
+
+static ptq_status latency_json(const compare *c, json_t *root)
+{
+    double seconds = c->opt->latency_seconds, a, b;
+    if (seconds < 0.0)
+        return PTQ_OK;
+    seconds = seconds > 0.0 ? seconds : 1.0;
+    PTQ_TRY(ptq_latency(c->ref, c->samples, &c->opt->loop, seconds, &a));
+    PTQ_TRY(ptq_latency(c->cand, c->samples, &c->opt->loop, seconds, &b));
+    json_t *o = json_object();
+    PTQ_TRY(ptq_json_set(root, "latency_ms", o));
+    PTQ_TRY(ptq_json_set(o, "reference", ptq_json_real(1e3 * a)));
+    PTQ_TRY(ptq_json_set(o, "candidate", ptq_json_real(1e3 * b)));
+    return ptq_json_set(o, "speedup", ptq_json_real(a / b));
+}
+
+static ptq_status layer_json(const ptq_layer_distance *l, json_t *list)
+{
+    json_t *o = json_object(), *e = json_object();
+    PTQ_TRY(ptq_json_push(list, o));
+    PTQ_TRY(ptq_json_set(o, "tensor", ptq_json_name(l->name)));
+    PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(l->node)));
+    PTQ_TRY(ptq_json_set(o, "entire", e));
+    PTQ_TRY(distance_json(&l->entire, e));
+    if (l->single.n == 0)
+        return PTQ_OK;
+    e = json_object();
+    PTQ_TRY(ptq_json_set(o, "single", e));
+    return distance_json(&l->single, e);
+}
+
+static ptq_status layers_json(const compare *c, json_t *root)
+{
+    ptq_layer_distance *layers;
+    size_t n, samples = c->opt->tensor_samples ? c->opt->tensor_samples : 32;
+    if (!c->opt->layers)
+        return PTQ_OK;
+    PTQ_TRY(ptq_layer_distances(c->ref, c->cand, c->samples, &c->opt->loop, samples, &layers, &n));
+    json_t *list = json_array();
+    ptq_status s = ptq_json_set(root, "layers", list);
+    for (size_t i = 0; i < n && s == PTQ_OK; i++)
+        if (layers[i].entire.n)
+            s = layer_json(&layers[i], list);
+    free(layers);
+    return s;
+}
+
+static ptq_status fill(const compare *c, json_t *root)
+{
+    PTQ_TRY(ptq_json_set(root, "reference", ptq_json_name(c->ref->path)));
+    PTQ_TRY(ptq_json_set(root, "candidate", ptq_json_name(c->cand->path)));
+    PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)c->acc.seqs)));
+    PTQ_TRY(size_json(c, root));
+    PTQ_TRY(outputs_json(c, root));
+    PTQ_TRY(accuracy_json(c, root));
+    PTQ_TRY(layers_json(c, root));
+    return latency_json(c, root);
+}
+
+static ptq_status check_same(const ptq_graph *a, const ptq_graph *b)
+{
+    for (size_t i = 0; i < a->outputs.n && i < b->outputs.n; i++)
+        if (strcmp(a->outputs.v[i]->name, b->outputs.v[i]->name) != 0)
+            return ptq_fail(PTQ_ERR_MODEL, "output %zu is '%s' in the reference and '%s' in the candidate", i,
+                            a->outputs.v[i]->name, b->outputs.v[i]->name);
+    for (size_t i = 0; i < a->inputs.n && i < b->inputs.n; i++)
+        if (strcmp(a->inputs.v[i]->name, b->inputs.v[i]->name) != 0)
+            return ptq_fail(PTQ_ERR_MODEL, "input %zu is '%s' in the reference and '%s' in the candidate", i,
+                            a->inputs.v[i]->name, b->inputs.v[i]->name);
+    return PTQ_OK;
+}
+
+ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_samples *samples,
+                       const ptq_compare_options *opt, ptq_report **out)
+{
+    static const ptq_compare_options dflt = PTQ_COMPARE_OPTIONS_INIT;
+    compare c = {.acc = {.nmodels = 2}, .ref = ref, .cand = cand, .samples = samples, .opt = opt ? opt : &dflt};
+    PTQ_TRY(check_same(ref->graph, cand->graph));
+    ptq_loop_spec spec = {.models = {ref, cand}, .nmodels = 2, .samples = samples, .opt = &c.opt->loop,
+                          .what = "comparing", .fn = add, .ctx = &c};
+    PTQ_TRY(ptq_loop_run(&spec));
+    ptq_report *r;
+    PTQ_TRY(ptq_report_new("compare", &r));
+    ptq_status s = fill(&c, r->root);
+    if (s != PTQ_OK) {
+        ptq_report_free(r);
+        return s;
+    }
+    *out = r;
+    return PTQ_OK;
+}

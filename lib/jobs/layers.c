@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/jobs/layers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The reference runs first and its tensors of one sample are kept; then the candidate runs and
+ * each of its quantized tensors is dequantized and held against the kept one. A quantized value
+ * is named after the tensor it stands for: the Q node reads it, or its name has the suffix that
+ * quantizers give. */
+static const char suffix[] = "_QuantizeLinear_Output";
+
+typedef struct state {
+    const ptq_graph *ref, *cand;
+    ptq_pool *pool;
+    ptq_session *rs, *cs;
+    int *layer_of;  /* by ref value id: layer or -1 */
+    int *cand_of;   /* by candidate value id: layer or -1 */
+    ptq_layer_distance *layers;
+    size_t nlayers;
+    float **kept;   /* [nlayers] values of the current sample */
+    size_t *nkept;
+    float *row;     /* dequantized candidate */
+    size_t nrow;
+} state;
+
+/* Reference tensor that candidate value v stands for; NULL when there is none. */
+static const ptq_value *counterpart(const state *s, const ptq_value *v)
+{
+    const ptq_value *r = NULL;
+    size_t n = strlen(v->name), k = sizeof suffix - 1;
+    if (v->dtype == PTQ_DT_F32 || v->constant)
+        return NULL;
+    if (v->producer && strcmp(v->producer->op, "QuantizeLinear") == 0)
+        r = ptq_graph_find(s->ref, v->producer->in[0]->name);
+    if (!r && n > k && strcmp(v->name + n - k, suffix) == 0) {
+        char *base = strndup(v->name, n - k);
+        if (base)
+            r = ptq_graph_find(s->ref, base);
+        free(base);
+    }
+    return r && !r->constant && r->dtype == PTQ_DT_F32 ? r : NULL;
+}
+
+static bool ref_selected(void *ctx, const ptq_value *v)
+{
+    return ((state *)ctx)->layer_of[v->id] >= 0;
+}
+
+static bool cand_selected(void *ctx, const ptq_value *v)
+{
+    return ((state *)ctx)->cand_of[v->id] >= 0;
+}
+
+static ptq_status keep(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    state *s = ctx;
+    int l = v->value && t->dtype == PTQ_DT_F32 ? s->layer_of[v->value->id] : -1;
+    if (l < 0)
+        return PTQ_OK;
+    float *p = realloc(s->kept[l], t->nbytes ? t->nbytes : 1);
+    if (!p)
+        return ptq_fail_nomem();
+    memcpy(p, t->data, t->nbytes);
+    s->kept[l] = p;
+    s->nkept[l] = (size_t)ptq_tensor_elements(t);
+    return PTQ_OK;
+}
+
+static ptq_status compare(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    state *s = ctx;
+    int l = v->value ? s->cand_of[v->value->id] : -1;
+    size_t n = (size_t)ptq_tensor_elements(t);
+    if (l < 0 || !v->quantized || !s->kept[l] || s->nkept[l] != n ||
+        (t->dtype != PTQ_DT_S8 && t->dtype != PTQ_DT_U8))
+        return PTQ_OK;
+    if (n > s->nrow) {
+        float *p = realloc(s->row, n * sizeof *p);
+        if (!p)
+            return ptq_fail_nomem();
+        s->row = p;
+        s->nrow = n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int32_t q = t->dtype == PTQ_DT_S8 ? ((const int8_t *)t->data)[i] : ((const uint8_t *)t->data)[i];
+        s->row[i] = (float)(q - v->q.zp) * v->q.scale;
+    }
+    ptq_distance_add(&s->layers[l].entire, s->kept[l], s->row, n);
+    return PTQ_OK;
+}
+
+static ptq_status find_layers(state *s)
+{
+    s->layer_of = ptq_calloc(s->ref->values.n, sizeof *s->layer_of);
+    s->cand_of = ptq_calloc(s->cand->values.n, sizeof *s->cand_of);
+    s->layers = ptq_calloc(s->cand->values.n, sizeof *s->layers);
+    s->kept = ptq_calloc(s->cand->values.n, sizeof *s->kept);
+    s->nkept = ptq_calloc(s->cand->values.n, sizeof *s->nkept);
+    if (!s->layer_of || !s->cand_of || !s->layers || !s->kept || !s->nkept)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < s->ref->values.n; i++)
+        s->layer_of[i] = -1;
+    for (size_t i = 0; i < s->cand->values.n; i++)
+        s->cand_of[i] = -1;
+    PTQ_GRAPH_EACH_NODE (s->cand, n)
+        for (int k = 0; k < n->nout; k++) {
+            const ptq_value *v = n->out[k], *r = v ? counterpart(s, v) : NULL;
+            if (!r || s->layer_of[r->id] >= 0)
+                continue;
+            s->cand_of[v->id] = s->layer_of[r->id] = (int)s->nlayers;
+            s->layers[s->nlayers++] =
+                (ptq_layer_distance){.name = r->name, .node = r->producer ? r->producer->name : ""};
+        }
+    return PTQ_OK;
+}
+
+static ptq_status open_both(state *s, const ptq_loop_options *opt)
+{
+    ptq_session_options so = {.device = {.pool = s->pool, .isa = opt->isa},
+                              .lower = {.fuse = true},
+                              .tap = keep,
+                              .tap_select = ref_selected,
+                              .tap_ctx = s};
+    PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
+    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .fuse = true};
+    so.tap = compare;
+    so.tap_select = cand_selected;
+    return ptq_session_new(s->cand, &so, &s->cs);
+}
+
+static ptq_status run_samples(state *s, const ptq_samples *samples, const ptq_loop_options *opt, size_t n)
+{
+    size_t ni = s->ref->inputs.n, no = s->ref->outputs.n;
+    ptq_tensor *in = ptq_calloc(ni, sizeof *in), *out = ptq_calloc(no, sizeof *out);
+    ptq_sample_source source = ptq_source_of(samples);
+    ptq_feed feed = {.source = &source, .graph = s->ref, .limit = n, .max_bad_share = 1.0};
+    ptq_status st = in && out ? PTQ_OK : ptq_fail_nomem();
+    for (size_t i = 0; i < n && st == PTQ_OK; i++) {
+        size_t kept, nkept = 0;
+        if (opt->progress && !opt->progress(opt->ctx, "comparing layers", i, n)) {
+            st = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted");
+            break;
+        }
+        st = ptq_feed_batch(&feed, &i, 1, in, &kept, &nkept);
+        if (st == PTQ_OK && nkept)
+            st = ptq_session_run(s->rs, in, ni, out, no);
+        if (st == PTQ_OK && nkept)
+            st = ptq_session_run(s->cs, in, ni, out, no);
+        ptq_feed_release(s->ref, in);
+    }
+    if (st == PTQ_OK && opt->progress)
+        opt->progress(opt->ctx, "comparing layers", n, n);
+    free(in);
+    free(out);
+    return st;
+}
+
+ptq_status ptq_layer_distances(const ptq_model *ref, const ptq_model *cand, const ptq_samples *samples,
+                               const ptq_loop_options *opt, size_t nsamples, ptq_layer_distance **out,
+                               size_t *n)
+{
+    state s = {.ref = ref->graph, .cand = cand->graph};
+    if (nsamples > samples->count)
+        nsamples = samples->count;
+    ptq_status st = ptq_pool_new(opt->threads, &s.pool);
+    if (st == PTQ_OK)
+        st = find_layers(&s);
+    if (st == PTQ_OK)
+        st = open_both(&s, opt);
+    if (st == PTQ_OK)
+        st = run_samples(&s, samples, opt, nsamples);
+    ptq_session_free(s.rs);
+    ptq_session_free(s.cs);
+    ptq_pool_free(s.pool);
+    for (size_t i = 0; i < s.nlayers; i++)
+        free(s.kept[i]);
+    free(s.kept);
+    free(s.nkept);
+    free(s.row);
+    free(s.layer_of);
+    free(s.cand_of);
+    if (st != PTQ_OK) {
+        free(s.layers);
+        return st;
+    }
+    *out = s.layers;
+    *n = s.nlayers;
+    return PTQ_OK;
+}
