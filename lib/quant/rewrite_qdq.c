@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/quant/log2.h"
 #include "lib/quant/rewrite_impl.h"
 
 ptq_status ptq_emit_constant(ptq_graph *g, const char *base, const char *suffix, ptq_dtype dtype, int rank,
@@ -68,10 +69,44 @@ static ptq_status scale_and_zp(ptq_rewriter *r, const ptq_act_params *q, const c
     return ptq_emit_constant(r->g, base, "_zero_point", q->dtype, 0, NULL, data, zp);
 }
 
-/* Codes of powers of two: Q, then a table on the codes. Gather counts negative indices from the
- * end, which is the order of a signed byte's bit patterns. */
+/* Codes of powers of two: a table on the linear codes, whose entries stand for out_scale times
+ * 0, +-1, +-2, ... +-64. Gather counts negative indices from the end, which is the order of a
+ * signed byte's bit patterns. *scale and *zp become those of the new codes. */
 static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const char *base, ptq_node *before,
-                                ptq_value **x);
+                                ptq_value **x, ptq_value **scale, ptq_value **zp)
+{
+    int8_t table[256], zero = 0;
+    ptq_graph *g = r->g;
+    ptq_value *tv, *idx, *y;
+    ptq_node *cast, *gather;
+    double amax = -q->lo > q->hi ? -q->lo : q->hi;
+    float out_scale = amax > 0.0 ? (float)(amax / 64.0) : 1.0f;
+    ptq_log2_table(q->dtype, q->scale, q->zp, out_scale, table);
+    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", PTQ_DT_S8, 1, (int64_t[]){256}, table, &tv));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log2_scale", PTQ_DT_F32, 0, NULL, &out_scale, scale));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log2_zero_point", PTQ_DT_S8, 0, NULL, &zero, zp));
+    const char *cn = ptq_arena_printf(g->arena, "%s_log2_index", base);
+    const char *gn = ptq_arena_printf(g->arena, "%s_log2", base);
+    if (!cn || !gn)
+        return ptq_fail_nomem();
+    PTQ_TRY(ptq_graph_node(g, "Cast", "", ptq_graph_unique_node_name(g, cn), 1, 1, before, &cast));
+    PTQ_TRY(ptq_attr_set_int(g, cast, "to", PTQ_DT_S32));
+    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, cn), &idx));
+    idx->dtype = PTQ_DT_S32;
+    idx->shape = (*x)->shape;
+    ptq_node_set_input(g, cast, 0, *x);
+    ptq_node_set_output(g, cast, 0, idx);
+    PTQ_TRY(ptq_graph_node(g, "Gather", "", ptq_graph_unique_node_name(g, gn), 2, 1, before, &gather));
+    PTQ_TRY(ptq_attr_set_int(g, gather, "axis", 0));
+    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, gn), &y));
+    y->dtype = PTQ_DT_S8;
+    y->shape = (*x)->shape;
+    ptq_node_set_input(g, gather, 0, tv);
+    ptq_node_set_input(g, gather, 1, idx);
+    ptq_node_set_output(g, gather, 0, y);
+    *x = y;
+    return PTQ_OK;
+}
 
 /* Q and DQ behind v; the readers that take 8 bits are moved to the DQ's output. */
 static ptq_status emit_tensor(ptq_rewriter *r, int index)
@@ -91,7 +126,7 @@ static ptq_status emit_tensor(ptq_rewriter *r, int index)
     if (s == PTQ_OK) {
         x = qn->out[0];
         if (r->opt->act_log2)
-            s = emit_act_log2(r, q, v->name, before, &x);
+            s = emit_act_log2(r, q, v->name, before, &x, &scale, &zp);
     }
     if (s == PTQ_OK)
         s = ptq_emit_dq(r->g, v->name, x, scale, zp, -1, before, &dq);
@@ -101,38 +136,6 @@ static ptq_status emit_tensor(ptq_rewriter *r, int index)
             ptq_node_set_input(r->g, uses[i].node, uses[i].slot, dq);
     free(uses);
     return s;
-}
-
-static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const char *base, ptq_node *before,
-                                ptq_value **x)
-{
-    uint8_t table[256];
-    ptq_graph *g = r->g;
-    ptq_value *tv, *idx, *y;
-    ptq_node *cast, *gather;
-    PTQ_TRY(ptq_log2_act_table(q->dtype, q->zp, table));
-    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", q->dtype, 1, (int64_t[]){256}, table, &tv));
-    const char *cn = ptq_arena_printf(g->arena, "%s_log2_index", base);
-    const char *gn = ptq_arena_printf(g->arena, "%s_log2", base);
-    if (!cn || !gn)
-        return ptq_fail_nomem();
-    PTQ_TRY(ptq_graph_node(g, "Cast", "", ptq_graph_unique_node_name(g, cn), 1, 1, before, &cast));
-    PTQ_TRY(ptq_attr_set_int(g, cast, "to", PTQ_DT_S32));
-    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, cn), &idx));
-    idx->dtype = PTQ_DT_S32;
-    idx->shape = (*x)->shape;
-    ptq_node_set_input(g, cast, 0, *x);
-    ptq_node_set_output(g, cast, 0, idx);
-    PTQ_TRY(ptq_graph_node(g, "Gather", "", ptq_graph_unique_node_name(g, gn), 2, 1, before, &gather));
-    PTQ_TRY(ptq_attr_set_int(g, gather, "axis", 0));
-    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, gn), &y));
-    y->dtype = q->dtype;
-    y->shape = (*x)->shape;
-    ptq_node_set_input(g, gather, 0, tv);
-    ptq_node_set_input(g, gather, 1, idx);
-    ptq_node_set_output(g, gather, 0, y);
-    *x = y;
-    return PTQ_OK;
 }
 
 static ptq_status emit_weights(ptq_rewriter *r)
@@ -164,14 +167,11 @@ ptq_status ptq_rewrite_qdq(ptq_graph *g, const ptq_placement *p, const ptq_act_p
         memset(report, 0, sizeof *report);
         report->arena = g->arena;
     }
-    r.weight_dq = ptq_calloc(nv, sizeof *r.weight_dq);
-    r.weight_scale = ptq_calloc(nv, sizeof *r.weight_scale);
-    r.weight_axis = ptq_calloc(nv, sizeof *r.weight_axis);
-    ptq_status s = r.weight_dq && r.weight_scale && r.weight_axis ? emit_weights(&r) : ptq_fail_nomem();
+    PTQ_TRY(ptq_weight_find(opt->weight ? opt->weight : "symmetric", &r.algo));
+    r.written = ptq_calloc(nv, sizeof *r.written);
+    ptq_status s = r.written ? emit_weights(&r) : ptq_fail_nomem();
     for (int i = 0; i < p->ntensors && s == PTQ_OK; i++)
         s = emit_tensor(&r, i);
-    free(r.weight_dq);
-    free(r.weight_scale);
-    free(r.weight_axis);
+    free(r.written);
     return s;
 }
