@@ -69,22 +69,17 @@ static ptq_status scale_and_zp(ptq_rewriter *r, const ptq_act_params *q, const c
     return ptq_emit_constant(r->g, base, "_zero_point", q->dtype, 0, NULL, data, zp);
 }
 
-/* Codes of powers of two: a table on the linear codes, whose entries stand for out_scale times
- * 0, +-1, +-2, ... +-64. Gather counts negative indices from the end, which is the order of a
- * signed byte's bit patterns. *scale and *zp become those of the new codes. */
+/* Codes of powers of two: a table on the linear codes, same type, scale and zero point. Gather
+ * counts negative indices from the end, which is the order of a signed byte's bit patterns. */
 static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const char *base, ptq_node *before,
-                                ptq_value **x, ptq_value **scale, ptq_value **zp)
+                                ptq_value **x)
 {
-    int8_t table[256], zero = 0;
+    uint8_t table[256];
     ptq_graph *g = r->g;
     ptq_value *tv, *idx, *y;
     ptq_node *cast, *gather;
-    double amax = -q->lo > q->hi ? -q->lo : q->hi;
-    float out_scale = amax > 0.0 ? (float)(amax / 64.0) : 1.0f;
-    ptq_log2_table(q->dtype, q->scale, q->zp, out_scale, table);
-    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", PTQ_DT_S8, 1, (int64_t[]){256}, table, &tv));
-    PTQ_TRY(ptq_emit_constant(g, base, "_log2_scale", PTQ_DT_F32, 0, NULL, &out_scale, scale));
-    PTQ_TRY(ptq_emit_constant(g, base, "_log2_zero_point", PTQ_DT_S8, 0, NULL, &zero, zp));
+    PTQ_TRY(ptq_log2_table(q->dtype, q->scale, q->zp, q->scale, q->zp, table));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", q->dtype, 1, (int64_t[]){256}, table, &tv));
     const char *cn = ptq_arena_printf(g->arena, "%s_log2_index", base);
     const char *gn = ptq_arena_printf(g->arena, "%s_log2", base);
     if (!cn || !gn)
@@ -99,7 +94,7 @@ static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const 
     PTQ_TRY(ptq_graph_node(g, "Gather", "", ptq_graph_unique_node_name(g, gn), 2, 1, before, &gather));
     PTQ_TRY(ptq_attr_set_int(g, gather, "axis", 0));
     PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, gn), &y));
-    y->dtype = PTQ_DT_S8;
+    y->dtype = q->dtype;
     y->shape = (*x)->shape;
     ptq_node_set_input(g, gather, 0, tv);
     ptq_node_set_input(g, gather, 1, idx);
@@ -126,7 +121,7 @@ static ptq_status emit_tensor(ptq_rewriter *r, int index)
     if (s == PTQ_OK) {
         x = qn->out[0];
         if (r->opt->act_log2)
-            s = emit_act_log2(r, q, v->name, before, &x, &scale, &zp);
+            s = emit_act_log2(r, q, v->name, before, &x);
     }
     if (s == PTQ_OK)
         s = ptq_emit_dq(r->g, v->name, x, scale, zp, -1, before, &dq);
