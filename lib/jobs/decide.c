@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/graph/ops.h"
+#include "lib/jobs/quantize.h"
+#include "lib/quant/log2.h"
+
+typedef struct decide {
+    const ptq_graph *g;
+    const ptq_statistics *stats;
+    const ptq_qspec *spec;
+    const ptq_range_algo *method;
+    const ptq_range_algo *const *per_tensor;
+} decide;
+
+static ptq_status override_of(const decide *d, const char *name, json_t **out)
+{
+    json_t *o = json_object_get(json_object_get(d->spec->overrides, "tensors"), name);
+    if (o && !json_is_object(o))
+        return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' is not an object", name);
+    *out = o;
+    return PTQ_OK;
+}
+
+static ptq_status from_range(const ptq_grid *grid, double lo, double hi, const char *method, ptq_act_params *q)
+{
+    *q = (ptq_act_params){.dtype = grid->dtype, .lo = lo, .hi = hi, .method = method};
+    ptq_grid_scale(grid, (float)lo, (float)hi, &q->scale, &q->zp);
+    return PTQ_OK;
+}
+
+/* What the overrides say about a tensor; *done when that settles it. */
+static ptq_status apply_override(const decide *d, const char *name, json_t *o, const ptq_range_algo **algo,
+                                 ptq_act_params *q, bool *done)
+{
+    json_t *lo = json_object_get(o, "low"), *hi = json_object_get(o, "high");
+    const char *method = json_string_value(json_object_get(o, "method"));
+    *done = false;
+    if (lo || hi) {
+        double a = json_number_value(lo), b = json_number_value(hi);
+        if (!json_is_number(lo) || !json_is_number(hi) || !(a <= b) || !isfinite(a) || !isfinite(b))
+            return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' needs numbers low <= high", name);
+        *done = true;
+        return from_range(&d->spec->grid, a < 0.0 ? a : 0.0, b > 0.0 ? b : 0.0, "override", q);
+    }
+    if (method)
+        PTQ_TRY(ptq_range_find(method, algo));
+    return PTQ_OK;
+}
+
+static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_act_params *q)
+{
+    const char *name = t->value->name;
+    const ptq_range_algo *algo = d->method;
+    json_t *o;
+    bool done;
+    float lo, hi;
+    PTQ_TRY(override_of(d, name, &o));
+    if (d->per_tensor && d->per_tensor[t->value->id])
+        algo = d->per_tensor[t->value->id];
+    if (o) {
+        PTQ_TRY(apply_override(d, name, o, &algo, q, &done));
+        if (done)
+            return PTQ_OK;
+    }
+    if (t->fixed && !o)
+        return from_range(&d->spec->grid, t->fixed_lo, t->fixed_hi, "fixed", q);
+    const ptq_tensor_stats *st = ptq_statistics_find(d->stats, name);
+    if (!st)
+        return ptq_fail(PTQ_ERR_DATA, "the statistics hold nothing about tensor '%s'; calibrate this model again",
+                        name);
+    ptq_status s = ptq_range_solve(algo, st, &d->spec->range, &d->spec->grid, &lo, &hi);
+    if (s != PTQ_OK)
+        return ptq_fail_prefix(s, "tensor '%s'", name);
+    PTQ_TRY(from_range(&d->spec->grid, (double)lo, (double)hi, algo->name, q));
+    if (d->spec->act_log2)
+        return ptq_log2_act_scale(st, q->dtype, q->zp, &q->scale, NULL);
+    return PTQ_OK;
+}
+
+static ptq_status check_overrides(const decide *d, const ptq_placement *p)
+{
+    const char *key, *names[4096];
+    json_t *v;
+    json_object_foreach (json_object_get(d->spec->overrides, "tensors"), key, v) {
+        size_t n = 0;
+        bool known = false;
+        for (int i = 0; i < p->ntensors && !known; i++) {
+            known = strcmp(p->tensors[i].value->name, key) == 0;
+            if (n < PTQ_COUNT(names))
+                names[n++] = p->tensors[i].value->name;
+        }
+        const char *near = known ? NULL : ptq_closest(key, names, n);
+        if (!known && !ptq_graph_find(d->g, key))
+            return ptq_fail(PTQ_ERR_ARG, "overrides: no tensor '%s'%s%s%s", key, near ? "; did you mean '" : "",
+                            near ? near : "", near ? "'?" : "");
+    }
+    return PTQ_OK;
+}
+
+ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq_qspec *spec,
+                      const ptq_range_algo *method, const ptq_range_algo *const *per_tensor,
+                      const bool *float_nodes, ptq_decision *out)
+{
+    decide d = {.g = g, .stats = stats, .spec = spec, .method = method, .per_tensor = per_tensor};
+    ptq_scope scope = spec->scope;
+    ptq_decision r = {0};
+    scope.float_nodes = float_nodes;
+    PTQ_TRY(ptq_place(g, spec->target, &scope, &r.place));
+    r.params = ptq_calloc((size_t)r.place->ntensors, sizeof *r.params);
+    ptq_status s = r.params ? check_overrides(&d, r.place) : ptq_fail_nomem();
+    for (int i = 0; i < r.place->ntensors && s == PTQ_OK; i++)
+        if (r.place->tensors[i].root == i)
+            s = solve_tensor(&d, &r.place->tensors[i], &r.params[i]);
+    for (int i = 0; i < r.place->ntensors && s == PTQ_OK; i++)
+        r.params[i] = r.params[r.place->tensors[i].root];
+    if (s != PTQ_OK) {
+        ptq_decision_clear(&r);
+        return s;
+    }
+    *out = r;
+    return PTQ_OK;
+}
+
+void ptq_decision_clear(ptq_decision *d)
+{
+    ptq_placement_free(d->place);
+    free(d->params);
+    *d = (ptq_decision){0};
+}
+
+double ptq_int8_mac_share(const ptq_placement *p)
+{
+    double all = 0.0, int8 = 0.0;
+    PTQ_GRAPH_EACH_NODE (p->graph, n) {
+        double macs = ptq_node_macs(n);
+        all += macs;
+        if (p->nodes[n->id].quantized)
+            int8 += macs;
+    }
+    return all > 0.0 ? int8 / all : 1.0;
+}
+
+static ptq_status rewrite(ptq_graph *g, const ptq_decision *d, const ptq_qspec *spec, ptq_rewrite_report *report)
+{
+    PTQ_TRY(ptq_rewrite_qdq(g, d->place, d->params, &spec->rewrite, report));
+    if (spec->qoperator)
+        PTQ_TRY(ptq_rewrite_qoperator(g));
+    /* Constants and values that nobody reads any more stay out of the file. */
+    for (size_t i = 0; i < g->values.n; i++) {
+        ptq_value *v = g->values.v[i];
+        if (v && v->constant && v->uses.n == 0 && !v->is_output)
+            ptq_value_remove(g, v);
+    }
+    PTQ_TRY(ptq_graph_sort(g, &(bool){false}));
+    return ptq_infer_graph(g);
+}
+
+ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_model **out,
+                     ptq_rewrite_report *report)
+{
+    ptq_graph *g;
+    PTQ_TRY(ptq_graph_clone(m->graph, &g));
+    ptq_status s = rewrite(g, d, spec, report);
+    if (s != PTQ_OK) {
+        ptq_graph_free(g);
+        return s;
+    }
+    PTQ_TRY(ptq_model_wrap(g, out));
+    (*out)->optimized = true;
+    return PTQ_OK;
+}

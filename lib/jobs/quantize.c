@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/jobs/quantize.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static ptq_status count_ops(const ptq_placement *p, json_t *root)
+{
+    json_t *int8 = json_object(), *fp = json_object();
+    PTQ_TRY(ptq_json_set(root, "int8_nodes", int8));
+    PTQ_TRY(ptq_json_set(root, "float_nodes", fp));
+    PTQ_GRAPH_EACH_NODE (p->graph, n) {
+        const ptq_node_place *np = &p->nodes[n->id];
+        if (np->role == PTQ_ROLE_NONE && !np->reason)
+            continue; /* not a candidate: shapes, normalization, ... */
+        json_t *o = np->quantized ? int8 : fp;
+        json_int_t k = json_integer_value(json_object_get(o, n->op));
+        PTQ_TRY(ptq_json_set(o, n->op, json_integer(k + 1)));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status list_tensors(const ptq_decision *d, json_t *root)
+{
+    json_t *list = json_array();
+    PTQ_TRY(ptq_json_set(root, "tensors", list));
+    for (int i = 0; i < d->place->ntensors; i++) {
+        const ptq_tensor_place *t = &d->place->tensors[i];
+        const ptq_act_params *q = &d->params[i];
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_push(list, o));
+        PTQ_TRY(ptq_json_set(o, "name", ptq_json_name(t->value->name)));
+        PTQ_TRY(ptq_json_set(o, "type", json_string(ptq_dtype_name(q->dtype))));
+        PTQ_TRY(ptq_json_set(o, "scale", ptq_json_real((double)q->scale)));
+        PTQ_TRY(ptq_json_set(o, "zero_point", json_integer(q->zp)));
+        PTQ_TRY(ptq_json_set(o, "low", ptq_json_real(q->lo)));
+        PTQ_TRY(ptq_json_set(o, "high", ptq_json_real(q->hi)));
+        PTQ_TRY(ptq_json_set(o, "method", json_string(q->method)));
+        if (t->root != i)
+            PTQ_TRY(ptq_json_set(o, "shares", ptq_json_name(d->place->tensors[t->root].value->name)));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status list_float(const ptq_placement *p, json_t *root)
+{
+    json_t *list = json_array();
+    PTQ_TRY(ptq_json_set(root, "left_in_float", list));
+    PTQ_GRAPH_EACH_NODE (p->graph, n) {
+        const ptq_node_place *np = &p->nodes[n->id];
+        if (np->quantized || !np->reason)
+            continue;
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_push(list, o));
+        PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(n->name)));
+        PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(n->op)));
+        PTQ_TRY(ptq_json_set(o, "reason", ptq_json_name(np->reason)));
+        PTQ_TRY(ptq_json_set(o, "macs", ptq_json_real(ptq_node_macs(n))));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status list_weights(const ptq_rewrite_report *w, json_t *root)
+{
+    json_t *list = json_array();
+    PTQ_TRY(ptq_json_set(root, "weights", list));
+    for (size_t i = 0; i < w->weights.n; i++) {
+        const ptq_weight_note *n = &w->weights.v[i];
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_push(list, o));
+        PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(n->node)));
+        PTQ_TRY(ptq_json_set(o, "weight", ptq_json_name(n->weight)));
+        PTQ_TRY(ptq_json_set(o, "mse", ptq_json_real(n->mse)));
+        PTQ_TRY(ptq_json_set(o, "mse_linear", ptq_json_real(n->mse_linear)));
+        if (n->dead_channels)
+            PTQ_TRY(ptq_json_set(o, "dead_channels", json_integer(n->dead_channels)));
+        if (n->widened_channels)
+            PTQ_TRY(ptq_json_set(o, "widened_channels", json_integer(n->widened_channels)));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status fill(const ptq_qspec *spec, const ptq_decision *d, const ptq_rewrite_report *w, const char *method,
+                       json_t *root)
+{
+    PTQ_TRY(ptq_json_set(root, "version", json_string(ptq_version())));
+    PTQ_TRY(ptq_json_set(root, "target", json_string(spec->target->name)));
+    PTQ_TRY(ptq_json_set(root, "format", json_string(spec->qoperator ? "qoperator" : "qdq")));
+    PTQ_TRY(ptq_json_set(root, "method", json_string(method)));
+    PTQ_TRY(ptq_json_set(root, "weight", json_string(spec->rewrite.weight)));
+    PTQ_TRY(ptq_json_set(root, "per_channel", json_boolean(spec->rewrite.per_channel)));
+    PTQ_TRY(ptq_json_set(root, "act_type", json_string(ptq_dtype_name(spec->grid.dtype))));
+    PTQ_TRY(ptq_json_set(root, "act_symmetric", json_boolean(spec->grid.symmetric)));
+    PTQ_TRY(ptq_json_set(root, "act_log2", json_boolean(spec->act_log2)));
+    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(d->place))));
+    PTQ_TRY(count_ops(d->place, root));
+    PTQ_TRY(list_tensors(d, root));
+    PTQ_TRY(list_float(d->place, root));
+    return list_weights(w, root);
+}
+
+static ptq_status set_metadata(ptq_graph *g, const ptq_statistics *stats, const ptq_qspec *spec, const char *method)
+{
+    char samples[32];
+    snprintf(samples, sizeof samples, "%zu", ptq_statistics_done(stats));
+    PTQ_TRY(ptq_graph_set_metadata(g, "ptq.version", ptq_version()));
+    PTQ_TRY(ptq_graph_set_metadata(g, "ptq.target", spec->target->name));
+    PTQ_TRY(ptq_graph_set_metadata(g, "ptq.method", method));
+    PTQ_TRY(ptq_graph_set_metadata(g, "ptq.samples", samples));
+    if (stats->data_sha256[0])
+        PTQ_TRY(ptq_graph_set_metadata(g, "ptq.data_sha256", stats->data_sha256));
+    if (stats->model_sha256[0])
+        PTQ_TRY(ptq_graph_set_metadata(g, "ptq.model_sha256", stats->model_sha256));
+    return PTQ_OK;
+}
+
+typedef struct job {
+    ptq_qspec spec;
+    ptq_decision decision;
+    ptq_report *report;
+    ptq_model *model;
+    const ptq_range_algo **per_tensor;
+    bool *float_nodes;
+} job;
+
+static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+                      const ptq_quant_options *opt)
+{
+    const char *method = opt->method ? opt->method : samples ? "auto" : "mse";
+    const ptq_range_algo *algo = NULL;
+    ptq_rewrite_report weights = {0};
+    PTQ_TRY(ptq_qspec_make(opt, &j->spec));
+    PTQ_TRY(ptq_report_new("quantize", &j->report));
+    if (strcmp(method, "auto") == 0) {
+        j->per_tensor = ptq_calloc(m->graph->values.n, sizeof *j->per_tensor);
+        j->float_nodes = ptq_calloc((size_t)m->graph->next_node_id, sizeof *j->float_nodes);
+        if (!j->per_tensor || !j->float_nodes)
+            return ptq_fail_nomem();
+        if (!samples)
+            return ptq_fail(PTQ_ERR_ARG, "method auto needs the samples (-d); without them use --method mse");
+        PTQ_TRY(ptq_auto(m, stats, samples, &j->spec, opt, j->per_tensor, j->float_nodes, j->report->root));
+    } else {
+        PTQ_TRY(ptq_range_find(method, &algo));
+    }
+    PTQ_TRY(ptq_decide(m->graph, stats, &j->spec, algo, j->per_tensor, j->float_nodes, &j->decision));
+    PTQ_TRY(ptq_build(m, &j->decision, &j->spec, &j->model, &weights));
+    PTQ_TRY(set_metadata(j->model->graph, stats, &j->spec, method));
+    return fill(&j->spec, &j->decision, &weights, method, j->report->root);
+}
+
+ptq_status ptq_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+                        const ptq_quant_options *opt, ptq_model **out, ptq_report **report)
+{
+    static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
+    job j = {0};
+    if (!opt)
+        opt = &dflt;
+    if (!m->optimized)
+        return ptq_fail(PTQ_ERR_ARG, "the model must be optimized before it is quantized");
+    if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; use --requantize to go on",
+                        m->path[0] ? m->path : "the model");
+    ptq_status s = run(&j, m, stats, samples, opt);
+    ptq_qspec_clear(&j.spec);
+    ptq_decision_clear(&j.decision);
+    free(j.per_tensor);
+    free(j.float_nodes);
+    if (s != PTQ_OK) {
+        ptq_model_free(j.model);
+        ptq_report_free(j.report);
+        return s;
+    }
+    *out = j.model;
+    *report = j.report;
+    return PTQ_OK;
+}
+
+ptq_status ptq_quant_params_json(const ptq_report *r, char **json)
+{
+    json_t *root = json_object(), *tensors = json_object(), *nodes = json_array(), *t;
+    size_t i;
+    ptq_status s = ptq_json_set(root, "tensors", tensors);
+    if (s == PTQ_OK)
+        s = ptq_json_set(root, "float_nodes", nodes);
+    json_array_foreach (json_object_get(r->root, "tensors"), i, t) {
+        json_t *o = json_object();
+        if (s == PTQ_OK)
+            s = ptq_json_set(tensors, ptq_json_str(t, "name", "?"), o);
+        if (s == PTQ_OK)
+            s = ptq_json_set(o, "low", json_real(ptq_json_num(t, "low", 0.0)));
+        if (s == PTQ_OK)
+            s = ptq_json_set(o, "high", json_real(ptq_json_num(t, "high", 0.0)));
+        if (s == PTQ_OK)
+            s = ptq_json_set(o, "comment", json_string(ptq_json_str(t, "method", "")));
+    }
+    json_array_foreach (json_object_get(r->root, "left_in_float"), i, t)
+        if (s == PTQ_OK && strcmp(ptq_json_str(t, "reason", ""), "left in float by auto") == 0)
+            s = ptq_json_push(nodes, json_string(ptq_json_str(t, "node", "")));
+    char *text = s == PTQ_OK ? json_dumps(root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(root);
+    if (s == PTQ_OK && !text)
+        s = ptq_fail_nomem();
+    if (s == PTQ_OK)
+        *json = text;
+    return s;
+}

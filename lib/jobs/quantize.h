@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From options and statistics to decisions, and from decisions to a model. Shared by the
+ * quantize job and by auto, which tries many decisions. */
+#ifndef PTQ_JOBS_QUANTIZE_H
+#define PTQ_JOBS_QUANTIZE_H
+
+#include <jansson.h>
+
+#include "lib/jobs/jobs.h"
+#include "lib/quant/range.h"
+#include "lib/report/report.h"
+
+/* Options, checked against the tables. */
+typedef struct ptq_qspec {
+    const ptq_target *target;
+    ptq_grid grid;          /* of activations */
+    bool act_log2, qoperator;
+    ptq_rewrite_options rewrite;
+    ptq_range_options range;
+    ptq_scope scope;
+    json_t *overrides;      /* NULL or the parsed object */
+    const char **patterns;  /* storage of scope */
+} ptq_qspec;
+ptq_status ptq_qspec_make(const ptq_quant_options *opt, ptq_qspec *out);
+void ptq_qspec_clear(ptq_qspec *s);
+
+/* What was decided: which nodes, which parameters. */
+typedef struct ptq_decision {
+    ptq_placement *place;
+    ptq_act_params *params; /* [place->ntensors] */
+} ptq_decision;
+/* method: NULL leaves it to per_tensor; per_tensor: by value id, NULL entries take `method`;
+ * may be NULL. float_nodes: by node id, left in float besides the scope; may be NULL. */
+ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq_qspec *spec,
+                      const ptq_range_algo *method, const ptq_range_algo *const *per_tensor,
+                      const bool *float_nodes, ptq_decision *out);
+void ptq_decision_clear(ptq_decision *d);
+
+/* The quantized model: a rewritten copy that borrows weights from `m`, which must outlive it. */
+ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_model **out,
+                     ptq_rewrite_report *report);
+
+/* Share of multiply-accumulates that run in integers. */
+double ptq_int8_mac_share(const ptq_placement *p);
+
+/* Tries methods, tensors and layers on the samples (every 8th, at most 64); notes what it did in
+ * root["auto"]. per_tensor (by value id) and float_nodes (by node id) are filled. */
+ptq_status ptq_auto(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+                    const ptq_qspec *spec, const ptq_quant_options *opt, const ptq_range_algo **per_tensor,
+                    bool *float_nodes, json_t *root);
+
+#endif
