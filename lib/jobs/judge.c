@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/jobs/judge.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/report/metrics.h"
+
+enum { EVERY = 8, MAX_OUTPUTS = 16 };
+
+/* One joined run: inputs and the fp32 outputs to them. */
+typedef struct kept_batch {
+    ptq_tensor *inputs;
+    float **outputs; /* [noutputs] */
+    size_t n;
+} kept_batch;
+
+struct ptq_judge {
+    const ptq_model *m;
+    const ptq_loop_options *opt;
+    ptq_pool *pool;
+    kept_batch *batches;
+    size_t nbatches, nsamples;
+};
+
+static ptq_status copy_outputs(ptq_judge *j, kept_batch *b, const ptq_tensor *out)
+{
+    size_t no = j->m->graph->outputs.n;
+    b->outputs = ptq_calloc(no, sizeof *b->outputs);
+    if (!b->outputs)
+        return ptq_fail_nomem();
+    for (size_t k = 0; k < no; k++) {
+        if (out[k].dtype != PTQ_DT_F32)
+            continue;
+        b->outputs[k] = malloc(out[k].nbytes ? out[k].nbytes : 1);
+        if (!b->outputs[k])
+            return ptq_fail_nomem();
+        memcpy(b->outputs[k], out[k].data, out[k].nbytes);
+    }
+    return PTQ_OK;
+}
+
+static bool is_output(void *ctx, const ptq_value *v)
+{
+    (void)ctx;
+    return v->is_output;
+}
+
+static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
+{
+    const ptq_graph *g = j->m->graph;
+    char why[256];
+    size_t batch = ptq_batch_proven(g, is_output, NULL, why, sizeof why) ? EVERY : 1;
+    size_t count = j->opt->samples && j->opt->samples < samples->count ? j->opt->samples : samples->count;
+    size_t total = (count + EVERY - 1) / EVERY;
+    if (total > limit)
+        total = limit;
+    ptq_session_options so = {.device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
+    ptq_session *session;
+    ptq_sample_source source = ptq_source_of(samples);
+    ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 0.5};
+    ptq_tensor *out = ptq_calloc(g->outputs.n, sizeof *out);
+    j->batches = ptq_calloc(total, sizeof *j->batches);
+    ptq_status s = out && j->batches ? ptq_session_new(g, &so, &session) : ptq_fail_nomem();
+    if (s != PTQ_OK) {
+        free(out);
+        return s;
+    }
+    for (size_t at = 0; at < total && s == PTQ_OK; at += batch) {
+        size_t idx[EVERY], kept[EVERY], n = total - at < batch ? total - at : batch;
+        kept_batch *b = &j->batches[j->nbatches];
+        for (size_t i = 0; i < n; i++)
+            idx[i] = (at + i) * EVERY;
+        b->inputs = ptq_calloc(g->inputs.n, sizeof *b->inputs);
+        s = b->inputs ? ptq_feed_batch(&feed, idx, n, b->inputs, kept, &b->n) : ptq_fail_nomem();
+        if (s == PTQ_OK && b->n == 0) {
+            free(b->inputs);
+            b->inputs = NULL;
+            continue;
+        }
+        j->nbatches++; /* freed with the judge from here on */
+        if (s == PTQ_OK)
+            s = ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n);
+        if (s == PTQ_OK)
+            s = copy_outputs(j, b, out);
+        j->nsamples += b->n;
+    }
+    ptq_session_free(session);
+    free(out);
+    if (s == PTQ_OK && j->nsamples == 0)
+        s = ptq_fail(PTQ_ERR_DATA, "no sample could be read to judge methods on");
+    return s;
+}
+
+ptq_status ptq_judge_new(const ptq_model *m, const ptq_samples *samples, const ptq_loop_options *opt,
+                         size_t limit, ptq_judge **out)
+{
+    ptq_judge *j = calloc(1, sizeof *j);
+    if (!j)
+        return ptq_fail_nomem();
+    j->m = m;
+    j->opt = opt;
+    ptq_status s = ptq_pool_new(opt->threads, &j->pool);
+    if (s == PTQ_OK)
+        s = fill(j, samples, limit);
+    if (s != PTQ_OK) {
+        ptq_judge_free(j);
+        return s;
+    }
+    *out = j;
+    return PTQ_OK;
+}
+
+void ptq_judge_free(ptq_judge *j)
+{
+    if (!j)
+        return;
+    for (size_t i = 0; i < j->nbatches; i++) {
+        kept_batch *b = &j->batches[i];
+        if (b->inputs)
+            ptq_feed_release(j->m->graph, b->inputs);
+        free(b->inputs);
+        for (size_t k = 0; b->outputs && k < j->m->graph->outputs.n; k++)
+            free(b->outputs[k]);
+        free(b->outputs);
+    }
+    free(j->batches);
+    ptq_pool_free(j->pool);
+    free(j);
+}
+
+size_t ptq_judge_samples(const ptq_judge *j)
+{
+    return j->nsamples;
+}
+
+double ptq_judge_db(double nsr)
+{
+    return nsr > 0.0 ? -10.0 * log10(nsr) : INFINITY;
+}
+
+static ptq_status run_all(ptq_judge *j, ptq_session *session, size_t limit, ptq_distance *dist)
+{
+    const ptq_graph *g = j->m->graph;
+    ptq_tensor out[MAX_OUTPUTS];
+    size_t seen = 0;
+    if (g->outputs.n > MAX_OUTPUTS)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "auto judges models of at most %d outputs", MAX_OUTPUTS);
+    for (size_t i = 0; i < j->nbatches && seen < limit; i++) {
+        kept_batch *b = &j->batches[i];
+        PTQ_TRY(ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n));
+        for (size_t k = 0; k < g->outputs.n; k++)
+            if (b->outputs[k])
+                ptq_distance_add(&dist[k], b->outputs[k], out[k].data, (size_t)ptq_tensor_elements(&out[k]));
+        seen += b->n;
+    }
+    return PTQ_OK;
+}
+
+ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec *spec, size_t n, double *nsr)
+{
+    ptq_distance dist[MAX_OUTPUTS] = {0};
+    ptq_session_options so = {
+        .device = {.pool = j->pool, .isa = j->opt->isa},
+        .lower = {.integer = true, .nhwc = true, .fuse = true},
+    };
+    ptq_model *q;
+    ptq_session *session = NULL;
+    PTQ_TRY(ptq_build(j->m, d, spec, &q, NULL));
+    ptq_status s = ptq_session_new(q->graph, &so, &session);
+    if (s == PTQ_OK)
+        s = run_all(j, session, n ? n : j->nsamples, dist);
+    ptq_session_free(session);
+    ptq_model_free(q);
+    PTQ_TRY(s);
+    double sum = 0.0, used = 0.0;
+    for (size_t k = 0; k < j->m->graph->outputs.n; k++)
+        if (dist[k].signal > 0.0) {
+            sum += dist[k].nonfinite ? 1e9 : dist[k].noise / dist[k].signal;
+            used += 1.0;
+        }
+    *nsr = used > 0.0 ? sum / used : 0.0;
+    return PTQ_OK;
+}
