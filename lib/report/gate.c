@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/report/report.h"
+
+static const struct {
+    const char *name, *path;
+    double factor;
+} gates[] = {
+#define PTQ_GATE(name, path, factor) {#name, path, factor},
+#include "lib/report/gates.def"
+#undef PTQ_GATE
+};
+
+/* Member or element `key` of v. */
+static const json_t *step(const json_t *v, const char *key, size_t n)
+{
+    char buf[64];
+    if (n >= sizeof buf)
+        return NULL;
+    memcpy(buf, key, n);
+    buf[n] = '\0';
+    if (json_is_array(v) && isdigit((unsigned char)buf[0]))
+        return json_array_get(v, (size_t)strtoul(buf, NULL, 10));
+    return json_object_get(v, buf);
+}
+
+static const json_t *walk(const json_t *v, const char *path)
+{
+    while (v && *path) {
+        size_t n = strcspn(path, ".");
+        v = step(v, path, n);
+        path += n + (path[n] == '.');
+    }
+    return v;
+}
+
+ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value)
+{
+    double factor = 1.0;
+    const char *names[PTQ_COUNT(gates)], *full = path;
+    for (size_t i = 0; i < PTQ_COUNT(gates); i++) {
+        names[i] = gates[i].name;
+        if (strcmp(gates[i].name, path) == 0) {
+            full = gates[i].path;
+            factor = gates[i].factor;
+        }
+    }
+    const json_t *v = walk(r->root, full);
+    if (!v) {
+        const char *near = full == path ? ptq_closest(path, names, PTQ_COUNT(names)) : NULL;
+        return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s'%s%s%s%s", path, near ? "; did you mean '" : "",
+                        near ? near : "", near ? "'?" : "",
+                        full != path ? " (were labels given, was it measured?)" : "");
+    }
+    if (!json_is_number(v))
+        return ptq_fail(PTQ_ERR_ARG, "figure '%s' of the report is not a number", path);
+    *value = factor * json_number_value(v);
+    return PTQ_OK;
+}
+
+static bool compare(const char *op, double a, double b, bool *known)
+{
+    *known = true;
+    if (strcmp(op, "<") == 0)
+        return a < b;
+    if (strcmp(op, "<=") == 0)
+        return a <= b;
+    if (strcmp(op, ">") == 0)
+        return a > b;
+    if (strcmp(op, ">=") == 0)
+        return a >= b;
+    if (strcmp(op, "==") == 0)
+        return a == b;
+    *known = false;
+    return false;
+}
+
+ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds)
+{
+    char name[128], op[3] = "";
+    size_t n = strcspn(expression, "<>= \t"), k = 0;
+    if (n == 0 || n >= sizeof name)
+        return ptq_fail(PTQ_ERR_ARG, "gate '%s': expected FIGURE OP NUMBER, such as top1_drop>1", expression);
+    memcpy(name, expression, n);
+    name[n] = '\0';
+    const char *p = expression + n;
+    while (isspace((unsigned char)*p))
+        p++;
+    while (k < 2 && *p && strchr("<>=", *p))
+        op[k++] = *p++;
+    char *end;
+    double limit = strtod(p, &end), value;
+    bool known, result;
+    while (isspace((unsigned char)*end))
+        end++;
+    if (end == p || *end)
+        return ptq_fail(PTQ_ERR_ARG, "gate '%s': '%s' is not a number", expression, p);
+    PTQ_TRY(ptq_report_number(r, name, &value));
+    result = compare(op, value, limit, &known);
+    if (!known)
+        return ptq_fail(PTQ_ERR_ARG, "gate '%s': '%s' is not one of < <= > >= ==", expression, op);
+    *holds = result;
+    return PTQ_OK;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/report/report.h"
+
+static double at(const json_t *root, const char *a, const char *b, const char *c)
+{
+    const json_t *v = json_object_get(root, a);
+    if (b)
+        v = json_object_get(v, b);
+    if (c)
+        v = json_object_get(v, c);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void size_text(double bytes, char *buf, size_t n)
+{
+    if (bytes >= 1e6)
+        snprintf(buf, n, "%.1f MB", bytes / 1e6);
+    else
+        snprintf(buf, n, "%.1f kB", bytes / 1e3);
+}
+
+static void row(ptq_text *t, const char *what, const char *a, const char *b, const char *change)
+{
+    ptq_text_add(t, "%-18s %-14s %-14s %s\n", what, a, b, change);
+}
+
+static void size_row(const json_t *root, ptq_text *t)
+{
+    char a[32], b[32], c[64];
+    double ratio = at(root, "bytes", "ratio", NULL);
+    size_text(at(root, "bytes", "reference", NULL), a, sizeof a);
+    size_text(at(root, "bytes", "candidate", NULL), b, sizeof b);
+    snprintf(c, sizeof c, "%.2fx %s", ratio >= 1.0 ? ratio : 1.0 / ratio, ratio >= 1.0 ? "smaller" : "larger");
+    row(t, "size", a, b, c);
+}
+
+static void accuracy_rows(const json_t *root, ptq_text *t)
+{
+    static const char *const ref = "reference_accuracy", *const cand = "candidate_accuracy";
+    char a[64], b[64], c[160];
+    double p = at(root, ref, "top1", "percent"), q = at(root, cand, "top1", "percent");
+    double lo = at(root, ref, "top1", "ci95_low"), hi = at(root, ref, "top1", "ci95_high");
+    if (isnan(p))
+        return;
+    snprintf(a, sizeof a, "%.2f %%", p);
+    snprintf(b, sizeof b, "%.2f %%", q);
+    snprintf(c, sizeof c, "%+.2f points (95%% %+.2f .. %+.2f)", at(root, "top1_change", "points", NULL),
+             at(root, "top1_change", "ci95_low", NULL), at(root, "top1_change", "ci95_high", NULL));
+    row(t, "top-1", a, b, c);
+    snprintf(a, sizeof a, "%.2f .. %.2f", lo, hi);
+    snprintf(b, sizeof b, "%.2f .. %.2f", at(root, cand, "top1", "ci95_low"), at(root, cand, "top1", "ci95_high"));
+    row(t, "  95% interval", a, b, "");
+    if (!isnan(at(root, ref, "top5", "percent"))) {
+        snprintf(a, sizeof a, "%.2f %%", at(root, ref, "top5", "percent"));
+        snprintf(b, sizeof b, "%.2f %%", at(root, cand, "top5", "percent"));
+        snprintf(c, sizeof c, "%+.2f points", at(root, cand, "top5", "percent") - at(root, ref, "top5", "percent"));
+        row(t, "top-5", a, b, c);
+    }
+    if (!isnan(at(root, ref, "nats_per_token", NULL))) {
+        snprintf(a, sizeof a, "%.4f", at(root, ref, "nats_per_token", NULL));
+        snprintf(b, sizeof b, "%.4f", at(root, cand, "nats_per_token", NULL));
+        snprintf(c, sizeof c, "%+.4f (95%% %+.4f .. %+.4f)", at(root, "nats_change", "nats", NULL),
+                 at(root, "nats_change", "ci95_low", NULL), at(root, "nats_change", "ci95_high", NULL));
+        row(t, "nats per token", a, b, c);
+    }
+}
+
+static void db(double v, const json_t *o, char *buf, size_t n)
+{
+    if (json_is_true(json_object_get(o, "identical")))
+        snprintf(buf, n, "identical");
+    else if (isnan(v))
+        snprintf(buf, n, "n/a");
+    else
+        snprintf(buf, n, "%.1f dB", v);
+}
+
+static void output_rows(const json_t *root, ptq_text *t)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach (json_object_get(root, "outputs"), i, o) {
+        char a[32];
+        db(ptq_json_num(o, "sqnr_db", NAN), o, a, sizeof a);
+        ptq_text_add(t, "output ");
+        ptq_text_name(t, ptq_json_str(o, "name", "?"), 24);
+        ptq_text_add(t, ": SQNR %s, cosine %.5f, largest difference %.4g\n", a, ptq_json_num(o, "cosine", NAN),
+                     ptq_json_num(o, "max_abs", NAN));
+    }
+}
+
+typedef struct ranked {
+    const json_t *o;
+    double db;
+} ranked;
+
+static int worst_first(const void *a, const void *b)
+{
+    double x = ((const ranked *)a)->db, y = ((const ranked *)b)->db;
+    return (x > y) - (x < y);
+}
+
+static void layer_rows(const json_t *root, bool verbose, int columns, ptq_text *t)
+{
+    json_t *layers = json_object_get(root, "layers"), *o;
+    size_t n = json_array_size(layers), i, k = 0;
+    ranked *list = n ? calloc(n, sizeof *list) : NULL;
+    if (!list)
+        return;
+    json_array_foreach (layers, i, o) {
+        double single = ptq_json_num(json_object_get(o, "single"), "sqnr_db", NAN);
+        double v = isnan(single) ? ptq_json_num(json_object_get(o, "entire"), "sqnr_db", NAN) : single;
+        if (!isnan(v))
+            list[k++] = (ranked){o, v};
+    }
+    qsort(list, k, sizeof *list, worst_first);
+    size_t show = verbose || k < 5 ? k : 5;
+    ptq_text_add(t, "worst layers, SQNR in dB (alone / accumulated)\n");
+    for (i = 0; i < show; i++) {
+        double single = ptq_json_num(json_object_get(list[i].o, "single"), "sqnr_db", NAN);
+        double entire = ptq_json_num(json_object_get(list[i].o, "entire"), "sqnr_db", NAN);
+        ptq_text_add(t, isnan(single) ? "     -" : "  %4.1f", single);
+        ptq_text_add(t, " / %4.1f  ", entire);
+        const char *node = ptq_json_str(list[i].o, "node", "");
+        ptq_text_name(t, *node ? node : ptq_json_str(list[i].o, "tensor", "?"), columns - 18);
+        ptq_text_add(t, "\n");
+    }
+    free(list);
+}
+
+static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
+{
+    char a[64], b[64], c[64];
+    row(t, "", "fp32", "int8", "change");
+    size_row(root, t);
+    accuracy_rows(root, t);
+    double agree = at(root, "agreement", "percent", NULL);
+    if (!isnan(agree)) {
+        snprintf(c, sizeof c, "%.2f %% (95%% %.2f .. %.2f)", agree, at(root, "agreement", "ci95_low", NULL),
+                 at(root, "agreement", "ci95_high", NULL));
+        row(t, "same first choice", "", "", c);
+    }
+    double la = at(root, "latency_ms", "reference", NULL), lb = at(root, "latency_ms", "candidate", NULL);
+    if (!isnan(la)) {
+        double s = la / lb;
+        snprintf(a, sizeof a, "%.3g ms", la);
+        snprintf(b, sizeof b, "%.3g ms", lb);
+        snprintf(c, sizeof c, "%.2fx %s", s >= 1.0 ? s : 1.0 / s, s >= 1.0 ? "faster" : "slower");
+        row(t, "latency (batch 1)", a, b, c);
+    }
+    output_rows(root, t);
+    layer_rows(root, verbose, columns, t);
+}
+
+const ptq_report_kind ptq_report_kind_compare = {"compare", text};

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "lib/report/report.h"
+
+static void tensors(const json_t *list, const char *title, ptq_text *t)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach ((json_t *)list, i, o) {
+        ptq_text_add(t, "%-10s ", i ? "" : title);
+        ptq_text_name(t, ptq_json_str(o, "name", "?"), 40);
+        ptq_text_add(t, " %s ", ptq_json_str(o, "type", "?"));
+        ptq_text_name(t, ptq_json_str(o, "shape", "?"), 60);
+        ptq_text_add(t, "\n");
+    }
+}
+
+static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
+{
+    const char *key;
+    json_t *o;
+    size_t i;
+    ptq_text_add(t, "%-10s ", "model");
+    ptq_text_name(t, ptq_json_str(root, "model", "?"), columns - 12);
+    ptq_text_add(t, "\n%-10s %.0f, IR %.0f, %.0f nodes, %.0f after optimizing\n", "opset", ptq_json_num(root, "opset", 0),
+                 ptq_json_num(root, "ir_version", 0), ptq_json_num(root, "nodes_in_file", 0),
+                 ptq_json_num(root, "nodes", 0));
+    tensors(json_object_get(root, "inputs"), "inputs", t);
+    tensors(json_object_get(root, "outputs"), "outputs", t);
+    ptq_text_add(t, "%-10s %.2f M parameters, %.1f MB\n", "size", ptq_json_num(root, "parameters", 0) / 1e6,
+                 ptq_json_num(root, "weight_bytes", 0) / 1e6);
+    ptq_text_add(t, "%-10s %.1f M multiply-accumulates per sample, %.2f MB moved, %.1f MACs per byte\n", "work",
+                 ptq_json_num(root, "macs", 0) / 1e6, ptq_json_num(root, "bytes_moved", 0) / 1e6,
+                 ptq_json_num(root, "macs_per_byte", NAN));
+    if (json_is_true(json_object_get(root, "quantized")))
+        ptq_text_add(t, "%-10s the model is quantized already\n", "note");
+    ptq_text_add(t, "%-10s %8s %8s %14s  %s\n", "operator", "nodes", "int8", "MACs", "");
+    json_object_foreach (json_object_get(root, "operators"), key, o)
+        ptq_text_add(t, "  %-20s %4.0f %8.0f %14.0f\n", key, ptq_json_num(o, "nodes", 0), ptq_json_num(o, "int8", 0),
+                     ptq_json_num(o, "macs", 0));
+    ptq_text_add(t, "%-10s %.1f %% of the MACs for target %s\n", "int8", 100.0 * ptq_json_num(root, "int8_mac_share", NAN),
+                 ptq_json_str(root, "target", "?"));
+    json_array_foreach (json_object_get(root, "left_in_float"), i, o) {
+        if (!verbose && i >= 10) {
+            ptq_text_add(t, "           ... (%zu in all; -v shows them)\n",
+                         json_array_size(json_object_get(root, "left_in_float")));
+            break;
+        }
+        ptq_text_add(t, "%-10s ", i ? "" : "float");
+        ptq_text_name(t, ptq_json_str(o, "node", "?"), 40);
+        ptq_text_add(t, " (%s): %s\n", ptq_json_str(o, "op", "?"), ptq_json_str(o, "reason", "?"));
+    }
+}
+
+const ptq_report_kind ptq_report_kind_inspect = {"inspect", text};
