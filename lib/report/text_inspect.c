@@ -3,11 +3,11 @@
 
 #include "lib/report/report.h"
 
-static void tensors(const json_t *list, const char *title, ptq_text *t)
+static void tensors(json_t *list, const char *title, ptq_text *t)
 {
     size_t i;
     json_t *o;
-    json_array_foreach ((json_t *)list, i, o) {
+    json_array_foreach (list, i, o) {
         ptq_text_add(t, "%-10s ", i ? "" : title);
         ptq_text_name(t, ptq_json_str(o, "name", "?"), 40);
         ptq_text_add(t, " %s ", ptq_json_str(o, "type", "?"));

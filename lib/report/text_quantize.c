@@ -4,12 +4,12 @@
 
 #include "lib/report/report.h"
 
-static void counts(const json_t *o, ptq_text *t)
+static void counts(json_t *o, ptq_text *t)
 {
     const char *key;
     json_t *v;
     bool first = true;
-    json_object_foreach ((json_t *)o, key, v) {
+    json_object_foreach (o, key, v) {
         ptq_text_add(t, "%s%lld ", first ? "" : ", ", (long long)json_integer_value(v));
         ptq_text_name(t, key, 24);
         first = false;

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bin/cmd.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+volatile int cmd_interrupted;
+
+static char own_error[1024];
+
+ptq_status cmd_error(ptq_status s, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(own_error, sizeof own_error, fmt, ap);
+    va_end(ap);
+    return s;
+}
+
+int cmd_fail(ptq_status s)
+{
+    if (s != PTQ_ERR_GATE)
+        fprintf(stderr, "error: %s\n", own_error[0] ? own_error : ptq_last_error());
+    return ptq_exit_code(s);
+}
+
+void cmd_say(const args *a, const char *fmt, ...)
+{
+    if (a->quiet)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void progress_init(progress *p, const args *a)
+{
+    *p = (progress){.a = a, .tty = isatty(STDERR_FILENO) == 1};
+}
+
+void progress_end(progress *p)
+{
+    if (p->open)
+        fputc('\n', stderr);
+    p->open = false;
+    p->what = NULL;
+}
+
+static int columns(void)
+{
+    struct winsize w;
+    const char *env = getenv("COLUMNS");
+    if (env && atoi(env) > 0)
+        return atoi(env);
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
+        return w.ws_col;
+    return 80;
+}
+
+static void bar(const progress *p, size_t done, size_t total)
+{
+    enum { WIDTH = 30 };
+    char cells[WIDTH + 1];
+    double t = now() - p->start, rate = t > 0.0 ? (double)done / t : 0.0;
+    size_t filled = total ? done * WIDTH / total : WIDTH;
+    for (size_t i = 0; i < WIDTH; i++)
+        cells[i] = i < filled ? '#' : ' ';
+    cells[WIDTH] = '\0';
+    double left = rate > 0.0 ? (double)(total - done) / rate : 0.0;
+    if (columns() < 78)
+        fprintf(stderr, "\r%.12s %zu/%zu", p->what, done, total);
+    else
+        fprintf(stderr, "\r%-17s [%s] %zu/%zu  %.1f/s  %.0f s left ", p->what, cells, done, total, rate, left);
+    fflush(stderr);
+}
+
+static bool on_progress(void *ctx, const char *what, size_t done, size_t total)
+{
+    progress *p = ctx;
+    double t = now();
+    if (cmd_interrupted)
+        return false;
+    if (p->a->quiet)
+        return true;
+    if (!p->what || strcmp(p->what, what) != 0) {
+        progress_end(p);
+        p->what = what;
+        p->start = p->last = t;
+    }
+    bool end = done == total;
+    if (p->tty && (end || t - p->last > 0.1 || !p->open)) {
+        bar(p, done, total);
+        p->open = true;
+        p->last = t;
+        if (end)
+            progress_end(p);
+    } else if (!p->tty && (t - p->last > 10.0 || end)) {
+        double s = t - p->start;
+        fprintf(stderr, "%s %zu/%zu  %.1f/s\n", what, done, total, s > 0.0 ? (double)done / s : 0.0);
+        p->last = t;
+    }
+    return true;
+}
+
+static void on_bad(void *ctx, size_t i, const char *why)
+{
+    progress *p = ctx;
+    progress_end(p);
+    p->bad++;
+    fprintf(stderr, "warning: sample %zu skipped: %s\n", i, why);
+}
+
+ptq_loop_options progress_loop(progress *p, const args *a)
+{
+    ptq_loop_options o = PTQ_LOOP_OPTIONS_INIT;
+    o.samples = (size_t)a->samples;
+    o.batch = (size_t)a->batch;
+    o.threads = (int)a->threads;
+    o.isa = a->isa;
+    o.max_bad_share = a->skip_bad;
+    o.progress = on_progress;
+    o.bad_sample = on_bad;
+    o.ctx = p;
+    return o;
+}
+
+ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_dataset **out)
+{
+    ptq_data_options o = PTQ_DATA_OPTIONS_INIT;
+    if (!path && !a->inputs.n)
+        return cmd_error(PTQ_ERR_ARG, "no data: name a folder or file with -d");
+    o.labels = a->labels;
+    o.inputs = a->inputs.n ? a->inputs.v : NULL;
+    o.preprocess = a->preprocess;
+    o.resize = a->resize;
+    o.crop = a->crop;
+    o.color = a->color;
+    o.scale = a->scale;
+    o.mean = a->mean;
+    o.std = a->std;
+    o.layout = a->layout;
+    return ptq_data_open(path, m, &o, out);
+}
+
+ptq_status cmd_load(const args *a, const char *path, ptq_model **out)
+{
+    ptq_model *m;
+    if (a->backend && strcmp(a->backend, "auto") != 0 && strcmp(a->backend, "cpu") != 0)
+        return cmd_error(strcmp(a->backend, "cuda") == 0 ? PTQ_ERR_DEVICE : PTQ_ERR_ARG,
+                         "backend '%s' is not in this build; there are auto and cpu", a->backend);
+    TRY(ptq_model_load(path, NULL, &m));
+    ptq_status s = ptq_model_optimize(m);
+    if (s != PTQ_OK) {
+        ptq_model_free(m);
+        return s;
+    }
+    *out = m;
+    return PTQ_OK;
+}
+
+/* {"name": JSON, ...}: the reports' own JSON is put in as it stands. */
+static ptq_status print_json(const named_report *list, size_t n)
+{
+    bool wrap = n > 1;
+    if (wrap)
+        printf("{\n");
+    for (size_t i = 0; i < n; i++) {
+        char *json;
+        TRY(ptq_report_json(list[i].report, &json));
+        if (wrap)
+            printf("\"%s\": %s%s\n", list[i].name, json, i + 1 < n ? "," : "");
+        else
+            printf("%s\n", json);
+        free(json);
+    }
+    if (wrap)
+        printf("}\n");
+    return PTQ_OK;
+}
+
+ptq_status cmd_print(const args *a, const named_report *list, size_t n)
+{
+    if (a->json) {
+        TRY(print_json(list, n));
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            char *text;
+            TRY(ptq_report_text(list[i].report, columns(), a->verbose > 0, &text));
+            fputs(text, stdout);
+            free(text);
+        }
+    }
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cmd_error(PTQ_ERR_IO, "cannot write to standard output");
+    return PTQ_OK;
+}
+
+ptq_status cmd_gates(const args *a, const ptq_report *r)
+{
+    bool failed = false;
+    for (size_t i = 0; i < a->fail_if.n; i++) {
+        bool holds;
+        TRY(ptq_report_gate(r, a->fail_if.v[i], &holds));
+        if (holds) {
+            double value = 0.0;
+            char name[128];
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(a->fail_if.v[i], "<>= \t"), a->fail_if.v[i]);
+            ptq_report_number(r, name, &value);
+            fprintf(stderr, "FAILED  %s (it is %g)\n", a->fail_if.v[i], value);
+            failed = true;
+        }
+    }
+    return failed ? PTQ_ERR_GATE : PTQ_OK;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the verbs share. */
+#ifndef PTQ_BIN_CMD_H
+#define PTQ_BIN_CMD_H
+
+#include <ptq/io.h>
+#include <ptq/ptq.h>
+
+#include "bin/args.h"
+
+#define TRY(expr)                                                                                  \
+    do {                                                                                           \
+        ptq_status try_ = (expr);                                                                  \
+        if (try_ != PTQ_OK)                                                                        \
+            return try_;                                                                           \
+    } while (0)
+
+/* Prints "error: ..." for a failed status; returns the exit code. */
+int cmd_fail(ptq_status s);
+/* Sets nothing in the library: an error made by the command itself. */
+ptq_status cmd_error(ptq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Chatter on stderr, unless -q. */
+void cmd_say(const args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Progress, bad samples and interruption for every loop. */
+typedef struct progress {
+    const args *a;
+    const char *what;
+    double start, last;
+    bool tty, open;
+    size_t bad;
+} progress;
+void progress_init(progress *p, const args *a);
+void progress_end(progress *p); /* ends an open bar */
+ptq_loop_options progress_loop(progress *p, const args *a);
+
+/* Data set from the common options. */
+ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_dataset **out);
+/* Loads and optimizes. */
+ptq_status cmd_load(const args *a, const char *path, ptq_model **out);
+/* Prints as text, or (with --json) the JSON of reports joined under their names. */
+typedef struct named_report {
+    const char *name;
+    const ptq_report *report;
+} named_report;
+ptq_status cmd_print(const args *a, const named_report *list, size_t n);
+/* --fail-if against a report: PTQ_ERR_GATE when one holds. */
+ptq_status cmd_gates(const args *a, const ptq_report *r);
+
+ptq_status cmd_run(const args *a);
+ptq_status cmd_inspect(const args *a);
+ptq_status cmd_calibrate(const args *a);
+ptq_status cmd_merge(const args *a);
+ptq_status cmd_eval(const args *a);
+ptq_status cmd_compare(const args *a);
+ptq_status cmd_backends(const args *a);
+
+/* Set by the signal handler. */
+extern volatile int cmd_interrupted;
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "bin/cmd.h"
+
+typedef struct job {
+    ptq_model *model, *out, *reloaded;
+    ptq_dataset *data, *eval;
+    ptq_statistics *stats;
+    ptq_report *quantized, *compared;
+    char *overrides;
+} job;
+
+static void release(job *j)
+{
+    ptq_report_free(j->compared);
+    ptq_report_free(j->quantized);
+    ptq_model_free(j->reloaded);
+    ptq_model_free(j->out);
+    ptq_statistics_free(j->stats);
+    ptq_data_close(j->eval);
+    ptq_data_close(j->data);
+    ptq_model_free(j->model);
+    free(j->overrides);
+}
+
+/* Before any work: what can be told from the command line alone. */
+static ptq_status check(const args *a)
+{
+    struct stat st;
+    if (!a->out)
+        return cmd_error(PTQ_ERR_ARG, "no output: name a file with -o");
+    if (!a->data && !a->stats && !a->inputs.n)
+        return cmd_error(PTQ_ERR_ARG, "no data: name calibration data with -d, or statistics with --stats");
+    if (!a->force && stat(a->out, &st) == 0)
+        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", a->out);
+    if (a->symmetric && a->asymmetric)
+        return cmd_error(PTQ_ERR_ARG, "--symmetric and --asymmetric exclude each other");
+    if (a->per_channel && a->per_tensor)
+        return cmd_error(PTQ_ERR_ARG, "--per-channel and --per-tensor exclude each other");
+    if (a->nonfinite && strcmp(a->nonfinite, "ignore") != 0)
+        return cmd_error(PTQ_ERR_ARG, "--nonfinite takes only 'ignore'");
+    return PTQ_OK;
+}
+
+static ptq_status read_text(const char *path, char **out)
+{
+    FILE *f = fopen(path, "rb");
+    enum { MAX = 64 << 20 };
+    if (!f)
+        return cmd_error(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
+    size_t n = 0, cap = 1 << 16;
+    char *buf = malloc(cap);
+    while (buf) {
+        n += fread(buf + n, 1, cap - n - 1, f);
+        if (n + 1 < cap || cap > MAX)
+            break;
+        cap *= 2;
+        char *more = realloc(buf, cap);
+        if (!more) {
+            free(buf);
+            buf = NULL;
+        } else {
+            buf = more;
+        }
+    }
+    bool bad = ferror(f) != 0 || cap > MAX;
+    fclose(f);
+    if (!buf)
+        return cmd_error(PTQ_ERR_NOMEM, "out of memory");
+    buf[n] = '\0';
+    if (bad) {
+        free(buf);
+        return cmd_error(PTQ_ERR_IO, "%s: cannot read", path);
+    }
+    *out = buf;
+    return PTQ_OK;
+}
+
+static ptq_status write_text(const char *path, const char *text, bool force)
+{
+    struct stat st;
+    if (!force && stat(path, &st) == 0)
+        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", path);
+    FILE *f = fopen(path, "wb");
+    if (!f)
+        return cmd_error(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
+    bool ok = fputs(text, f) >= 0 && fputc('\n', f) != EOF;
+    ok = fclose(f) == 0 && ok;
+    return ok ? PTQ_OK : cmd_error(PTQ_ERR_IO, "%s: cannot write", path);
+}
+
+static ptq_status calibrate(const args *a, job *j, progress *p)
+{
+    ptq_calib_options o = PTQ_CALIB_OPTIONS_INIT;
+    if (a->stats)
+        return ptq_statistics_load(a->stats, &j->stats);
+    o.loop = progress_loop(p, a);
+    o.nonfinite_ok = a->nonfinite != NULL;
+    TRY(ptq_model_calibrate(j->model, ptq_data_samples(j->data), &o, NULL, &j->stats));
+    return a->save_stats ? ptq_statistics_save(j->stats, a->save_stats, a->force) : PTQ_OK;
+}
+
+static ptq_status quantize(const args *a, job *j, progress *p)
+{
+    ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+    if (a->overrides)
+        TRY(read_text(a->overrides, &j->overrides));
+    o.target = a->target;
+    o.format = a->format;
+    o.method = a->method;
+    o.percentile = a->percentile;
+    o.act = a->act;
+    o.weight = a->weight;
+    o.act_symmetric = a->symmetric ? 1 : a->asymmetric ? 0 : -1;
+    o.per_tensor = a->per_tensor;
+    o.reduce_range = a->reduce_range;
+    o.only = a->only.n ? a->only.v : NULL;
+    o.exclude = a->exclude.n ? a->exclude.v : NULL;
+    o.exclude_ops = a->exclude_ops.n ? a->exclude_ops.v : NULL;
+    o.overrides = j->overrides;
+    o.requantize = a->requantize;
+    o.loop = progress_loop(p, a);
+    TRY(ptq_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
+    if (a->dump_params) {
+        char *json;
+        TRY(ptq_quant_params_json(j->quantized, &json));
+        ptq_status s = write_text(a->dump_params, json, a->force);
+        free(json);
+        TRY(s);
+    }
+    return PTQ_OK;
+}
+
+/* The file that was written is what is compared, not what is in memory. */
+static ptq_status compare(const args *a, job *j, progress *p)
+{
+    ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
+    const ptq_dataset *d = j->data;
+    if (a->eval) {
+        TRY(cmd_open_data(a, a->eval, j->model, &j->eval));
+        d = j->eval;
+    }
+    if (a->no_compare || !d)
+        return PTQ_OK;
+    TRY(ptq_model_load(a->out, NULL, &j->reloaded));
+    TRY(ptq_model_optimize(j->reloaded));
+    o.loop = progress_loop(p, a);
+    if (a->eval)
+        o.loop.samples = 0;
+    o.layers = true;
+    o.latency_seconds = a->no_latency ? -1.0 : 0.5;
+    return ptq_compare(j->model, j->reloaded, ptq_data_samples(d), &o, &j->compared);
+}
+
+static ptq_status run(const args *a, job *j, progress *p)
+{
+    struct timespec t0, t1;
+    struct rusage ru;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    TRY(check(a));
+    TRY(cmd_load(a, a->files[0], &j->model));
+    cmd_say(a, "model     %s", a->files[0]);
+    if (a->data || a->inputs.n) {
+        TRY(cmd_open_data(a, a->data, j->model, &j->data));
+        cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(j->data));
+    }
+    TRY(calibrate(a, j, p));
+    TRY(quantize(a, j, p));
+    progress_end(p);
+    TRY(ptq_model_save(j->out, a->out, a->force));
+    TRY(compare(a, j, p));
+    progress_end(p);
+    named_report list[2] = {{"quantize", j->quantized}, {"compare", j->compared}};
+    TRY(cmd_print(a, list, j->compared ? 2 : 1));
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    getrusage(RUSAGE_SELF, &ru);
+    cmd_say(a, "wrote     %s in %.1f s, peak memory %.0f MB", a->out,
+            (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec), (double)ru.ru_maxrss / 1024.0);
+    return j->compared ? cmd_gates(a, j->compared) : PTQ_OK;
+}
+
+ptq_status cmd_run(const args *a)
+{
+    job j = {0};
+    progress p;
+    progress_init(&p, a);
+    ptq_status s = run(a, &j, &p);
+    progress_end(&p);
+    release(&j);
+    return s;
+}

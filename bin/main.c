@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bin/cmd.h"
+
+/* The first signal asks the loops to stop at the next sample; a second one ends the process, and
+ * a temporary file may stay behind then. */
+static void on_signal(int sig)
+{
+    if (cmd_interrupted) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
+    cmd_interrupted = 1;
+}
+
+static void on_log(void *ctx, ptq_log_level level, const char *text)
+{
+    static const char *const names[] = {"error", "warning", "note", "debug"};
+    (void)ctx;
+    fprintf(stderr, "%s: %s\n", names[level], text);
+}
+
+static ptq_status dispatch(const args *a)
+{
+    static const struct {
+        char letter;
+        ptq_status (*run)(const args *a);
+    } rows[] = {
+        {'r', cmd_run},  {'i', cmd_inspect}, {'c', cmd_calibrate}, {'m', cmd_merge},
+        {'e', cmd_eval}, {'p', cmd_compare}, {'b', cmd_backends},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].letter == a->verb->letter)
+            return rows[i].run(a);
+    return PTQ_ERR_INTERNAL;
+}
+
+int main(int argc, char **argv)
+{
+    args a;
+    int code;
+    if (args_parse(argc, argv, &a, &code))
+        return code;
+    struct sigaction sa = {.sa_handler = on_signal};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    ptq_set_log(on_log, NULL, a.quiet ? PTQ_LOG_ERROR : a.verbose > 1 ? PTQ_LOG_DEBUG : a.verbose ? PTQ_LOG_INFO : PTQ_LOG_WARN);
+    ptq_status s = dispatch(&a);
+    return s == PTQ_OK ? 0 : cmd_fail(s);
+}
