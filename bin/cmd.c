@@ -138,7 +138,7 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     return o;
 }
 
-ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_dataset **out)
+ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_data **out)
 {
     ptq_data_options o = PTQ_DATA_OPTIONS_INIT;
     if (!path && !a->inputs.n)

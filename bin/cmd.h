@@ -36,7 +36,7 @@ void progress_end(progress *p); /* ends an open bar */
 ptq_loop_options progress_loop(progress *p, const args *a);
 
 /* Data set from the common options. */
-ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_dataset **out);
+ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_data **out);
 /* Loads and optimizes. */
 ptq_status cmd_load(const args *a, const char *path, ptq_model **out);
 /* Prints as text, or (with --json) the JSON of reports joined under their names. */

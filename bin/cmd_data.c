@@ -29,7 +29,7 @@ static ptq_status parse_shard(const char *text, ptq_calib_options *o)
     return PTQ_OK;
 }
 
-static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_dataset **d, ptq_statistics **old,
+static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_statistics **old,
                             ptq_statistics **s)
 {
     ptq_calib_options o = PTQ_CALIB_OPTIONS_INIT;
@@ -63,7 +63,7 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_datas
 ptq_status cmd_calibrate(const args *a)
 {
     ptq_model *m = NULL;
-    ptq_dataset *d = NULL;
+    ptq_data *d = NULL;
     ptq_statistics *old = NULL, *s = NULL;
     progress p;
     progress_init(&p, a);
@@ -101,7 +101,7 @@ ptq_status cmd_merge(const args *a)
     return s;
 }
 
-static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_dataset **d, ptq_report **r)
+static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_report **r)
 {
     TRY(cmd_load(a, a->files[0], m));
     TRY(cmd_open_data(a, a->data, *m, d));
@@ -115,7 +115,7 @@ static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_dataset **
 ptq_status cmd_eval(const args *a)
 {
     ptq_model *m = NULL;
-    ptq_dataset *d = NULL;
+    ptq_data *d = NULL;
     ptq_report *r = NULL;
     progress p;
     progress_init(&p, a);
@@ -127,7 +127,7 @@ ptq_status cmd_eval(const args *a)
     return s;
 }
 
-static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_dataset **d, ptq_report **r)
+static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_report **r)
 {
     ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
     TRY(cmd_load(a, a->files[0], &m[0]));
@@ -145,7 +145,7 @@ static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_dataset
 ptq_status cmd_compare(const args *a)
 {
     ptq_model *m[2] = {NULL, NULL};
-    ptq_dataset *d = NULL;
+    ptq_data *d = NULL;
     ptq_report *r = NULL;
     progress p;
     progress_init(&p, a);

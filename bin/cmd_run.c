@@ -11,7 +11,7 @@
 
 typedef struct job {
     ptq_model *model, *out, *reloaded;
-    ptq_dataset *data, *eval;
+    ptq_data *data, *eval;
     ptq_statistics *stats;
     ptq_report *quantized, *compared;
     char *overrides;
@@ -142,7 +142,7 @@ static ptq_status quantize(const args *a, job *j, progress *p)
 static ptq_status compare(const args *a, job *j, progress *p)
 {
     ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
-    const ptq_dataset *d = j->data;
+    const ptq_data *d = j->data;
     if (a->eval) {
         TRY(cmd_open_data(a, a->eval, j->model, &j->eval));
         d = j->eval;

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-typedef struct ptq_dataset ptq_dataset;
+typedef struct ptq_data ptq_data;
 
 typedef struct ptq_data_options {
     size_t size;
@@ -17,7 +17,7 @@ typedef struct ptq_data_options {
     const char *const *inputs; /* "NAME=PATH" for models with several inputs, NULL-terminated; or NULL */
     /* Preprocessing of images; a NULL or empty field takes the data set's own attribute, then the
      * default (scale 1/255 for uint8 images, no mean). */
-    const char *preprocess; /* preset: imagenet, tf, yolo, caffe, none */
+    const char *preprocess; /* preset: imagenet, imagenet-norm, tf, yolo, caffe, none */
     const char *resize;     /* "shorter:N", "WxH", "letterbox:WxH" with optional ",bilinear|bicubic|nearest" */
     const char *crop;       /* "center:N" or "center:WxH" */
     const char *color;      /* rgb, bgr, gray */
@@ -30,12 +30,12 @@ typedef struct ptq_data_options {
 /* path: folder of images, .h5[:/dataset], .npy, .npz, or a list file (@FILE or .txt). The data set
  * is read sample by sample as the model's inputs; the model must outlive it. */
 PTQ_API ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_options *opt,
-                                 ptq_dataset **out);
-PTQ_API void ptq_data_close(ptq_dataset *d);
+                                 ptq_data **out);
+PTQ_API void ptq_data_close(ptq_data *d);
 /* View for the loops of libptq; valid until close. */
-PTQ_API const ptq_samples *ptq_data_samples(const ptq_dataset *d);
+PTQ_API const ptq_samples *ptq_data_samples(const ptq_data *d);
 /* One line for people: "512 images (498 jpeg, 14 png); rgb, x*1/255, mean ..., std ...". */
-PTQ_API const char *ptq_data_describe(const ptq_dataset *d);
+PTQ_API const char *ptq_data_describe(const ptq_data *d);
 
 /* Statistics files (HDF5). Saved atomically; refused when damaged. */
 PTQ_API ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force);
