@@ -186,7 +186,7 @@ static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, cons
 
 static ptq_status calibrate(run *r, const ptq_sample_source *source)
 {
-    size_t *list, n, batch = r->opt->batch ? r->opt->batch : 16;
+    size_t *list = NULL, n = 0, batch = r->opt->batch ? r->opt->batch : 16;
     char why[256];
     PTQ_TRY(make_parts(r));
     if (batch > 1 && !ptq_batch_proven(r->g, select_value, r, why, sizeof why)) {

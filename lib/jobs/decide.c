@@ -54,9 +54,9 @@ static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_a
 {
     const char *name = t->value->name;
     const ptq_range_algo *algo = d->method;
-    json_t *o;
-    bool done;
-    float lo, hi;
+    json_t *o = NULL;
+    bool done = false;
+    float lo = 0.0f, hi = 0.0f;
     PTQ_TRY(override_of(d, name, &o));
     if (d->per_tensor && d->per_tensor[t->value->id])
         algo = d->per_tensor[t->value->id];
