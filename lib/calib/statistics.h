@@ -8,6 +8,8 @@
 
 #include "lib/observers/stats.h"
 
+#pragma GCC visibility push(default)
+
 struct ptq_statistics {
     char model_sha256[65]; /* of the model file; "" when unknown */
     char data_sha256[65];  /* of the data set's ordered content; "" when unknown */
@@ -29,5 +31,7 @@ ptq_status ptq_statistics_compatible(const ptq_statistics *a, const ptq_statisti
 
 static inline bool ptq_bit_get(const uint64_t *bits, size_t i) { return bits[i / 64] >> (i % 64) & 1; }
 static inline void ptq_bit_set(uint64_t *bits, size_t i) { bits[i / 64] |= UINT64_C(1) << (i % 64); }
+
+#pragma GCC visibility pop
 
 #endif

@@ -4,6 +4,8 @@
 
 #include "lib/core/core.h"
 
+#pragma GCC visibility push(default)
+
 /* A file that appears whole or not at all: written as a temporary in the target's directory,
  * synced, then renamed. */
 typedef struct ptq_atomic_file ptq_atomic_file;
@@ -24,5 +26,7 @@ ptq_status ptq_atomic_commit(ptq_atomic_file *f);
 void ptq_atomic_abort(ptq_atomic_file *f);
 /* Removes every temporary still open in this process; async-signal-safe (unlink only). */
 void ptq_atomic_cleanup_all(void);
+
+#pragma GCC visibility pop
 
 #endif

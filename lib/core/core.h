@@ -12,6 +12,9 @@
 #include <ptq/status.h>
 #include <ptq/types.h>
 
+/* libptq-io uses these across the library border (lib/libptq.map, node PTQ_PRIVATE). */
+#pragma GCC visibility push(default)
+
 #define PTQ_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define PTQ_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define PTQ_TRY(expr)                                                                              \
@@ -109,5 +112,7 @@ uint64_t ptq_rng_u64(ptq_rng *r);
 uint32_t ptq_rng_below(ptq_rng *r, uint32_t n);
 float ptq_rng_uniform(ptq_rng *r); /* [0,1) */
 float ptq_rng_normal(ptq_rng *r);
+
+#pragma GCC visibility pop
 
 #endif

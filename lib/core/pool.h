@@ -4,6 +4,8 @@
 
 #include "lib/core/core.h"
 
+#pragma GCC visibility push(default)
+
 /* Fixed set of worker threads. A NULL pool runs everything on the calling thread. */
 typedef struct ptq_pool ptq_pool;
 
@@ -18,5 +20,7 @@ int ptq_pool_threads(const ptq_pool *p);
  * A call from inside a task runs on that task's thread. */
 typedef ptq_status (*ptq_task_fn)(void *arg, size_t i, int worker);
 ptq_status ptq_pool_for(ptq_pool *p, size_t n, ptq_task_fn fn, void *arg);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 
 #include "lib/core/core.h"
 
+#pragma GCC visibility push(default)
+
 enum {
     PTQ_HIST_MANTISSA_BITS = 9,
     PTQ_HIST_BINS = 1 << PTQ_HIST_MANTISSA_BITS, /* per octave */
@@ -34,5 +36,7 @@ uint64_t ptq_hist_total(const ptq_hist *h);
 
 /* Value interval of a bin. Positive: lo <= x < hi; negative: lo < x <= hi. */
 void ptq_hist_edges(int32_t octave, int bin, double *lo, double *hi);
+
+#pragma GCC visibility pop
 
 #endif

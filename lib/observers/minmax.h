@@ -5,6 +5,8 @@
 #include "lib/observers/exact_sum.h"
 #include "lib/observers/observer.h"
 
+#pragma GCC visibility push(default)
+
 /* Observer "minmax" keeps a ptq_summary. */
 
 /* Observer "sample_minmax": the minimum and the maximum of each sample, summed. */
@@ -25,5 +27,7 @@ typedef struct ptq_channel_minmax {
     int64_t channels;
     float *min, *max; /* [channels] */
 } ptq_channel_minmax;
+
+#pragma GCC visibility pop
 
 #endif

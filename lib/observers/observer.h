@@ -6,6 +6,8 @@
 
 #include "lib/core/core.h"
 
+#pragma GCC visibility push(default)
+
 /* Counts and extremes of some values. NaN and infinities are counted apart and never reach min or
  * max; -0.0 counts as +0.0. No finite value: min = INFINITY, max = -INFINITY. */
 typedef struct ptq_summary {
@@ -72,5 +74,7 @@ const ptq_observer *ptq_observer_find(const char *name); /* NULL when unknown */
  * takes any size and is replaced by it. PTQ_ERR_DATA otherwise. */
 ptq_status ptq_field_get(const ptq_field_source *source, const char *name, ptq_dtype dtype,
                          int rank, int64_t *dims, const void **data);
+
+#pragma GCC visibility pop
 
 #endif

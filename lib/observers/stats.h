@@ -15,6 +15,8 @@
 #include "lib/observers/minmax.h"
 #include "lib/observers/observer.h"
 
+#pragma GCC visibility push(default)
+
 typedef struct ptq_tensor_stats {
     char *name;
     ptq_dtype dtype;     /* of the tensor in the model; values are observed as float */
@@ -73,5 +75,7 @@ void ptq_bins_linear(const ptq_bin *bins, size_t nbins, double lo, double hi, bo
 /* The same for |x| on [0, hi]. */
 void ptq_bins_linear_abs(const ptq_bin *bins, size_t nbins, double hi, bool with_zeros, size_t n,
                          double *hist);
+
+#pragma GCC visibility pop
 
 #endif
