@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { ROUNDS = 2000, MAX_FILES = 1000, MAX_SIZE = 1 << 20 };
+enum { ROUNDS = 500, MAX_FILES = 1000, MAX_SIZE = 1 << 20 };
 
 /* A few bytes overwritten, a piece moved, or the end cut off; returns the new size. */
 static size_t damage(ptq_rng *r, uint8_t *p, size_t n)

@@ -293,6 +293,11 @@ START_TEST(save__external_data)
     opt.force = true;
     ck_assert_fails(ptq_onnx_save(back, in_dir("m.onnx.data"), &opt), PTQ_ERR_ARG);
     ck_assert_ok(ptq_onnx_save(back, in_dir("whole.onnx"), NULL));
+    FILE *f = fopen(in_dir("m.onnx.data"), "ab"); /* changed under the mapping */
+    fputc(0, f);
+    fclose(f);
+    ck_assert_fails(ptq_onnx_save(back, in_dir("late.onnx"), NULL), PTQ_ERR_IO);
+    ck_assert_says("m.onnx.data: was changed");
     ptq_graph_free(back);
     ck_assert_ok(ptq_onnx_load(in_dir("whole.onnx"), NULL, &back));
     ck_assert_mem_eq(ptq_graph_find(back, "c")->constant->data, big[2], sizeof big[2]);

@@ -188,13 +188,21 @@ static ptq_status find_file(ptq_onnx_file *f, const char *location, ptq_onnx_ext
     ptq_onnx_map m = {0};
     PTQ_TRY(map_location(f, location, &m));
     ptq_onnx_external *e = calloc(1, sizeof *e);
-    if (e)
+    size_t size = strlen(f->base_dir) + strlen(location) + 2;
+    if (e) {
         e->location = strdup(location);
-    if (!e || !e->location) {
+        e->path = malloc(size);
+    }
+    if (!e || !e->location || !e->path) {
         ptq_onnx_unmap(&m);
+        if (e) {
+            free(e->location);
+            free(e->path);
+        }
         free(e);
         return ptq_fail_nomem();
     }
+    snprintf(e->path, size, "%s/%s", f->base_dir, location);
     e->map = m;
     e->next = f->externals;
     f->externals = e;

@@ -31,6 +31,7 @@ void ptq_onnx_file_free(void *file)
         next = e->next;
         ptq_onnx_unmap(&e->map);
         free(e->location);
+        free(e->path);
         free(e->ranges);
         free(e);
     }
@@ -54,9 +55,10 @@ static bool changed(const char *path, const ptq_onnx_map *m)
 ptq_status ptq_onnx_file_unchanged(const ptq_graph *g)
 {
     const ptq_onnx_origin *o = g->origin;
-    if (o && *g->path && changed(g->path, &o->file->main))
-        return ptq_fail(PTQ_ERR_IO, "%s: was changed while it was in use", g->path);
-    return PTQ_OK;
+    const char *path = o && *g->path && changed(g->path, &o->file->main) ? g->path : NULL;
+    for (const ptq_onnx_external *e = o ? o->file->externals : NULL; e && !path; e = e->next)
+        path = changed(e->path, &e->map) ? e->path : NULL;
+    return path ? ptq_fail(PTQ_ERR_IO, "%s: was changed while it was in use", path) : PTQ_OK;
 }
 
 /* ---- model-level checks ---- */

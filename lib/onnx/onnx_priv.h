@@ -92,7 +92,7 @@ typedef struct ptq_onnx_range {
 
 typedef struct ptq_onnx_external {
     struct ptq_onnx_external *next;
-    char *location;
+    char *location, *path;
     ptq_onnx_map map;
     ptq_onnx_range *ranges; /* used by tensors, for the overlap check */
     size_t nranges, cap;
