@@ -18,6 +18,7 @@ typedef struct run {
     const ptq_tensor *t; /* tensor being observed */
     int at;
     const char *name;
+    const ptq_sample_source *source;
 } run;
 
 static bool select_value(void *ctx, const ptq_value *v)
@@ -25,13 +26,13 @@ static bool select_value(void *ctx, const ptq_value *v)
     return ((run *)ctx)->slot[v->id] >= 0;
 }
 
-static ptq_status nonfinite(const run *r, size_t sample, const ptq_tensor_stats *s)
+static ptq_status nonfinite(const run *r, size_t sample)
 {
-    (void)s;
     return ptq_fail(PTQ_ERR_DATA,
-                    "tensor '%s' holds NaN or infinity for sample %zu; check the preprocessing and the "
+                    "tensor '%s' holds NaN or infinity for sample %zu%s%s; check the preprocessing and the "
                     "model, or leave such values out with --nonfinite ignore",
-                    r->name, sample);
+                    r->name, sample, r->source->name ? ", " : "",
+                    r->source->name ? r->source->name(r->source->ctx, sample) : "");
 }
 
 /* Observes one sample of the batch. */
@@ -50,7 +51,7 @@ static ptq_status observe_one(void *arg, size_t i, int worker)
     uint64_t before = s->summary.nan + s->summary.pos_inf + s->summary.neg_inf;
     PTQ_TRY(ptq_stats_observe(s, (const float *)t->data + i * n, n, t->rank, dims, t->rank >= 2 ? 1 : -1));
     if (!r->opt->nonfinite_ok && s->summary.nan + s->summary.pos_inf + s->summary.neg_inf != before)
-        return nonfinite(r, r->kept[i], s);
+        return nonfinite(r, r->kept[i]);
     return PTQ_OK;
 }
 
@@ -224,7 +225,7 @@ static ptq_status calibrate(run *r, const ptq_sample_source *source)
 ptq_status ptq_calibrate(const ptq_graph *g, const ptq_sample_source *source,
                          const ptq_calibrate_options *opt, ptq_statistics *s)
 {
-    run r = {.g = g, .opt = opt, .total = s};
+    run r = {.g = g, .opt = opt, .total = s, .source = source};
     if (source->count != s->total)
         return ptq_fail(PTQ_ERR_DATA, "the data set has %zu samples, the statistics speak of %zu",
                         source->count, s->total);

@@ -31,6 +31,12 @@ static ptq_status read_labels(void *ctx, size_t i, const int64_t **labels, size_
     return PTQ_OK;
 }
 
+static const char *sample_name(void *ctx, size_t i)
+{
+    static _Thread_local char buf[256];
+    return ptq_dataset_sample_name(((ptq_data *)ctx)->set, i, buf, sizeof buf);
+}
+
 static ptq_status take_options(const ptq_data_options *o, ptq_preprocess *pp)
 {
     const struct {
@@ -135,6 +141,7 @@ ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_op
                                .count = ptq_dataset_count(d->set),
                                .read = read_sample,
                                .labels = ptq_dataset_has_labels(d->set) ? read_labels : NULL,
+                               .name = sample_name,
                                .sha256 = d->sha256,
                                .preprocess = d->preprocess};
     *out = d;

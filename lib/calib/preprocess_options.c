@@ -53,7 +53,12 @@ bool ptq_parse_number(const char *s, double *out)
 const char *ptq_format_number(double v, char *buf, size_t n)
 {
     locale_t old, c = enter_c_locale(&old);
-    snprintf(buf, n, "%.9g", v);
+    /* The fewest digits that give the same float again: 0.485, not 0.485000014. */
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(buf, n, "%.*g", digits, v);
+        if (strtof(buf, NULL) == (float)v)
+            break;
+    }
     leave_c_locale(c, old);
     return buf;
 }

@@ -59,6 +59,7 @@ ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const p
     const ptq_tensor *first = &b->outputs[0][0];
     a->labelled = samples->labels != NULL;
     a->classes = first->rank >= 2 ? first->dims[first->rank - 1] : 0;
+    a->samples += (double)b->n;
     for (size_t i = 0; i < b->n; i++) {
         const float *logits[PTQ_LOOP_MODELS] = {NULL};
         size_t n = 0;

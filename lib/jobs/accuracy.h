@@ -12,7 +12,8 @@ typedef struct ptq_accuracy {
     size_t nmodels;
     bool labelled, tokens; /* tokens: several labels for each sample */
     int64_t classes;
-    double n;                          /* samples (or tokens) */
+    double samples;
+    double n;                          /* rows of logits: samples, or tokens */
     double top1[PTQ_LOOP_MODELS], top5[PTQ_LOOP_MODELS];
     double gained, lost;               /* top-1: only the second (first) model right */
     double agree;                      /* same first choice */

@@ -152,7 +152,7 @@ static ptq_status fill(const compare *c, json_t *root)
 {
     PTQ_TRY(ptq_json_set(root, "reference", ptq_json_name(c->ref->path)));
     PTQ_TRY(ptq_json_set(root, "candidate", ptq_json_name(c->cand->path)));
-    PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)c->acc.seqs)));
+    PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)c->acc.samples)));
     PTQ_TRY(size_json(c, root));
     PTQ_TRY(outputs_json(c, root));
     PTQ_TRY(accuracy_json(c, root));

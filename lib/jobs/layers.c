@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/qmath.h"
+
 /* The reference runs first and its tensors of one sample are kept; then the candidate runs and
  * each of its quantized tensors is dequantized and held against the kept one. A quantized value
  * is named after the tensor it stands for: the Q node reads it, or its name has the suffix that
@@ -13,7 +15,7 @@ static const char suffix[] = "_QuantizeLinear_Output";
 typedef struct state {
     const ptq_graph *ref, *cand;
     ptq_pool *pool;
-    ptq_session *rs, *cs;
+    ptq_session *rs, *cs, *forced;
     int *layer_of;  /* by ref value id: layer or -1 */
     int *cand_of;   /* by candidate value id: layer or -1 */
     ptq_layer_distance *layers;
@@ -67,11 +69,12 @@ static ptq_status keep(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
     return PTQ_OK;
 }
 
-static ptq_status compare(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+/* Dequantizes t into s->row; -1 when t has no counterpart. */
+static ptq_status layer_values(state *s, const ptq_pvalue *v, const ptq_tensor *t, int *layer)
 {
-    state *s = ctx;
     int l = v->value ? s->cand_of[v->value->id] : -1;
     size_t n = (size_t)ptq_tensor_elements(t);
+    *layer = -1;
     if (l < 0 || !v->quantized || !s->kept[l] || s->nkept[l] != n ||
         (t->dtype != PTQ_DT_S8 && t->dtype != PTQ_DT_U8))
         return PTQ_OK;
@@ -84,9 +87,36 @@ static ptq_status compare(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
     }
     for (size_t i = 0; i < n; i++) {
         int32_t q = t->dtype == PTQ_DT_S8 ? ((const int8_t *)t->data)[i] : ((const uint8_t *)t->data)[i];
-        s->row[i] = (float)(q - v->q.zp) * v->q.scale;
+        s->row[i] = ptq_dequantize(q, v->q.scale, v->q.zp);
     }
-    ptq_distance_add(&s->layers[l].entire, s->kept[l], s->row, n);
+    *layer = l;
+    return PTQ_OK;
+}
+
+static ptq_status compare(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    state *s = ctx;
+    int l;
+    PTQ_TRY(layer_values(s, v, t, &l));
+    if (l >= 0)
+        ptq_distance_add(&s->layers[l].entire, s->kept[l], s->row, s->nkept[l]);
+    return PTQ_OK;
+}
+
+/* The same, and then the reference's own value is put in its place, so that the next layer starts
+ * without the errors of those before it. In PLAIN layout a tap sees the value itself. */
+static ptq_status compare_forced(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    state *s = ctx;
+    int l;
+    PTQ_TRY(layer_values(s, v, t, &l));
+    if (l < 0)
+        return PTQ_OK;
+    ptq_distance_add(&s->layers[l].single, s->kept[l], s->row, s->nkept[l]);
+    bool s8 = t->dtype == PTQ_DT_S8;
+    uint8_t *q = t->data;
+    for (size_t i = 0; i < s->nkept[l]; i++)
+        q[i] = (uint8_t)ptq_quantize(s->kept[l][i], v->q.scale, v->q.zp, s8 ? -128 : 0, s8 ? 127 : 255);
     return PTQ_OK;
 }
 
@@ -126,7 +156,10 @@ static ptq_status open_both(state *s, const ptq_loop_options *opt)
     so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .fuse = true};
     so.tap = compare;
     so.tap_select = cand_selected;
-    return ptq_session_new(s->cand, &so, &s->cs);
+    PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));
+    so.lower = (ptq_lower_options){.integer = true};
+    so.tap = compare_forced;
+    return ptq_session_new(s->cand, &so, &s->forced);
 }
 
 static ptq_status run_samples(state *s, const ptq_samples *samples, const ptq_loop_options *opt, size_t n)
@@ -147,6 +180,8 @@ static ptq_status run_samples(state *s, const ptq_samples *samples, const ptq_lo
             st = ptq_session_run(s->rs, in, ni, out, no);
         if (st == PTQ_OK && nkept)
             st = ptq_session_run(s->cs, in, ni, out, no);
+        if (st == PTQ_OK && nkept)
+            st = ptq_session_run(s->forced, in, ni, out, no);
         ptq_feed_release(s->ref, in);
     }
     if (st == PTQ_OK && opt->progress)
@@ -172,6 +207,7 @@ ptq_status ptq_layer_distances(const ptq_model *ref, const ptq_model *cand, cons
         st = run_samples(&s, samples, opt, nsamples);
     ptq_session_free(s.rs);
     ptq_session_free(s.cs);
+    ptq_session_free(s.forced);
     ptq_pool_free(s.pool);
     for (size_t i = 0; i < s.nlayers; i++)
         free(s.kept[i]);

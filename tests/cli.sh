@@ -1,0 +1,115 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The command from outside: the main job on the embedded model, and a table of wrong uses with
+# their exit codes. Everything happens in a temporary directory.
+q=$(cd "${top_builddir:-.}" && pwd)/bin/quantize
+src=$(cd "${srcdir:-.}" && pwd)
+tmp=$(mktemp -d) || exit 99
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 99
+bad=0
+model=$src/data/shapes.onnx calib=$src/data/calib val=$src/data/shapes_val.h5
+pre="--preprocess imagenet-norm"
+
+expect() { # code, text that must be in stderr or stdout, command...
+    code=$1 text=$2; shift 2
+    "$@" >out.txt 2>err.txt
+    got=$?
+    if [ $got != "$code" ]; then
+        echo "FAILED (exit $got, not $code): $*"; tail -3 err.txt; bad=1
+    elif [ -n "$text" ] && ! grep -q -e "$text" out.txt err.txt; then
+        echo "FAILED (no '$text' in the output): $*"; cat out.txt err.txt | head -5; bad=1
+    fi
+}
+same() { cmp -s "$1" "$2" || { echo "FAILED: $1 and $2 differ"; bad=1; }; }
+
+if ! "$q" eval "$model" -d "$calib" $pre -n 1 -q >/dev/null 2>err.txt && grep -q -i "without PNG" err.txt; then
+    echo "built without PNG"; exit 77
+fi
+
+# shellcheck disable=SC2086
+{
+# the main job
+expect 0 "chose" "$q" "$model" -d "$calib" $pre -o a.onnx --no-latency -n 64
+expect 0 '"top1_change"' "$q" run "$model" -d "$calib" $pre -o b.onnx --method mse --json -q --no-latency
+expect 0 "" "$q" run "$model" -d "$calib" $pre -o c.onnx --method mse -q --no-compare -j 1 --batch 1
+same b.onnx c.onnx
+expect 0 "" "$q" run "$model" -d "$calib" $pre -o r.onnx --method mse -q --no-compare --isa ref
+same b.onnx r.onnx
+for t in portable ort tensorrt; do
+    for w in s8 log2 log2x2 log2x16; do
+        expect 0 "" "$q" "$model" -d "$calib" $pre -o t.onnx -f --target $t --weight $w --method mse -q --no-latency -n 16
+    done
+    expect 0 "" "$q" "$model" -d "$calib" $pre -o t.onnx -f --target $t --act log2 --method mse -q --no-latency -n 16
+done
+expect 0 "" "$q" "$model" -d "$calib" $pre -o qop.onnx --target ort --format qoperator --method mse -q --no-compare
+expect 0 "" "$q" "$model" -d "$calib" $pre -o qdq.onnx --target ort --method mse -q --no-compare
+expect 0 "identical" "$q" compare qdq.onnx qop.onnx -d "$calib" $pre --no-latency -n 32
+
+# statistics: shards, merge, resume, solving again
+if "$q" backends | grep -q "no HDF5"; then :; else
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o all.h5 -q
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s0.h5 -q --shard 0/3
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s1.h5 -q --shard 1/3 -j 1 --batch 1
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s2.h5 -q --shard 2/3 --batch 5
+    expect 0 "" "$q" merge s2.h5 s0.h5 s1.h5 -o m.h5 -q
+    same all.h5 m.h5
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q -n 50
+    expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q --resume
+    same all.h5 p.h5
+    expect 4 "observed" "$q" merge s0.h5 s0.h5 -o n.h5
+    expect 0 "" "$q" run "$model" --stats all.h5 -o d.onnx --method mse -q
+    same b.onnx d.onnx
+    expect 0 "" "$q" run "$model" --stats all.h5 -o e.onnx --method entropy -q
+    expect 2 "needs the samples" "$q" run "$model" --stats all.h5 -o f.onnx --method auto
+    expect 6 "exists" "$q" calibrate "$model" -d "$calib" $pre -o all.h5
+    head -c 5000 all.h5 > cut.h5
+    expect 4 "" "$q" run "$model" --stats cut.h5 -o g.onnx
+    expect 0 "top-1" "$q" eval "$model" -d "$val" -n 200
+    expect 1 "FAILED" "$q" eval "$model" -d "$val" -n 200 --fail-if "top1.percent<101"
+    expect 2 "no figure" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
+fi
+
+# decisions written, edited, fed back
+expect 0 "" "$q" "$model" -d "$calib" $pre -o h.onnx --method mse -q --no-compare --dump-params p.json
+expect 0 "" "$q" "$model" -d "$calib" $pre -o i.onnx --method minmax -q --no-compare --overrides p.json
+echo '{"tensors": {"nonsense": {"low": 0, "high": 1}}}' > o.json
+expect 2 "nonsense" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
+echo '{"tensors": ' > o.json
+expect 2 "line" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
+
+# wrong uses
+expect 2 "Usage" "$q"
+expect 0 "Usage" "$q" --help
+expect 0 "ptq" "$q" --version
+expect 2 "no option" "$q" "$model" --nonsense
+expect 2 "no output" "$q" "$model" -d "$calib"
+expect 2 "no data" "$q" "$model" -o x.onnx
+expect 2 "matches no" "$q" "$model" -d "$calib" $pre -o x.onnx --exclude 'nothing*' --method mse
+expect 2 "no target" "$q" "$model" -d "$calib" $pre -o x.onnx --target nonsense
+expect 2 "entropy" "$q" "$model" -d "$calib" $pre -o x.onnx --method entropi
+expect 2 "zero points" "$q" "$model" -d "$calib" $pre -o x.onnx --asymmetric --target tensorrt
+expect 2 "whole number" "$q" "$model" -d "$calib" $pre -o x.onnx -n 0
+expect 6 "" "$q" no-such-file.onnx -d "$calib" -o x.onnx
+expect 6 "exists" "$q" "$model" -d "$calib" $pre -o a.onnx
+expect 4 "" "$q" "$model" -d no-such-folder -o x.onnx
+mkdir empty; expect 4 "" "$q" "$model" -d empty -o x.onnx
+expect 6 "" "$q" "$model" -d "$calib" $pre -o no/such/dir/x.onnx --method mse
+cp "$model" own.onnx
+expect 6 "" "$q" own.onnx -d "$calib" $pre -o own.onnx -f --method minmax -n 8 -q
+same "$model" own.onnx
+head -c 1000 "$model" > cut.onnx
+expect 3 "cut.onnx" "$q" cut.onnx -d "$calib" -o x.onnx
+echo "not a model" > text.onnx
+expect 3 "" "$q" text.onnx -d "$calib" -o x.onnx
+expect 5 "quantized already" "$q" b.onnx -d "$calib" $pre -o x.onnx
+expect 0 "" "$q" inspect "$model" --json
+expect 8 "" "$q" "$model" -d "$calib" $pre -o x.onnx --backend cuda
+mkdir few; cp "$calib"/00*.png few/; head -c 100 "$calib/000_heart.png" > few/broken.png
+expect 4 "broken.png" "$q" "$model" -d few $pre -o x.onnx --method minmax
+expect 0 "skipped" "$q" "$model" -d few $pre -o y.onnx --method minmax --skip-bad 0.5 --no-compare
+}
+[ -e x.onnx ] && { echo "FAILED: a failed run left an output"; bad=1; }
+find . -name '.*.tmp.*' | grep -q . && { echo "FAILED: a temporary file was left"; bad=1; }
+[ $bad = 0 ] && echo "all as expected"
+exit $bad
