@@ -127,7 +127,7 @@ static ptq_status quantize(const args *a, job *j, progress *p)
     o.overrides = j->overrides;
     o.requantize = a->requantize;
     o.loop = progress_loop(p, a);
-    TRY(ptq_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
+    TRY(ptq_model_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
     if (a->dump_params) {
         char *json;
         TRY(ptq_quant_params_json(j->quantized, &json));

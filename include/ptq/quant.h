@@ -35,7 +35,7 @@ typedef struct ptq_quant_options {
 
 /* `m` optimized; `samples` may be NULL unless method is auto. The report says what was decided
  * and why: methods tried, layers left in float, ranges, weight errors, warnings. */
-PTQ_API ptq_status ptq_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+PTQ_API ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
                                 const ptq_quant_options *opt, ptq_model **out, ptq_report **report);
 
 /* What is decided for every tensor, as JSON that can be edited and given back as overrides.

@@ -148,7 +148,7 @@ static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, c
     return fill(&j->spec, &j->decision, &weights, method, j->report->root);
 }
 
-ptq_status ptq_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
                         const ptq_quant_options *opt, ptq_model **out, ptq_report **report)
 {
     static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
