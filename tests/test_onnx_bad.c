@@ -2,13 +2,14 @@
 /* Files that are wrong: each must end in an error that names the cause, or in a valid graph. */
 #include "tests/unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lib/onnx/onnx_io.h"
+#include "lib/onnx/onnx_priv.h"
 #include "tests/onnx_models.h"
 
 #define ck_assert_says(text) ck_assert_msg(strstr(ptq_last_error(), text), "%s", ptq_last_error())
@@ -402,7 +403,8 @@ END_TEST
 
 START_TEST(bad__functions_that_call_each_other)
 {
-    for (int circle = 0; circle < 2; circle++) {
+    for (int k = 0; k < 4; k++) { /* in a circle or not; from a subgraph or not */
+        int circle = k & 1;
         wire g = {0}, m, f = {0};
         wire_str(&g, 2, "g");
         m = wire_model(&g, 8, 17);
@@ -412,6 +414,14 @@ START_TEST(bad__functions_that_call_each_other)
             wire_str(&f, 1, i ? "B" : "A");
             wire_str(&n, 4, calls[circle][i]);
             wire_str(&n, 7, "local");
+            if (k & 2) {
+                wire body = {0}, a = {0};
+                wire_msg(&body, 1, &n);
+                wire_str(&a, 1, "then_branch");
+                wire_msg(&a, 6, &body);
+                wire_str(&n, 4, "If");
+                wire_msg(&n, 5, &a);
+            }
             wire_msg(&f, 7, &n);
             wire_str(&f, 10, "local");
             wire_msg(&m, 25, &f);
@@ -421,6 +431,16 @@ START_TEST(bad__functions_that_call_each_other)
             ck_assert_says("calls itself");
         wire_free(&m);
     }
+    wire g = {0}, f = {0};
+    wire_str(&g, 2, "g");
+    wire m = wire_model(&g, 8, 17);
+    for (int i = 0; i < 2; i++) {
+        wire_str(&f, 1, "A");
+        wire_msg(&m, 25, &f);
+    }
+    ck_assert_int_eq(survives(m.p, m.n), PTQ_ERR_MODEL);
+    ck_assert_says("defined twice");
+    wire_free(&m);
 }
 END_TEST
 
@@ -543,6 +563,74 @@ START_TEST(bad__external_data)
 }
 END_TEST
 
+/* What openat2 refuses, the way without it must refuse as well. */
+START_TEST(bad__external_data_without_openat2)
+{
+    static const struct {
+        const char *path;
+        int error; /* 0: opens */
+    } cases[] = {{"w.bin", 0},      {"sub/deep/w.bin", 0},    {"link.bin", ELOOP},
+                 {"none", ENOENT},  {"linkdir/w.bin", ENOTDIR}, {"none/w.bin", ENOENT},
+                 {"sub/linkup/w.bin", ENOTDIR}};
+    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    mkdir(in_dir("sub"), 0777);
+    mkdir(in_dir("sub/deep"), 0777);
+    write_file(in_dir("w.bin"), "w", 1);
+    write_file(in_dir("sub/deep/w.bin"), "w", 1);
+    ck_assert_int_eq(symlink("w.bin", in_dir("link.bin")), 0);
+    ck_assert_int_eq(symlink("sub", in_dir("linkdir")), 0);
+    ck_assert_int_eq(symlink("..", in_dir("sub/linkup")), 0);
+    int at = open(dir, O_PATH | O_DIRECTORY);
+    for (size_t i = 0; i < PTQ_COUNT(cases); i++) {
+        char path[64];
+        strcpy(path, cases[i].path);
+        int fd = ptq_onnx_open_stepwise(at, path), e = errno;
+        ck_assert_int_eq(fd < 0 ? e : 0, cases[i].error);
+        if (fd >= 0)
+            close(fd);
+    }
+    close(at);
+    char cmd[300];
+    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+    ck_assert_int_eq(system(cmd), 0);
+}
+END_TEST
+
+START_TEST(bad__external_data_that_overlaps)
+{
+    strcpy(dir + sizeof dir - 7, "XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    static const float w[4] = {1, 2, 3, 4};
+    static const char *const second[] = {"0", "8", "4"}; /* shared, apart, overlapping */
+    write_file(in_dir("w.bin"), w, sizeof w);
+    ptq_set_log(count_warning, NULL, PTQ_LOG_WARN);
+    for (int i = 0; i < 3; i++) {
+        wire g = {0};
+        for (int k = 0; k < 2; k++) {
+            wire t = tensor(PTQ_DT_F32, 1, (int64_t[]){2});
+            wire_str(&t, 8, k ? "b" : "a");
+            wire_entry(&t, 13, "location", "w.bin");
+            wire_entry(&t, 13, "offset", k ? second[i] : "0");
+            wire_int(&t, 14, 1);
+            wire_msg(&g, 5, &t);
+        }
+        wire m = wire_model(&g, 8, 17);
+        ptq_graph *graph;
+        warnings = 0;
+        ck_assert_ok(ptq_onnx_load_memory(m.p, m.n, dir, NULL, &graph));
+        ck_assert_int_eq(warnings, i == 2);
+        const float want[] = {1, 3, 2}, *b = ptq_graph_find(graph, "b")->constant->data;
+        ck_assert(*b == want[i]);
+        ptq_graph_free(graph);
+        wire_free(&m);
+    }
+    ptq_set_log(NULL, NULL, PTQ_LOG_WARN);
+    unlink(in_dir("w.bin"));
+    rmdir(dir);
+}
+END_TEST
+
 START_TEST(bad__files_that_are_no_models)
 {
     strcpy(dir + sizeof dir - 7, "XXXXXX");
@@ -574,7 +662,7 @@ int main(void)
 {
     Suite *s = suite_create("onnx_bad");
     TCase *t = tcase_create("bad");
-    tcase_set_timeout(t, 90);
+    tcase_set_timeout(t, 120);
     tcase_add_test(t, bad__truncated_at_every_byte);
     tcase_add_test(t, bad__every_bit_flipped);
     tcase_add_test(t, bad__nesting);
@@ -588,6 +676,8 @@ int main(void)
     tcase_add_test(t, bad__names);
     tcase_add_test(t, bad__functions_that_call_each_other);
     tcase_add_test(t, bad__external_data);
+    tcase_add_test(t, bad__external_data_without_openat2);
+    tcase_add_test(t, bad__external_data_that_overlaps);
     tcase_add_test(t, bad__files_that_are_no_models);
     suite_add_tcase(s, t);
     return unit_run(s);

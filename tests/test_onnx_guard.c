@@ -222,6 +222,7 @@ int main(void)
     tcase_add_test(t, guard__keeps_the_budget);
     tcase_add_test(t, guard__counts_packed_numbers);
     tcase_add_test(t, guard__refuses_repeated_singular_messages);
+    tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -147,6 +147,136 @@ START_TEST(load__versions)
 }
 END_TEST
 
+/* A node "n" of an unknown operator with one attribute per entry; `attr` writes its content. */
+static ptq_status load_attr(wire *attr, ptq_graph **out)
+{
+    wire g = {0}, n = {0};
+    wire_str(&n, 1, "x");
+    wire_str(&n, 2, "y");
+    wire_str(&n, 3, "n");
+    wire_str(&n, 4, "Thing");
+    wire_msg(&n, 5, attr);
+    wire_msg(&g, 1, &n);
+    wire_value(&g, 11, "x", PTQ_DT_F32, 0, NULL);
+    wire m = wire_model(&g, 8, 17);
+    ptq_status s = load(&m, out);
+    /* The bytes must outlive the graph: kept until the next call. */
+    static wire kept;
+    wire_free(&kept);
+    kept = m;
+    return s;
+}
+
+static wire attr(int type)
+{
+    wire a = {0};
+    wire_str(&a, 1, "a");
+    if (type)
+        wire_int(&a, 20, type);
+    return a;
+}
+
+START_TEST(load__attributes)
+{
+    static const float f[2] = {1.5f, -2.0f};
+    ptq_graph *g;
+    for (int typed = 0; typed < 2; typed++) { /* old writers leave the type out */
+        wire a = attr(typed ? PTQ_ATTR_FLOATS : 0);
+        wire_bytes(&a, 7, f, sizeof f); /* packed */
+        ck_assert_ok(load_attr(&a, &g));
+        size_t n;
+        const float *v = ptq_attr_floats(g->first, "a", &n);
+        ck_assert(n == 2 && v[0] == 1.5f && v[1] == -2.0f);
+        ptq_graph_free(g);
+
+        a = attr(typed ? PTQ_ATTR_STRINGS : 0);
+        wire_str(&a, 9, "one");
+        wire_str(&a, 9, "");
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_int_eq(g->first->attrs[0].type, PTQ_ATTR_STRINGS);
+        ck_assert_uint_eq(g->first->attrs[0].n, 2);
+        ck_assert_str_eq(g->first->attrs[0].strings[0], "one");
+        ck_assert_str_eq(g->first->attrs[0].strings[1], "");
+        ptq_graph_free(g);
+
+        a = attr(typed ? PTQ_ATTR_INTS : 0);
+        wire_int(&a, 8, -7);
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_int_eq(ptq_attr_ints(g->first, "a", &n)[0], -7);
+        ptq_graph_free(g);
+
+        a = attr(typed ? PTQ_ATTR_INT : 0);
+        wire_int(&a, 3, -9);
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_int_eq(ptq_attr_int(g->first, "a", 0), -9);
+        ptq_graph_free(g);
+
+        a = attr(typed ? PTQ_ATTR_TENSOR : 0);
+        wire_tensor(&a, 5, "", PTQ_DT_S8, 1, (int64_t[]){3}, "abc", 3);
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_mem_eq(g->first->attrs[0].tensor->data, "abc", 3);
+        ptq_graph_free(g);
+
+        a = attr(typed ? PTQ_ATTR_TENSORS : 0);
+        wire_tensor(&a, 10, "", PTQ_DT_S8, 1, (int64_t[]){3}, "abc", 3);
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_int_eq(g->first->attrs[0].type, PTQ_ATTR_TENSORS);
+        ptq_graph_free(g);
+
+        wire sub = {0};
+        wire_node(&sub, 1, "Abs", NULL, "x", NULL, "inner");
+        a = attr(typed ? PTQ_ATTR_GRAPHS : 0);
+        wire_msg(&a, 11, &sub);
+        ck_assert_ok(load_attr(&a, &g));
+        ck_assert_int_eq(g->first->attrs[0].type, PTQ_ATTR_GRAPHS);
+        ck_assert_int_eq(g->first->ncaptures, 1);
+        ptq_graph_free(g);
+    }
+    wire a = attr(0); /* nothing at all */
+    ck_assert_ok(load_attr(&a, &g));
+    ck_assert_int_eq(g->first->attrs[0].type, PTQ_ATTR_OTHER);
+    ptq_graph_free(g);
+}
+END_TEST
+
+START_TEST(load__attribute_errors)
+{
+    ptq_graph *g;
+    wire a = attr(PTQ_ATTR_TENSOR);
+    ck_assert_fails(load_attr(&a, &g), PTQ_ERR_MODEL);
+    ck_assert_says("node 'n' (Thing): attribute 'a' holds no tensor");
+    a = attr(PTQ_ATTR_GRAPH);
+    ck_assert_fails(load_attr(&a, &g), PTQ_ERR_MODEL);
+    ck_assert_says("holds no graph");
+    a = attr(PTQ_ATTR_INT);
+    wire_str(&a, 21, "outer");
+    ck_assert_fails(load_attr(&a, &g), PTQ_ERR_MODEL);
+    ck_assert_says("inside a function");
+    wire_int(&a, 20, PTQ_ATTR_INT);
+    ck_assert_fails(load_attr(&a, &g), PTQ_ERR_MODEL);
+    ck_assert_says("has no name");
+    wire sub = {0};
+    wire_node(&sub, 1, "Abs", "deep", "nowhere", NULL, "inner");
+    a = attr(PTQ_ATTR_GRAPH);
+    wire_msg(&a, 6, &sub);
+    ck_assert_fails(load_attr(&a, &g), PTQ_ERR_MODEL);
+    ck_assert_says("subgraph of node 'n' (Thing): node 'deep' (Abs): input 0, 'nowhere'");
+
+    wire m, graph = {0}, n = {0};
+    wire_str(&n, 2, "y");
+    wire_str(&n, 4, "Thing");
+    for (int i = 0; i < 2; i++) {
+        a = attr(PTQ_ATTR_INT);
+        wire_msg(&n, 5, &a);
+    }
+    wire_msg(&graph, 1, &n);
+    m = wire_model(&graph, 8, 17);
+    ck_assert_fails(load(&m, &g), PTQ_ERR_MODEL);
+    ck_assert_says("given twice");
+    wire_free(&m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("onnx_load");
@@ -155,6 +285,9 @@ int main(void)
     tcase_add_test(t, load__sorts_and_finds_cycles);
     tcase_add_test(t, load__names_the_broken_rule);
     tcase_add_test(t, load__versions);
+    tcase_add_test(t, load__attributes);
+    tcase_add_test(t, load__attribute_errors);
+    tcase_set_timeout(t, 60);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

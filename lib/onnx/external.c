@@ -75,8 +75,7 @@ static ptq_status open_failed(const char *location, int e)
 
 enum { OPEN_FLAGS = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY };
 
-/* Component by component; `path` is overwritten. -1 with errno. */
-static int open_stepwise(int dir, char *path)
+int ptq_onnx_open_stepwise(int dir, char *path)
 {
     int at = dir;
     for (char *slash; (slash = strchr(path, '/')); path = slash + 1) {
@@ -109,7 +108,7 @@ static int open_below(int dir, char *path)
     while (fd < 0 && errno == EAGAIN);
     /* Old kernels lack the call; sandboxes refuse what they do not know. */
     if (fd < 0 && (errno == ENOSYS || errno == EPERM))
-        return open_stepwise(dir, path);
+        return ptq_onnx_open_stepwise(dir, path);
     return (int)fd;
 }
 

@@ -154,6 +154,9 @@ ptq_status ptq_onnx_tensor_view(ptq_arena *a, const pb_tensor *t, ptq_tensor *ou
 const char *ptq_onnx_tensor_name(const pb_tensor *t);
 /* Points raw_data into the mapped file that external_data names; `expect` bytes. */
 ptq_status ptq_onnx_external_resolve(ptq_onnx_file *f, pb_tensor *t, size_t expect);
+/* Opens a cleaned relative path below dir without following links, component by component (where
+ * the kernel has no openat2); `path` is overwritten. -1 with errno. */
+int ptq_onnx_open_stepwise(int dir, char *path);
 /* Warns where tensors of one external file overlap without being the same. */
 void ptq_onnx_external_check_overlap(ptq_onnx_file *f);
 
