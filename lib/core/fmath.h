@@ -98,8 +98,8 @@ PTQ_HD float ptq_tanhf(float x)
     p = fmaf(p, z, 0.133314908f);
     p = fmaf(p, z, -0.333332837f);
     float small = fmaf(x * z, p, x);
-    float large = copysignf(1.0f - 2.0f / (ptq_expf(a + a) + 1.0f), x);
-    return a < 0.625f ? small : large;
+    float large = 1.0f - 2.0f / (ptq_expf(a + a) + 1.0f);
+    return copysignf(a < 0.625f ? small : large, x); /* -0 too */
 }
 
 /* 1 / (1 + e^-|x|), times e^-|x| for negative x: no loss of digits on either side. */

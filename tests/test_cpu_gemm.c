@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products and convolutions: every instruction set and thread count gives the bytes of the one
+ * fmaf chain per element that the law asks for, and that chain is near the exact value. */
+#include "tests/cpu_float.h"
+
+#include <math.h>
+
+#include "lib/cpu/gemm.h"
+
+static ptq_pool *pool;
+
+static void setup(void)
+{
+    ck_assert_ok(ptq_pool_new(3, &pool));
+}
+
+static float *draw(ptq_rng *r, int64_t n)
+{
+    float *p = malloc((size_t)n * sizeof *p + 4);
+    ck_assert_ptr_nonnull(p);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = 2 * ptq_rng_uniform(r) - 1;
+    return p;
+}
+
+static float law(const ptq_gemm_f32 *g, int64_t i, int64_t j)
+{
+    float acc = 0.0f;
+    for (int64_t k = 0; k < g->k; k++)
+        acc = fmaf(g->a[g->trans_a ? k * g->lda + i : i * g->lda + k],
+                   g->b[g->trans_b ? j * g->ldb + k : k * g->ldb + j], acc);
+    if (g->bias)
+        acc += g->bias[g->bias_row ? i : j];
+    return g->act.on ? ptq_fclamp(acc, g->act.lo, g->act.hi) : acc;
+}
+
+static void check_gemm(ptq_rng *r, int64_t m, int64_t n, int64_t k)
+{
+    ptq_gemm_f32 g = {.m = m, .n = n, .k = k, .trans_a = ptq_rng_below(r, 2) != 0,
+                      .trans_b = ptq_rng_below(r, 2) != 0, .bias_row = ptq_rng_below(r, 2) != 0};
+    g.lda = (g.trans_a ? m : k) + ptq_rng_below(r, 3);
+    g.ldb = (g.trans_b ? k : n) + ptq_rng_below(r, 3);
+    g.ldc = n + ptq_rng_below(r, 3);
+    float *a = draw(r, (g.trans_a ? k : m) * g.lda), *b = draw(r, (g.trans_b ? n : k) * g.ldb);
+    float *bias = draw(r, m + n), *c = draw(r, m * g.ldc), *want = draw(r, m * g.ldc);
+    g.a = a;
+    g.b = b;
+    g.bias = ptq_rng_below(r, 2) ? bias : NULL;
+    if (ptq_rng_below(r, 2))
+        g.act = (ptq_act){true, 0.0f, ptq_rng_below(r, 2) ? INFINITY : 0.5f};
+    memcpy(want, c, (size_t)(m * g.ldc) * sizeof *c); /* what lies between the rows stays */
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++)
+            want[i * g.ldc + j] = law(&g, i, j);
+    for (int isa = PTQ_ISA_REF; isa <= (int)ptq_isa_best(); isa++)
+        for (int t = 0; t < 2; t++) {
+            ptq_cpu cpu = {.pool = t ? pool : NULL, .isa = (ptq_isa)isa};
+            float *got = malloc((size_t)(m * g.ldc) * sizeof *got + 4);
+            memcpy(got, c, (size_t)(m * g.ldc) * sizeof *c);
+            g.c = got;
+            ck_assert_ok(ptq_cpu_gemm_f32(&cpu, &g));
+            ck_assert_msg(memcmp(got, want, (size_t)(m * g.ldc) * sizeof *c) == 0,
+                          "%s, m %lld n %lld k %lld", ptq_isa_name((ptq_isa)isa), (long long)m,
+                          (long long)n, (long long)k);
+            free(got);
+            free(cpu.scratch);
+        }
+    free(a);
+    free(b);
+    free(bias);
+    free(c);
+    free(want);
+}
+
+START_TEST(gemm__is_one_chain_for_every_tile)
+{
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 33, 47, 48, 49, 97};
+    ptq_rng r;
+    ptq_rng_seed(&r, 11);
+    for (size_t i = 0; i < PTQ_COUNT(sizes); i++)
+        for (size_t j = 0; j < PTQ_COUNT(sizes); j += 1 + ptq_rng_below(&r, 3))
+            check_gemm(&r, sizes[i], sizes[j], 1 + ptq_rng_below(&r, 40));
+    check_gemm(&r, 19, 53, 0);
+    check_gemm(&r, 19, 53, 256);
+    check_gemm(&r, 19, 53, 257);
+    check_gemm(&r, 150, 401, 600);
+    check_gemm(&r, 3, 500, 300);
+}
+END_TEST
+
+/* Convolution computed in double from its definition. */
+typedef struct conv {
+    int64_t n, c, m, group, h, w, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow;
+} conv;
+
+static void exact_conv(const conv *v, const float *x, const float *w, const float *b, double *y)
+{
+    int64_t cg = v->c / v->group, mg = v->m / v->group;
+    for (int64_t i = 0; i < v->n * v->m * v->oh * v->ow; i++) {
+        int64_t ox = i % v->ow, oy = i / v->ow % v->oh, m = i / v->ow / v->oh % v->m;
+        int64_t n = i / v->ow / v->oh / v->m;
+        double s = (double)b[m];
+        for (int64_t ci = 0; ci < cg; ci++)
+            for (int64_t ky = 0; ky < v->kh; ky++)
+                for (int64_t kx = 0; kx < v->kw; kx++) {
+                    int64_t iy = oy * v->sh + ky * v->dh - v->pt, ix = ox * v->sw + kx * v->dw - v->pl;
+                    if (iy < 0 || iy >= v->h || ix < 0 || ix >= v->w)
+                        continue;
+                    s += (double)x[((n * v->c + m / mg * cg + ci) * v->h + iy) * v->w + ix] *
+                         (double)w[((m * cg + ci) * v->kh + ky) * v->kw + kx];
+                }
+        y[i] = s;
+    }
+}
+
+static const ptq_tensor *constant(const ptq_graph *g, const char *name)
+{
+    return ptq_graph_find(g, name)->constant;
+}
+
+static void check_conv(const conv *v, bool relu)
+{
+    char text[1024], shape[64];
+    snprintf(text, sizeof text,
+             "input x f32 [%d,%d,%d,%d]\nconst w f32 [%d,%d,%d,%d]\nconst b f32 [%d]\n"
+             "z = Conv(x, w, b) group=%d strides=[%d,%d] dilations=[%d,%d] pads=[%d,%d,%d,%d]\n"
+             "y = %s(z)\noutput y\n",
+             (int)v->n, (int)v->c, (int)v->h, (int)v->w, (int)v->m, (int)(v->c / v->group),
+             (int)v->kh, (int)v->kw, (int)v->m, (int)v->group, (int)v->sh, (int)v->sw, (int)v->dh,
+             (int)v->dw, (int)v->pt, (int)v->pl, (int)v->pb, (int)v->pr, relu ? "Relu" : "Identity");
+    ptq_graph *g = cf_parse(text);
+    cf_result r;
+    cf_all_same(g, pool, text, &r);
+    ck_assert_str_eq(ptq_shape_str(4, r.out[0].dims, shape, sizeof shape),
+                     ptq_shape_str(4, (int64_t[]){v->n, v->m, v->oh, v->ow}, text, sizeof text));
+    int64_t count = ptq_tensor_elements(&r.out[0]);
+    ptq_tensor x = {.dtype = PTQ_DT_F32, .rank = 4, .dims = {v->n, v->c, v->h, v->w}};
+    ck_assert_ok(ptq_tensor_alloc(&x));
+    cf_draw(&x, "x");
+    double *want = calloc((size_t)count + 1, sizeof *want);
+    exact_conv(v, x.data, constant(g, "w")->data, constant(g, "b")->data, want);
+    double bound = 2.0 * (double)(v->c / v->group * v->kh * v->kw + 1) * 0x1p-22;
+    for (int64_t i = 0; i < count; i++) {
+        double y = relu && want[i] < 0 ? 0 : want[i];
+        ck_assert_double_eq_tol((double)((const float *)r.out[0].data)[i], y, bound);
+    }
+    free(want);
+    free(x.data);
+    cf_free(&r);
+    ptq_graph_free(g);
+}
+
+static int64_t between(ptq_rng *r, uint32_t lo, uint32_t hi)
+{
+    return lo + ptq_rng_below(r, hi - lo + 1);
+}
+
+START_TEST(conv__random_shapes)
+{
+    ptq_rng r;
+    ptq_rng_seed(&r, 29);
+    for (int i = 0; i < 60; i++) {
+        conv v = {.n = between(&r, 1, 3), .h = between(&r, 1, 17), .w = between(&r, 1, 40),
+                  .kh = between(&r, 1, 4), .kw = between(&r, 1, 5), .sh = between(&r, 1, 3),
+                  .sw = between(&r, 1, 3), .dh = between(&r, 1, 2), .dw = between(&r, 1, 3),
+                  .group = between(&r, 1, 3)};
+        int64_t cg = between(&r, 1, i % 3 ? 6 : 1), mg = between(&r, 1, i % 2 ? 20 : 3);
+        if (i % 5 == 0)
+            v.kh = v.kw = v.sh = v.sw = 1;
+        v.c = cg * v.group;
+        v.m = mg * v.group;
+        v.pt = between(&r, 0, 2), v.pb = between(&r, 0, 2);
+        v.pl = between(&r, 0, 3), v.pr = between(&r, 0, 3);
+        if (i % 10 == 0)
+            v.pt = v.pb = v.pl = v.pr = 0;
+        v.oh = (v.h + v.pt + v.pb - (v.kh - 1) * v.dh - 1);
+        v.ow = (v.w + v.pl + v.pr - (v.kw - 1) * v.dw - 1);
+        if (v.oh < 0 || v.ow < 0)
+            continue;
+        v.oh = v.oh / v.sh + 1;
+        v.ow = v.ow / v.sw + 1;
+        check_conv(&v, i % 2);
+    }
+}
+END_TEST
+
+/* The shapes of real networks: many channels on few pixels, wide rows, deep sums. */
+START_TEST(conv__network_shapes)
+{
+    static const conv shapes[] = {
+        {1, 40, 70, 1, 2, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2},
+        {1, 300, 33, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1},
+        {2, 64, 24, 1, 7, 7, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 7, 7},
+        {1, 3, 16, 1, 33, 34, 7, 7, 2, 2, 1, 1, 3, 3, 3, 3, 17, 17},
+        {1, 3, 20, 1, 16, 16, 16, 16, 16, 16, 1, 1, 0, 0, 0, 0, 1, 1},
+        {2, 30, 30, 30, 21, 50, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 21, 50},
+    };
+    for (size_t i = 0; i < PTQ_COUNT(shapes); i++)
+        check_conv(&shapes[i], i % 2);
+}
+END_TEST
+
+/* The bytes of a sample do not depend on the samples beside it. */
+START_TEST(conv__batch_does_not_matter)
+{
+    static const char *const body =
+        "const w f32 [24,16,3,3]\nconst v f32 [24,1,3,3]\nconst f f32 [24,10]\n"
+        "a = Conv(x, w) pads=[1,1,1,1]\nb = Conv(a, v) group=24 pads=[1,1,1,1]\n"
+        "c = GlobalAveragePool(b)\nd = Flatten(c)\ny = MatMul(d, f)\noutput b\noutput y\n";
+    char text[1024];
+    cf_result one, many;
+    snprintf(text, sizeof text, "input x f32 [1,16,5,6]\n%s", body);
+    ptq_graph *g1 = cf_parse(text);
+    snprintf(text, sizeof text, "input x f32 [19,16,5,6]\n%s", body);
+    ptq_graph *g2 = cf_parse(text);
+    cf_all_same(g1, pool, "batch 1", &one);
+    cf_all_same(g2, pool, "batch 19", &many);
+    for (int i = 0; i < 2; i++) /* the first sample is drawn alike */
+        ck_assert(memcmp(one.out[i].data, many.out[i].data, one.out[i].nbytes) == 0);
+    cf_free(&one);
+    cf_free(&many);
+    ptq_graph_free(g1);
+    ptq_graph_free(g2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cpu gemm");
+    TCase *t = tcase_create("gemm");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, setup, NULL);
+    tcase_add_test(t, gemm__is_one_chain_for_every_tile);
+    tcase_add_test(t, conv__random_shapes);
+    tcase_add_test(t, conv__network_shapes);
+    tcase_add_test(t, conv__batch_does_not_matter);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every float operator against ONNX Runtime's outputs (golden/gen_cpu.py), and every instruction
+ * set and thread count against the reference's bytes. */
+#include "tests/cpu_float.h"
+
+#include <math.h>
+
+#define MAX_CASES 256
+
+static char *cases_text;
+static struct {
+    char name[64];
+    const char *text;
+} cases[MAX_CASES];
+static int ncases;
+static FILE *golden;
+static ptq_pool *pool;
+
+static FILE *open_golden(const char *name)
+{
+    char path[4096];
+    const char *src = getenv("srcdir");
+    snprintf(path, sizeof path, "%s/tests/golden/%s", src ? src : ".", name);
+    FILE *f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "%s cannot be opened", path);
+    return f;
+}
+
+static void read_cases(void)
+{
+    FILE *f = open_golden("cpu_cases.txt");
+    ck_assert_ok(ptq_pool_new(3, &pool));
+    size_t cap = 1 << 20;
+    cases_text = calloc(1, cap);
+    ck_assert_uint_lt(fread(cases_text, 1, cap - 1, f), cap - 1);
+    fclose(f);
+    for (char *p = cases_text; (p = strstr(p, "# case ")) != NULL;) {
+        ck_assert_int_lt(ncases, MAX_CASES);
+        p += strlen("# case ");
+        size_t n = strcspn(p, "\n");
+        snprintf(cases[ncases].name, sizeof cases[0].name, "%.*s", (int)n, p);
+        p += n + 1;
+        cases[ncases++].text = p;
+        char *end = strstr(p, "\n\n");
+        if (!end)
+            break;
+        end[1] = 0;
+        p = end + 2;
+    }
+    golden = open_golden("cpu_ops.bin");
+}
+
+static double get(const ptq_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case PTQ_DT_F32: return (double)((const float *)t->data)[i];
+    case PTQ_DT_S64: return (double)((const int64_t *)t->data)[i];
+    case PTQ_DT_S32: return (double)((const int32_t *)t->data)[i];
+    case PTQ_DT_S8: return (double)((const int8_t *)t->data)[i];
+    case PTQ_DT_F16: return (double)((const uint16_t *)t->data)[i];
+    default: return (double)((const uint8_t *)t->data)[i];
+    }
+}
+
+/* The next output of the golden file. */
+static void read_golden(ptq_tensor *t)
+{
+    int32_t head[2];
+    ck_assert_uint_eq(fread(head, sizeof head, 1, golden), 1);
+    *t = (ptq_tensor){.dtype = (ptq_dtype)head[0], .rank = head[1]};
+    ck_assert_uint_eq(fread(t->dims, 8, (size_t)t->rank, golden), (size_t)t->rank);
+    ck_assert_ok(ptq_tensor_alloc(t));
+    ck_assert_uint_eq(fread(t->data, 1, t->nbytes, golden), t->nbytes);
+}
+
+/* Floats within 2e-6 of the largest value; everything else equal. */
+static void compare(const char *name, int i, const ptq_tensor *got, const ptq_tensor *want)
+{
+    char a[128], b[128];
+    ck_assert_msg(got->dtype == want->dtype, "%s: output %d is %s, not %s", name, i,
+                  ptq_dtype_name(got->dtype), ptq_dtype_name(want->dtype));
+    ck_assert_str_eq(ptq_shape_str(got->rank, got->dims, a, sizeof a),
+                     ptq_shape_str(want->rank, want->dims, b, sizeof b));
+    double most = 1.0, bound;
+    for (int64_t k = 0; k < ptq_tensor_elements(want); k++)
+        if (isfinite(get(want, k)))
+            most = fmax(most, fabs(get(want, k)));
+    bound = want->dtype == PTQ_DT_F32 ? 2e-6 * most : 0.0;
+    for (int64_t k = 0; k < ptq_tensor_elements(want); k++) {
+        double x = get(got, k), y = get(want, k);
+        bool same = isnan(y) ? isnan(x) : isinf(y) ? x == y : fabs(x - y) <= bound;
+        ck_assert_msg(same, "%s: output %d element %lld is %.9g, ONNX Runtime %.9g", name, i,
+                      (long long)k, x, y);
+    }
+}
+
+START_TEST(ops__equal_onnxruntime)
+{
+    for (int c = 0; c < ncases; c++) {
+        ptq_graph *g = cf_parse(cases[c].text);
+        cf_result r;
+        cf_all_same(g, pool, cases[c].name, &r);
+        for (int i = 0; i < r.n; i++) {
+            ptq_tensor want;
+            read_golden(&want);
+            compare(cases[c].name, i, &r.out[i], &want);
+            free(want.data);
+        }
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+    ck_assert_int_eq(fgetc(golden), EOF);
+}
+END_TEST
+
+/* Every row of the table has a case: adding an operator means adding its test. */
+START_TEST(ops__every_row_has_a_case)
+{
+    static const char *const rows[] = {
+#define PTQ_CPU_FLOAT(op, domain, symbol) #op,
+#include "lib/cpu/kernels_float.def"
+#undef PTQ_CPU_FLOAT
+    };
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        char call[80];
+        bool found = false;
+        snprintf(call, sizeof call, "%s(", rows[i]);
+        for (int c = 0; c < ncases && !found; c++)
+            for (const char *p = cases[c].text; (p = strstr(p, call)) != NULL && !found; p++)
+                found = p[-1] == ' ' || p[-1] == '.';
+        ck_assert_msg(found || strcmp(rows[i], "Constant") == 0 || strcmp(rows[i], "IsNaN") == 0,
+                      "operator %s has no case in cpu_cases.txt", rows[i]);
+    }
+}
+END_TEST
+
+/* Large enough for vectors, tails and several pieces per thread. */
+START_TEST(ops__large_tensors_are_the_same_everywhere)
+{
+    static const char *const texts[] = {
+        "input x f32 [3,70001]\na = Exp(x)\nb = Erf(x)\nc = Sigmoid(x)\nd = Tanh(x)\ne = Gelu(x)\n"
+        "f = Softplus(x)\ng = HardSwish(x)\nh = Abs(x)\ni = Log(h)\nj = Relu(x)\nopset 20\n"
+        "output a\noutput b\noutput c\noutput d\noutput e\noutput f\noutput g\noutput i\noutput j\n",
+        "input x f32 [67,131]\ninput s f32 [131]\ninput t f32 [67,1]\na = Add(x, s)\nb = Mul(t, a)\n"
+        "c = Div(s, b)\nd = Sub(x, t)\ne = Max(x, s)\nf = Min(t, x)\noutput c\noutput d\noutput e\n"
+        "output f\n",
+        "input x f32 [9,33,517]\na = Softmax(x)\nb = LogSoftmax(x) axis=1\nc = Softmax(x) axis=0\n"
+        "output a\noutput b\noutput c\n",
+        "input x f32 [50,389]\nconst s f32 [389]\nconst b f32 [389]\ny = LayerNormalization(x, s, b)\n"
+        "z = Transpose(y)\nm = ReduceMean(z) axes=[0]\nn = ReduceSum(x)\noutput z\noutput m\n"
+        "output n\n",
+        "input x f32 [2,37,63,65]\na = MaxPool(x) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1]\n"
+        "b = AveragePool(x) kernel_shape=[3,2] pads=[1,0,1,1]\nc = GlobalAveragePool(x)\n"
+        "d = ReduceMean(x) axes=[1]\noutput a\noutput b\noutput c\noutput d\n",
+        "input x f32 [100003]\nconst s f32 [] 0.0171\nconst z s8 [] -3\nq = QuantizeLinear(x, s, z)\n"
+        "y = DequantizeLinear(q, s, z)\noutput q\noutput y\n",
+    };
+    for (size_t i = 0; i < PTQ_COUNT(texts); i++) {
+        ptq_graph *g = cf_parse(texts[i]);
+        cf_result r;
+        cf_all_same(g, pool, texts[i], &r);
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+}
+END_TEST
+
+/* NaN survives Relu, Clip and Max, so that calibration can count it; -0 survives Relu. */
+START_TEST(ops__nan_is_not_hidden)
+{
+    ptq_graph *g = cf_parse("const x f32 [20] nan -1 2 inf -inf -0.0 nan\nconst lo f32 [] -1\n"
+                            "a = Relu(x)\nb = Clip(x, lo)\nc = Max(x, lo)\nd = ReduceMax(x)\n"
+                            "e = Tanh(x)\noutput a\noutput b\noutput c\noutput d\noutput e\n");
+    cf_result r;
+    cf_all_same(g, pool, "nan", &r);
+    for (int i = 0; i < r.n; i++)
+        ck_assert(isnan(((const float *)r.out[i].data)[0]));
+    ck_assert(signbit(((const float *)r.out[0].data)[5]));
+    ck_assert(((const float *)r.out[0].data)[3] == INFINITY);
+    cf_free(&r);
+    ptq_graph_free(g);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cpu ops");
+    TCase *t = tcase_create("ops");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, read_cases, NULL);
+    tcase_add_test(t, ops__equal_onnxruntime);
+    tcase_add_test(t, ops__every_row_has_a_case);
+    tcase_add_test(t, ops__large_tensors_are_the_same_everywhere);
+    tcase_add_test(t, ops__nan_is_not_hidden);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
