@@ -138,8 +138,8 @@ END_TEST
 START_TEST(ops__large_tensors_are_the_same_everywhere)
 {
     static const char *const texts[] = {
-        "input x f32 [3,70001]\na = Exp(x)\nb = Erf(x)\nc = Sigmoid(x)\nd = Tanh(x)\ne = Gelu(x)\n"
-        "f = Softplus(x)\ng = HardSwish(x)\nh = Abs(x)\ni = Log(h)\nj = Relu(x)\nopset 20\n"
+        "opset 20\ninput x f32 [3,70001]\na = Exp(x)\nb = Erf(x)\nc = Sigmoid(x)\nd = Tanh(x)\ne = Gelu(x)\n"
+        "f = Softplus(x)\ng = HardSwish(x)\nh = Abs(x)\ni = Log(h)\nj = Relu(x)\n"
         "output a\noutput b\noutput c\noutput d\noutput e\noutput f\noutput g\noutput i\noutput j\n",
         "input x f32 [67,131]\ninput s f32 [131]\ninput t f32 [67,1]\na = Add(x, s)\nb = Mul(t, a)\n"
         "c = Div(s, b)\nd = Sub(x, t)\ne = Max(x, s)\nf = Min(t, x)\noutput c\noutput d\noutput e\n"

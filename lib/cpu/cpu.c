@@ -188,6 +188,11 @@ static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s
             *why = "no kernel for this operator";
         return false;
     }
+    if (s->node && !s->node->def && !s->def->integer) {
+        if (why)
+            *why = "this opset does not have it";
+        return false;
+    }
     return !k->supports || k->supports(p, s, why);
 }
 
@@ -222,6 +227,9 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
     const ptq_cpu_kernel *k = kernel_of(r->step);
     if (!k)
         return no_kernel(r->step);
+    if (r->step->nout > 0 && r->step->out[0] >= 0 && !r->out[0].data && !k->finds_shape)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: the shape of its output is not known",
+                        r->step->name);
     return k->run(&b->cpu, r);
 }
 

@@ -34,6 +34,7 @@ typedef struct ptq_cpu_kernel {
     ptq_status (*prepare)(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state);
     void (*release)(void *state);
     ptq_status (*run)(ptq_cpu *c, const ptq_step_run *r);
+    bool finds_shape; /* run allocates an output whose data is NULL (ptq_cpu_out) */
 } ptq_cpu_kernel;
 
 /* kernels_float.def: rows for float steps by operator; kernels_int.def: rows by step kind. */

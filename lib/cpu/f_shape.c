@@ -105,7 +105,9 @@ static ptq_status range_run(ptq_cpu *c, const ptq_step_run *r)
                         ptq_dtype_name(r->in[0]->dtype));
     }
 }
-ROW(range, "Range")
+extern const ptq_cpu_kernel ptq_cpu_f_range;
+const ptq_cpu_kernel ptq_cpu_f_range = {
+    .name = "Range", .run = range_run, .finds_shape = true};
 
 /* ---- CumSum ---- */
 
