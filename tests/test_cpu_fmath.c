@@ -99,9 +99,9 @@ START_TEST(fmath__loops_have_the_bytes_of_the_law)
             for (int i = 0; i < N; i++) {
                 float want = functions[k].f(x[i]);
                 bool nan = isnan(want) && isnan(y[i]);
-                ck_assert_msg(nan || memcmp(&want, &y[i], 4) == 0, "%s, %s: %a gives %a, not %a",
-                              ptq_isa_name((ptq_isa)isa), functions[k].name, (double)x[i],
-                              (double)y[i], (double)want);
+                if (!nan && memcmp(&want, &y[i], 4) != 0)
+                    ck_abort_msg("%s, %s: %a gives %a, not %a", ptq_isa_name((ptq_isa)isa),
+                                 functions[k].name, (double)x[i], (double)y[i], (double)want);
             }
         }
     free(x);

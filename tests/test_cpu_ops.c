@@ -89,8 +89,9 @@ static void compare(const char *name, int i, const ptq_tensor *got, const ptq_te
     for (int64_t k = 0; k < ptq_tensor_elements(want); k++) {
         double x = get(got, k), y = get(want, k);
         bool same = isnan(y) ? isnan(x) : isinf(y) ? x == y : fabs(x - y) <= bound;
-        ck_assert_msg(same, "%s: output %d element %lld is %.9g, ONNX Runtime %.9g", name, i,
-                      (long long)k, x, y);
+        if (!same)
+            ck_abort_msg("%s: output %d element %lld is %.9g, ONNX Runtime %.9g", name, i,
+                         (long long)k, x, y);
     }
 }
 
@@ -138,18 +139,18 @@ END_TEST
 START_TEST(ops__large_tensors_are_the_same_everywhere)
 {
     static const char *const texts[] = {
-        "opset 20\ninput x f32 [3,70001]\na = Exp(x)\nb = Erf(x)\nc = Sigmoid(x)\nd = Tanh(x)\ne = Gelu(x)\n"
+        "opset 20\ninput x f32 [3,20011]\na = Exp(x)\nb = Erf(x)\nc = Sigmoid(x)\nd = Tanh(x)\ne = Gelu(x)\n"
         "f = Softplus(x)\ng = HardSwish(x)\nh = Abs(x)\ni = Log(h)\nj = Relu(x)\n"
         "output a\noutput b\noutput c\noutput d\noutput e\noutput f\noutput g\noutput i\noutput j\n",
         "input x f32 [67,131]\ninput s f32 [131]\ninput t f32 [67,1]\na = Add(x, s)\nb = Mul(t, a)\n"
         "c = Div(s, b)\nd = Sub(x, t)\ne = Max(x, s)\nf = Min(t, x)\noutput c\noutput d\noutput e\n"
         "output f\n",
-        "input x f32 [9,33,517]\na = Softmax(x)\nb = LogSoftmax(x) axis=1\nc = Softmax(x) axis=0\n"
+        "input x f32 [9,33,117]\na = Softmax(x)\nb = LogSoftmax(x) axis=1\nc = Softmax(x) axis=0\n"
         "output a\noutput b\noutput c\n",
         "input x f32 [50,389]\nconst s f32 [389]\nconst b f32 [389]\ny = LayerNormalization(x, s, b)\n"
         "z = Transpose(y)\nm = ReduceMean(z) axes=[0]\nn = ReduceSum(x)\noutput z\noutput m\n"
         "output n\n",
-        "input x f32 [2,37,63,65]\na = MaxPool(x) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1]\n"
+        "input x f32 [2,7,63,65]\na = MaxPool(x) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1]\n"
         "b = AveragePool(x) kernel_shape=[3,2] pads=[1,0,1,1]\nc = GlobalAveragePool(x)\n"
         "d = ReduceMean(x) axes=[1]\noutput a\noutput b\noutput c\noutput d\n",
         "input x f32 [100003]\nconst s f32 [] 0.0171\nconst z s8 [] -3\nq = QuantizeLinear(x, s, z)\n"
