@@ -611,7 +611,8 @@ START_TEST(cpu_int__quantize_and_back)
             }
         b.out = (ptq_tensor){.dtype = back ? PTQ_DT_F32 : types[t], .rank = 4};
         memcpy(b.out.dims, dims, sizeof dims);
-        b.in_layout[0] = b.out_layout = pick(0, 1) ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN;
+        b.in_layout[0] = pick(0, 1) ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN;
+        b.out_layout = pick(0, 2) ? b.in_layout[0] : (ptq_layout)(1 - (int)b.in_layout[0]);
         char what[80];
         snprintf(what, sizeof what, "%s %s axis %lld n %d", b.kind, ptq_dtype_name(types[t]),
                  (long long)axis, p.n);

@@ -58,6 +58,10 @@ typedef struct ptq_int_dot {
     /* Writes n elements of A: u8 (src ^ flip), or s16 (src ^ flip) - za. */
     void (*pack_a)(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za);
     int32_t (*rowsum)(const uint8_t *a, int64_t n); /* bytes only, else NULL */
+    /* One k group of n columns (whole vectors) of B from its kgroup rows: s8 (row ^ flip), adding
+     * each column to sum; or s16 (row ^ flip) - zp, with zp once per element of dst. */
+    void (*pack_b)(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip, const int16_t *zp,
+                   int32_t *sum);
     void (*depthwise)(const ptq_int_dw *d);
 } ptq_int_dot;
 

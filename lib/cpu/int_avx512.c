@@ -20,6 +20,20 @@ static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32
     }
 }
 
+static void pack_b(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip, const int16_t *zp,
+                   int32_t *sum)
+{
+    int16_t *y = dst;
+    const __m128i f = _mm_set1_epi8((char)flip);
+    (void)sum;
+    for (int64_t i = 0; i < n; i += LANES) {
+        __m128i r0 = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(row[0] + i)), f);
+        __m128i r1 = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(row[1] + i)), f);
+        __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(r0, r1), _mm_unpacklo_epi8(r0, r1));
+        _mm512_storeu_si512(y + 2 * i, _mm512_sub_epi16(_mm512_cvtepu8_epi16(pairs), v_load(zp + 2 * i)));
+    }
+}
+
 const ptq_int_dot ptq_int_dot_avx512 = {
     .bytes = false,
     .kgroup = 2,
@@ -29,5 +43,6 @@ const ptq_int_dot ptq_int_dot_avx512 = {
     .mr_narrow = MR_NARROW,
     .tile = tile,
     .pack_a = pack_a,
+    .pack_b = pack_b,
     .depthwise = depthwise,
 };

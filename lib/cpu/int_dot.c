@@ -45,6 +45,30 @@ static int32_t pack_column(const ptq_int_dot *d, const ptq_int_b *b, int64_t n, 
     return (int32_t)sum;
 }
 
+enum { PANEL = 64 }; /* columns of the widest panel */
+
+/* The first `cols` columns (whole vectors) of a panel whose rows lie one behind the other. */
+static void pack_rows(const ptq_int_dot *d, const ptq_int_b *b, int64_t n0, int64_t cols, const int32_t *zw,
+                      uint8_t *dst, size_t stride, int32_t *sum)
+{
+    uint8_t none[PANEL];
+    int16_t zp[2 * PANEL];
+    uint8_t flip = d->bytes == b->sgn ? 0 : 0x80;
+    for (int64_t n = 0; n < cols; n++) {
+        int32_t z = d->bytes ? 0 : zw[n] + (b->sgn ? 128 : 0);
+        zp[2 * n] = zp[2 * n + 1] = (int16_t)z;
+        none[n] = (uint8_t)z ^ flip; /* packs to 0: rows past the end */
+        sum[n] = 0;
+    }
+    const uint8_t *src = (const uint8_t *)b->data + n0;
+    for (int64_t k = 0; k < b->k; k += d->kgroup, dst += stride) {
+        const uint8_t *row[4];
+        for (int i = 0; i < d->kgroup; i++)
+            row[i] = k + i < b->k ? src + (k + i) * b->k_step : none;
+        d->pack_b(dst, row, cols, flip, zp, sum);
+    }
+}
+
 void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_packed *out)
 {
     const ptq_qlinear_params *p = b->p;
@@ -63,30 +87,33 @@ void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_p
     w.mult = (float *)(void *)at;
     w.flip_a = b->a_sgn ? 0x80 : 0;
     w.za = p->x.zp + (w.flip_a ? 128 : 0);
+    memset(w.bias, 0, (size_t)(at - (uint8_t *)w.bias) + (size_t)w.npad * 4);
 
-    memset(w.b, 0, (size_t)w.npad * 4 * (size_t)w.kgroups);
-    for (int64_t n = 0; n < w.npad; n++) {
-        if (n >= b->n) {
-            w.bias[n] = w.wzp[n] = 0;
-            w.mult[n] = 0.0f;
-            continue;
+    for (int64_t n0 = 0; n0 < b->n; n0 += nr) {
+        int32_t zw[PANEL], sum[PANEL];
+        int64_t valid = b->n - n0 < nr ? b->n - n0 : nr, cols = round_up(valid, d->lanes);
+        int64_t fast = b->n_step == 1 ? valid / d->lanes * d->lanes : 0;
+        size_t stride = (size_t)cols * 4;
+        uint8_t *dst = (uint8_t *)w.b + (size_t)n0 * 4 * (size_t)w.kgroups;
+        for (int64_t n = 0; n < valid; n++)
+            zw[n] = ptq_int_wzp(p, b->c0 + n0 + n);
+        if (fast < cols)
+            memset(dst, 0, stride * (size_t)w.kgroups);
+        if (fast > 0)
+            pack_rows(d, b, n0, fast, zw, dst, stride, sum);
+        for (int64_t n = fast; n < valid; n++)
+            sum[n] = pack_column(d, b, n0 + n, zw[n], dst + n * 4, stride);
+        for (int64_t n = 0; n < valid; n++) {
+            uint32_t bias = p->bias ? (uint32_t)p->bias[b->c0 + n0 + n] : 0;
+            if (d->bytes) {
+                int32_t z = zw[n] - (b->sgn ? 0 : 128);
+                bias += (uint32_t)w.za * ((uint32_t)z * (uint32_t)b->k - (uint32_t)sum[n]);
+                w.wzp[n0 + n] = z;
+                w.need_rowsum = w.need_rowsum || z != 0;
+            }
+            w.bias[n0 + n] = (int32_t)bias;
+            w.mult[n0 + n] = ptq_int_mult(p, b->c0 + n0 + n);
         }
-        int64_t panel = n / nr, in_panel = n % nr;
-        int64_t cols = round_up(b->n - panel * nr, d->lanes);
-        size_t stride = (size_t)(cols < nr ? cols : nr) * 4;
-        uint8_t *dst = (uint8_t *)w.b + (size_t)(panel * nr) * 4 * (size_t)w.kgroups + (size_t)in_panel * 4;
-        int32_t zw = ptq_int_wzp(p, b->c0 + n);
-        uint32_t bias = p->bias ? (uint32_t)p->bias[b->c0 + n] : 0;
-        int32_t sum = pack_column(d, b, n, zw, dst, stride);
-        w.wzp[n] = 0;
-        if (d->bytes) {
-            int32_t z = zw - (b->sgn ? 0 : 128);
-            bias += (uint32_t)w.za * ((uint32_t)z * (uint32_t)b->k - (uint32_t)sum);
-            w.wzp[n] = z;
-            w.need_rowsum = w.need_rowsum || z != 0;
-        }
-        w.bias[n] = (int32_t)bias;
-        w.mult[n] = ptq_int_mult(p, b->c0 + n);
     }
     *out = w;
 }

@@ -83,11 +83,39 @@ static bool plan(const ptq_step_run *r, quant_job *j)
     return true;
 }
 
+static ptq_status run_either(ptq_cpu *c, const ptq_step_run *r, bool quantize);
+
+/* A change of layout turns the bytes: after quantizing, before dequantizing. */
+static ptq_status run_turned(ptq_cpu *c, const ptq_step_run *r, bool quantize)
+{
+    const ptq_tensor *q = quantize ? &r->out[0] : r->in[0];
+    size_t n = (size_t)ptq_tensor_elements(q);
+    ptq_tensor turned = *q;
+    const ptq_tensor *ins[1] = {quantize ? r->in[0] : &turned};
+    ptq_layout layout = quantize ? r->in_layout[0] : r->out_layout[0];
+    ptq_int_view v;
+    if (!(turned.data = ptq_cpu_scratch(c, n)))
+        return ptq_fail_nomem();
+    ptq_int_view_of(q, quantize ? layout : r->in_layout[0], &v);
+    bool nhwc = v.cs == 1 && v.ps != 1;
+    int64_t rows = nhwc ? v.pixels : v.c, cols = nhwc ? v.c : v.pixels;
+    ptq_step_run same = *r;
+    same.in = ins;
+    same.in_layout = same.out_layout = &layout;
+    same.out = quantize ? &turned : r->out;
+    if (!quantize)
+        PTQ_TRY(ptq_int_transpose(c, turned.data, q->data, v.n, rows, cols, 1));
+    PTQ_TRY(run_either(c, &same, quantize));
+    return quantize ? ptq_int_transpose(c, q->data, turned.data, v.n, rows, cols, 1) : PTQ_OK;
+}
+
 static ptq_status run_either(ptq_cpu *c, const ptq_step_run *r, bool quantize)
 {
     const ptq_int_isa *isa = ptq_int_isa_of(c);
     const ptq_tensor *q = quantize ? &r->out[0] : r->in[0];
     quant_job j = {.p = r->step->params, .x = r->in[0]->data, .y = r->out[0].data, .quantize = quantize};
+    if (isa && ptq_int_is8(q->dtype) && q->rank == 4 && r->in_layout[0] != r->out_layout[0])
+        return run_turned(c, r, quantize);
     if (!isa || !ptq_int_is8(q->dtype) || !plan(r, &j))
         return quantize ? ptq_int_ref_quantize(r) : ptq_int_ref_dequantize(r);
     j.v = isa->vec;

@@ -43,6 +43,27 @@ static int32_t rowsum(const uint8_t *a, int64_t n)
     return (int32_t)_mm512_reduce_add_epi64(sum);
 }
 
+static void pack_b(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip, const int16_t *zp,
+                   int32_t *sum)
+{
+    const __m128i f = _mm_set1_epi8((char)flip);
+    const __m512i ones8 = _mm512_set1_epi8(1), ones16 = _mm512_set1_epi16(1);
+    (void)zp; /* folded into bias and rowsum */
+    for (int64_t i = 0; i < n; i += LANES) {
+        __m128i r[4];
+        for (int k = 0; k < 4; k++)
+            r[k] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(row[k] + i)), f);
+        __m128i lo01 = _mm_unpacklo_epi8(r[0], r[1]), lo23 = _mm_unpacklo_epi8(r[2], r[3]);
+        __m128i hi01 = _mm_unpackhi_epi8(r[0], r[1]), hi23 = _mm_unpackhi_epi8(r[2], r[3]);
+        __m256i lo = _mm256_set_m128i(_mm_unpackhi_epi16(lo01, lo23), _mm_unpacklo_epi16(lo01, lo23));
+        __m256i hi = _mm256_set_m128i(_mm_unpackhi_epi16(hi01, hi23), _mm_unpacklo_epi16(hi01, hi23));
+        __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
+        _mm512_storeu_si512((uint8_t *)dst + 4 * i, v);
+        __m512i s = _mm512_madd_epi16(_mm512_maddubs_epi16(ones8, v), ones16);
+        _mm512_storeu_si512(sum + i, _mm512_add_epi32(v_load(sum + i), s));
+    }
+}
+
 const ptq_int_dot DOT_NAME = {
     .bytes = true,
     .kgroup = 4,
@@ -52,6 +73,7 @@ const ptq_int_dot DOT_NAME = {
     .mr_narrow = MR_NARROW,
     .tile = tile,
     .pack_a = pack_a,
+    .pack_b = pack_b,
     .rowsum = rowsum,
     .depthwise = depthwise,
 };
