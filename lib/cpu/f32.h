@@ -37,6 +37,16 @@ typedef struct ptq_f32_tile_t {
     float *c; /* [n][32]: two vectors of rows per column */
 } ptq_f32_tile_t;
 
+/* Sixteen columns of a gathered row. Lane l reads x[at[l]] for at[l] >= 0, else it is zero. Lanes
+ * that read neighbours form a segment: segment s serves the lanes of mask[s], and its lane l reads
+ * x[from[s] + l]. */
+typedef struct ptq_f32_lanes {
+    int32_t at[16];
+    int nseg;
+    int32_t from[16];
+    uint16_t mask[16];
+} ptq_f32_lanes;
+
 typedef void (*ptq_f32_unary)(const float *x, float *y, int64_t n, const float *par);
 /* sa, sb: 1 contiguous, 0 one value for all. */
 typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, float *y, int64_t n);
@@ -49,9 +59,9 @@ typedef struct ptq_f32_fns {
     int tile_t_rows; /* rows per call of tile_t: 16 or 32 */
     void (*tile)(const ptq_f32_tile *t);
     void (*tile_t)(const ptq_f32_tile_t *t);
-    /* dst[i] = idx[i] < 0 ? 0 : src[idx[i]], n a multiple of 16; run[g]: the 16 indices of group g
-     * are consecutive. */
-    void (*gather)(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst);
+    /* Rows k < kc of `groups` times 16 columns to dst + k * ld, read from x + off[k]. */
+    void (*columns)(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,
+                    int groups, float *dst, int64_t ld);
     /* y[i] = chain over taps of x[off[t] + i] * w[t] from +0, then + *bias, then the clamp. */
     void (*taps)(const float *x, const int64_t *off, const float *w, int ntaps, const float *bias,
                  ptq_act act, float *y, int64_t n);

@@ -19,17 +19,30 @@
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"
 
-static void gather(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst)
+/* Eight of sixteen lanes. */
+static void columns8(const float *x, const int64_t *off, int64_t kc, const int32_t *at, float *dst,
+                     int64_t ld)
 {
-    for (int i = 0; i < n; i += 8) {
-        if (run[i / 16]) {
-            vstore(dst + i, vload(src + idx[i]));
-            continue;
-        }
-        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(idx + i));
-        __m256 m = _mm256_castsi256_ps(_mm256_cmpgt_epi32(v, _mm256_set1_epi32(-1)));
-        vstore(dst + i, _mm256_mask_i32gather_ps(_mm256_setzero_ps(), src, v, m, 4));
+    bool run = at[0] >= 0;
+    for (int l = 1; l < VW; l++)
+        run &= at[l] == at[0] + l;
+    if (run) {
+        for (int64_t k = 0; k < kc; k++)
+            vstore(dst + k * ld, vload(x + off[k] + at[0]));
+        return;
     }
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)at);
+    __m256 m = _mm256_castsi256_ps(_mm256_cmpgt_epi32(v, _mm256_set1_epi32(-1)));
+    for (int64_t k = 0; k < kc; k++)
+        vstore(dst + k * ld,
+               _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x + off[k], v, m, 4));
+}
+
+static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,
+                    int groups, float *dst, int64_t ld)
+{
+    for (int i = 0; i < groups * 2; i++)
+        columns8(x, off, kc, lanes[i / 2].at + i % 2 * VW, dst + i * VW, ld);
 }
 
 const ptq_f32_fns ptq_f32_avx2 = {
@@ -40,7 +53,7 @@ const ptq_f32_fns ptq_f32_avx2 = {
     .tile_t_rows = 2 * VW,
     .tile = tile,
     .tile_t = tile_t,
-    .gather = gather,
+    .columns = columns,
     .taps = taps,
     F32_LOOPS,
 };

@@ -19,16 +19,45 @@
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"
 
-static void gather(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst)
+/* A gather costs about 16 loads; up to MAX_SEGMENTS loads with a mask are cheaper. */
+enum { MAX_SEGMENTS = 5 };
+
+PTQ_INLINE void columns_segments(const int S, const float *x, const int64_t *off, int64_t kc,
+                                 const ptq_f32_lanes *g, float *dst, int64_t ld)
 {
-    for (int i = 0; i < n; i += 16) {
-        if (run[i / 16]) {
-            vstore(dst + i, vload(src + idx[i]));
-            continue;
+    for (int64_t k = 0; k < kc; k++) {
+        const float *p = x + off[k];
+        VF v = _mm512_maskz_loadu_ps(g->mask[0], p + g->from[0]);
+#pragma GCC unroll 5
+        for (int s = 1; s < S; s++)
+            v = _mm512_mask_loadu_ps(v, g->mask[s], p + g->from[s]);
+        vstore(dst + k * ld, v);
+    }
+}
+
+static void columns_gather(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *g,
+                           float *dst, int64_t ld)
+{
+    __m512i v = _mm512_loadu_si512(g->at);
+    __mmask16 m = _mm512_cmpge_epi32_mask(v, _mm512_setzero_si512());
+    for (int64_t k = 0; k < kc; k++)
+        vstore(dst + k * ld,
+               _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, v, x + off[k], 4));
+}
+
+static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,
+                    int groups, float *dst, int64_t ld)
+{
+    for (int i = 0; i < groups; i++, dst += VW) {
+        const ptq_f32_lanes *g = &lanes[i];
+        switch (g->nseg <= MAX_SEGMENTS ? g->nseg : 0) {
+        case 1: columns_segments(1, x, off, kc, g, dst, ld); break;
+        case 2: columns_segments(2, x, off, kc, g, dst, ld); break;
+        case 3: columns_segments(3, x, off, kc, g, dst, ld); break;
+        case 4: columns_segments(4, x, off, kc, g, dst, ld); break;
+        case 5: columns_segments(5, x, off, kc, g, dst, ld); break;
+        default: columns_gather(x, off, kc, g, dst, ld); break;
         }
-        __m512i v = _mm512_loadu_si512(idx + i);
-        __mmask16 m = _mm512_cmpge_epi32_mask(v, _mm512_setzero_si512());
-        vstore(dst + i, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, v, src, 4));
     }
 }
 
@@ -40,7 +69,7 @@ const ptq_f32_fns ptq_f32_avx512 = {
     .tile_t_rows = 2 * VW,
     .tile = tile,
     .tile_t = tile_t,
-    .gather = gather,
+    .columns = columns,
     .taps = taps,
     F32_LOOPS,
 };

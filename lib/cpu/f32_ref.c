@@ -27,11 +27,14 @@ static void tile(const ptq_f32_tile *t)
         }
 }
 
-static void gather(const float *src, const int32_t *idx, const uint8_t *run, int n, float *dst)
+static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,
+                    int groups, float *dst, int64_t ld)
 {
-    (void)run;
-    for (int i = 0; i < n; i++)
-        dst[i] = idx[i] < 0 ? 0.0f : src[idx[i]];
+    for (int64_t k = 0; k < kc; k++)
+        for (int i = 0; i < groups * LANES; i++) {
+            int32_t at = lanes[i / LANES].at[i % LANES];
+            dst[k * ld + i] = at < 0 ? 0.0f : x[off[k] + at];
+        }
 }
 
 static void taps(const float *x, const int64_t *off, const float *w, int ntaps, const float *bias,
@@ -52,7 +55,7 @@ const ptq_f32_fns ptq_f32_ref = {
     .tile_rows = 8,
     .tile_cols = 48,
     .tile = tile,
-    .gather = gather,
+    .columns = columns,
     .taps = taps,
     F32_LOOPS,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Conv and ConvTranspose in fp32, 1 to 3 spatial dimensions. Law: one fmaf chain per output in the
  * order (input channel, kernel position), padding takes part as zeros, then + bias, then the clamp.
- * General case: product of packed weights with columns gathered into panels (implicit im2col).
+ * General case: product of packed weights with columns copied from padded planes into panels.
  * ConvTranspose is the same product on an input with `up` - 1 zeros between its elements and
  * mirrored weights. One input channel per group: direct taps over padded planes. */
 #include "lib/cpu/fkernel.h"
@@ -18,13 +18,25 @@ typedef struct geometry {
     bool pointwise; /* an output element needs the input elements at its own place only */
 } geometry;
 
+/* A padded plane split by stride phase, so that every tap reads neighbours for neighbouring outputs:
+ * the element at padded position u lies in phase u % stride at u / stride. Phases that no tap
+ * reads are left out. */
+typedef struct planes {
+    int64_t q[3];  /* size of one phase plane */
+    int64_t np[3]; /* phases kept per dimension */
+    int64_t volume, size; /* floats of one phase, of all of them */
+} planes;
+
 typedef struct conv_ctx {
     geometry g;
+    planes pl;
     const ptq_f32_fns *f;
     const float *x, *packed, *w, *bias;
     float *y;
-    bool merged; /* the columns of all images form one product per group */
-    int table_rows;
+    const float *src;   /* the input itself or its planes */
+    int64_t src_plane;  /* floats per channel of src */
+    const int64_t *off; /* [cg * kvol]: where row k of the columns starts in a group of src */
+    bool merged;        /* the columns of all images form one product per group */
 } conv_ctx;
 
 static bool supports_conv(const ptq_program *p, const ptq_step *s, const char **why)
@@ -32,20 +44,7 @@ static bool supports_conv(const ptq_program *p, const ptq_step *s, const char **
     return ptq_supports_f32(p, s, why);
 }
 
-/* ---- columns ---- */
-
-/* Index of the input element under column position o for one tap, or -1 in the padding. */
-static int32_t index_of(const geometry *g, const int64_t o[3], const int64_t tap[3])
-{
-    int64_t at = 0;
-    for (int d = 0; d < 3; d++) {
-        int64_t u = o[d] * g->stride[d] + tap[d] * g->dil[d] - g->pad[d];
-        if (u < 0 || u % g->up[d] != 0 || u / g->up[d] >= g->in[d])
-            return -1;
-        at = at * g->in[d] + u / g->up[d];
-    }
-    return (int32_t)at;
-}
+/* ---- padded planes ---- */
 
 static void split3(int64_t i, const int64_t size[3], int64_t out[3])
 {
@@ -54,77 +53,164 @@ static void split3(int64_t i, const int64_t size[3], int64_t out[3])
     out[0] = i / size[2] / size[1];
 }
 
-/* One row of the index table: 48 columns from j0 (nj real) for one tap. Walks o along the row. */
-static void index_row(const conv_ctx *v, int64_t tap_index, int64_t j0, int nj, int64_t base_image,
-                      int32_t *idx, uint8_t *run)
+static void lay_planes(const geometry *g, planes *p)
 {
-    const geometry *g = &v->g;
-    int64_t tap[3], o[3];
-    split3(tap_index, g->k, tap);
-    int64_t image = j0 / g->osize;
-    split3(j0 % g->osize, g->out, o);
-    int64_t chan = g->c * g->isize;
-    int pad = (nj + 15) / 16 * 16;
-    for (int j = 0; j < nj; j++) {
-        int32_t at = index_of(g, o, tap);
-        idx[j] = at < 0 ? -1 : (int32_t)((image - base_image) * chan) + at;
-        if (++o[2] < g->out[2])
-            continue;
-        o[2] = 0;
-        if (++o[1] < g->out[1])
-            continue;
-        o[1] = 0;
-        if (++o[0] < g->out[0])
-            continue;
-        o[0] = 0;
-        image++;
+    for (int d = 0; d < 3; d++) {
+        int64_t reach = (g->k[d] - 1) * g->dil[d];
+        int64_t u = (g->out[d] - 1) * g->stride[d] + reach + 1;
+        p->q[d] = (u + g->stride[d] - 1) / g->stride[d];
+        p->np[d] = reach + 1 < g->stride[d] ? reach + 1 : g->stride[d];
     }
-    for (int j = nj; j < pad; j++)
-        idx[j] = -1;
-    for (int b = 0; b < pad; b += 16) {
-        run[b / 16] = idx[b] >= 0;
-        for (int j = 1; j < 16; j++)
-            run[b / 16] &= idx[b + j] == idx[b] + j;
+    p->volume = p->q[0] * p->q[1] * p->q[2];
+    p->size = p->volume * p->np[0] * p->np[1] * p->np[2];
+}
+
+/* Where each tap starts in the planes of a channel. */
+static void tap_offsets(const geometry *g, const planes *p, int64_t *off)
+{
+    for (int64_t t = 0; t < g->kvol; t++) {
+        int64_t tap[3], phase = 0, at = 0;
+        split3(t, g->k, tap);
+        for (int d = 0; d < 3; d++) {
+            int64_t u = tap[d] * g->dil[d];
+            phase = phase * p->np[d] + u % g->stride[d];
+            at = at * p->q[d] + u / g->stride[d];
+        }
+        off[t] = phase * p->volume + at;
     }
 }
 
-typedef struct table_row {
-    int32_t idx[PTQ_B_PANEL];
-    uint8_t run[4];
-} table_row;
+/* Phase and place of input element 0 along dimension d. */
+static void first_place(const geometry *g, int d, int64_t *phase, int64_t *at)
+{
+    int64_t s = g->stride[d];
+    *phase = (g->pad[d] % s + s) % s;
+    *at = (g->pad[d] - *phase) / s;
+}
+
+/* One row of input elements into every kept phase of the last dimension. */
+static void fill_row(const geometry *g, const planes *p, const float *x, float *dst)
+{
+    int64_t s = g->stride[2], up = g->up[2], pad = g->pad[2], n = g->in[2];
+    if (s == 1 && up == 1) {
+        int64_t i0 = pad < 0 ? -pad : 0;
+        int64_t i1 = n < p->q[2] - pad ? n : p->q[2] - pad;
+        if (i1 > i0)
+            memcpy(dst + i0 + pad, x + i0, (size_t)(i1 - i0) * sizeof *dst);
+        return;
+    }
+    int64_t phase, at;
+    first_place(g, 2, &phase, &at);
+    for (int64_t i = 0; i < n; i++) {
+        if (phase < p->np[2] && at >= 0 && at < p->q[2])
+            dst[phase * p->volume + at] = x[i];
+        for (phase += up; phase >= s; phase -= s)
+            at++;
+    }
+}
+
+static void fill_plane(const geometry *g, const planes *p, const float *x, float *dst)
+{
+    int64_t ph0, at0, ph1, at1;
+    memset(dst, 0, (size_t)p->size * sizeof *dst);
+    first_place(g, 0, &ph0, &at0);
+    for (int64_t i0 = 0; i0 < g->in[0]; i0++) {
+        first_place(g, 1, &ph1, &at1);
+        bool in0 = ph0 < p->np[0] && at0 >= 0 && at0 < p->q[0];
+        for (int64_t i1 = 0; i1 < g->in[1]; i1++, x += g->in[2]) {
+            if (in0 && ph1 < p->np[1] && at1 >= 0 && at1 < p->q[1])
+                fill_row(g, p, x,
+                         dst + (ph0 * p->np[1] + ph1) * p->np[2] * p->volume +
+                             (at0 * p->q[1] + at1) * p->q[2]);
+            for (ph1 += g->up[1]; ph1 >= g->stride[1]; ph1 -= g->stride[1])
+                at1++;
+        }
+        for (ph0 += g->up[0]; ph0 >= g->stride[0]; ph0 -= g->stride[0])
+            at0++;
+    }
+}
+
+typedef struct fill_ctx {
+    const geometry *g;
+    const planes *pl;
+    const float *x;
+    float *dst;
+} fill_ctx;
+
+static void fill_range(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    (void)worker;
+    const fill_ctx *f = ctx;
+    for (int64_t i = from; i < to; i++)
+        fill_plane(f->g, f->pl, f->x + i * f->g->isize, f->dst + i * f->pl->size);
+}
+
+/* ---- columns ---- */
+
+/* Lanes [j, j + n) read n neighbours from `at` on. */
+static void add_run(ptq_f32_lanes *lanes, int j, int64_t n, int64_t at)
+{
+    while (n > 0) {
+        ptq_f32_lanes *g = &lanes[j / 16];
+        int l = j % 16, w = n < 16 - l ? (int)n : 16 - l;
+        uint16_t mask = (uint16_t)(((1u << w) - 1) << l);
+        int32_t from = (int32_t)at - l;
+        if (g->nseg > 0 && g->from[g->nseg - 1] == from) {
+            g->mask[g->nseg - 1] |= mask;
+        } else {
+            g->from[g->nseg] = from;
+            g->mask[g->nseg++] = mask;
+        }
+        for (int i = 0; i < w; i++)
+            g->at[l + i] = (int32_t)at + i;
+        j += w;
+        at += w;
+        n -= w;
+    }
+}
+
+/* Columns [j0, j0 + nj) of the product, relative to the image that j0 lies in. */
+static void place_columns(const conv_ctx *v, int64_t j0, int nj, ptq_f32_lanes *lanes)
+{
+    const geometry *g = &v->g;
+    int64_t o[3], out[3] = {g->out[0], g->out[1], g->out[2]}, q[3] = {0, v->pl.q[1], v->pl.q[2]};
+    if (g->pointwise) {
+        out[0] = out[1] = 1;
+        out[2] = g->osize;
+    }
+    for (int i = 0; i < (nj + 15) / 16; i++) {
+        lanes[i].nseg = 0;
+        memset(lanes[i].at, 0xff, sizeof lanes[i].at);
+    }
+    split3(j0 % g->osize, out, o);
+    int64_t image = 0;
+    for (int j = 0; j < nj;) {
+        int64_t n = out[2] - o[2] < nj - j ? out[2] - o[2] : nj - j;
+        add_run(lanes, j, n, image + (o[0] * q[1] + o[1]) * q[2] + o[2]);
+        j += (int)n;
+        o[2] = 0;
+        if (++o[1] < out[1])
+            continue;
+        o[1] = 0;
+        if (++o[0] < out[0])
+            continue;
+        o[0] = 0;
+        image += g->c * v->src_plane;
+    }
+}
 
 static void pack_columns(const void *ctx, int64_t job, int64_t k0, int64_t kc, int64_t j0, int nj,
                          float *dst, int64_t ld, void *work)
 {
+    (void)work;
     const conv_ctx *v = ctx;
     const geometry *g = &v->g;
+    ptq_f32_lanes lanes[PTQ_B_PANEL / 16];
     int64_t image = v->merged ? j0 / g->osize : job / g->group;
     int64_t group = v->merged ? job : job % g->group;
-    const float *x = v->x + (image * g->c + group * g->cg) * g->isize;
-    int pad = (nj + 15) / 16 * 16;
-    if (g->pointwise && j0 % g->osize + nj <= g->osize) {
-        const float *src = x + k0 * g->isize + j0 % g->osize;
-        for (int64_t k = 0; k < kc; k++, src += g->isize, dst += ld) {
-            memcpy(dst, src, (size_t)nj * sizeof *dst);
-            for (int j = nj; j < pad; j++)
-                dst[j] = 0.0f;
-        }
-        return;
-    }
-    table_row *t = work;
-    int64_t base = v->merged ? image : 0;
-    bool whole = g->kvol <= v->table_rows;
-    for (int64_t i = 0; whole && i < (kc < g->kvol ? kc : g->kvol); i++) {
-        int64_t tap = (k0 + i) % g->kvol;
-        index_row(v, tap, j0, nj, base, t[tap].idx, t[tap].run);
-    }
-    for (int64_t k = k0; k < k0 + kc; k++, dst += ld) {
-        int64_t tap = k % g->kvol;
-        table_row *row = whole ? &t[tap] : t;
-        if (!whole)
-            index_row(v, tap, j0, nj, base, row->idx, row->run);
-        v->f->gather(x + k / g->kvol * g->isize, row->idx, row->run, pad, dst);
-    }
+    place_columns(v, j0, nj, lanes);
+    v->f->columns(v->src + (image * g->c + group * g->cg) * v->src_plane, v->off + k0, kc, lanes,
+                  (nj + 15) / 16, dst, ld);
 }
 
 static void conv_job(const void *ctx, int64_t i, ptq_gemm_job *out)
@@ -146,121 +232,120 @@ static void conv_job(const void *ctx, int64_t i, ptq_gemm_job *out)
     };
 }
 
-static ptq_status run_product(ptq_cpu *c, conv_ctx *v, ptq_act act)
+/* Some images: their planes, then their products. x and y are those of the first. */
+static ptq_status run_images(ptq_cpu *c, const conv_ctx *whole, int64_t first, int64_t n, ptq_act act)
 {
-    const geometry *g = &v->g;
-    enum { TABLE_ROWS = 512 };
-    v->table_rows = g->kvol < TABLE_ROWS ? (int)g->kvol : TABLE_ROWS;
-    /* Small images share panels; the index arithmetic is in 32 bits. */
-    v->merged = g->osize < 4 * PTQ_B_PANEL && g->batch * g->c * g->isize < INT32_MAX;
+    conv_ctx v = *whole;
+    geometry *g = &v.g;
+    int64_t k = g->cg * g->kvol;
+    g->batch = n;
+    v.x += first * g->c * g->isize;
+    v.y += first * g->m * g->osize;
+    v.src = v.x;
+    v.src_plane = g->pointwise ? g->isize : v.pl.size;
+    /* Small images share panels; places within a panel's images are 32 bit numbers. */
+    v.merged = g->osize < 4 * PTQ_B_PANEL &&
+               (PTQ_B_PANEL / g->osize + 2) * g->c * v.src_plane < INT32_MAX;
     ptq_gemm_plan p = {
         .m = g->mg,
-        .n = v->merged ? g->batch * g->osize : g->osize,
-        .k = g->cg * g->kvol,
-        .njobs = v->merged ? g->group : g->group * g->batch,
+        .n = v.merged ? n * g->osize : g->osize,
+        .k = k,
+        .njobs = v.merged ? g->group : g->group * n,
         .job = conv_job,
         .pack_b = pack_columns,
-        .pack_bytes = (size_t)v->table_rows * sizeof(table_row),
-        .ctx = v,
+        .ctx = &v,
         .act = act,
     };
+    size_t off_bytes = ((size_t)k * sizeof(int64_t) + 63) / 64 * 64;
+    size_t plane_bytes = g->pointwise ? 0 : (size_t)(n * g->c * v.pl.size) * sizeof(float);
+    plane_bytes = (plane_bytes + 63) / 64 * 64;
+    char *s = ptq_cpu_scratch(c, off_bytes + plane_bytes + ptq_gemm_scratch_bytes(c, &p));
+    if (!s)
+        return ptq_fail_nomem();
+    int64_t *off = (int64_t *)(void *)s;
+    tap_offsets(g, &v.pl, off);
+    for (int64_t i = g->kvol; i < k; i++)
+        off[i] = off[i - g->kvol] + v.src_plane;
+    v.off = off;
+    p.scratch = s + off_bytes + plane_bytes;
+    if (!g->pointwise) {
+        float *dst = (float *)(void *)(s + off_bytes);
+        fill_ctx f = {.g = g, .pl = &v.pl, .x = v.x, .dst = dst};
+        v.src = dst;
+        PTQ_TRY(ptq_cpu_ranges(c, n * g->c, 1 + 4096 / (v.pl.size + 1), fill_range, &f));
+    }
     return ptq_gemm_run(c, &p);
 }
 
-/* ---- one input channel per group ---- */
+static ptq_status run_product(ptq_cpu *c, conv_ctx *v, ptq_act act)
+{
+    const geometry *g = &v->g;
+    enum { PLANE_FLOATS = 1 << 19 }; /* of a piece of the batch: they stay in the caches */
+    lay_planes(g, &v->pl);
+    if (v->pl.size >= INT32_MAX)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "a padded image of %lld elements is too large",
+                        (long long)v->pl.size);
+    int64_t piece = g->batch;
+    if (!g->pointwise) {
+        int64_t fit = PLANE_FLOATS / (g->c * v->pl.size), wide = 4 * PTQ_B_PANEL / g->osize;
+        piece = fit > wide ? fit : wide;
+        piece = piece < 1 ? 1 : piece;
+    }
+    for (int64_t i = 0; i < g->batch; i += piece)
+        PTQ_TRY(run_images(c, v, i, g->batch - i < piece ? g->batch - i : piece, act));
+    return PTQ_OK;
+}
 
-/* A padded plane split by stride phase, so that every tap reads neighbours: the element at padded
- * position u lies in phase u % stride at u / stride. Outputs are computed along whole padded rows;
- * what falls between two rows of the output is thrown away. */
-typedef struct planes {
+/* ---- one input channel per group ----
+ * Outputs are computed along whole padded rows; what falls between two rows is thrown away. */
+
+typedef struct depthwise {
     const conv_ctx *v;
     ptq_act act;
-    int64_t q[3];     /* size of one phase plane */
-    int64_t volume;   /* q[0] * q[1] * q[2] */
-    int64_t phases, span; /* outputs computed per plane */
-    const int64_t *off;   /* [kvol] */
+    int64_t span;       /* outputs computed per plane */
+    const int64_t *off; /* [kvol] */
     char *scratch;
     size_t per_worker, y_at;
-} planes;
-
-static void fill_planes(const planes *p, const float *x, float *dst)
-{
-    const geometry *g = &p->v->g;
-    memset(dst, 0, (size_t)(p->volume * p->phases) * sizeof *dst);
-    int64_t s = g->stride[2], first = g->pad[2] % s;
-    for (int64_t row = 0; row < g->in[0] * g->in[1]; row++) {
-        int64_t u0 = row / g->in[1] + g->pad[0], u1 = row % g->in[1] + g->pad[1];
-        int64_t q0 = u0 / g->stride[0], q1 = u1 / g->stride[1];
-        if (q0 >= p->q[0] || q1 >= p->q[1])
-            continue;
-        int64_t phase = (u0 % g->stride[0] * g->stride[1] + u1 % g->stride[1]) * s;
-        float *d = dst + phase * p->volume + (q0 * p->q[1] + q1) * p->q[2];
-        const float *src = x + row * g->in[2];
-        for (int64_t ph = 0; ph < s; ph++) {
-            /* input i has u = i + pad, so phase ph starts at the first i with u % s == ph */
-            int64_t i0 = (ph - first + s) % s, at = (i0 + g->pad[2]) / s;
-            int64_t n = i0 < g->in[2] ? (g->in[2] - i0 + s - 1) / s : 0;
-            n = n < p->q[2] - at ? n : p->q[2] - at;
-            float *o = d + ph * p->volume + at;
-            if (s == 1 && n > 0)
-                memcpy(o, src, (size_t)n * sizeof *o);
-            else
-                for (int64_t i = 0; i < n; i++)
-                    o[i] = src[i0 + i * s];
-        }
-    }
-}
+} depthwise;
 
 static ptq_status depthwise_task(void *arg, size_t i, int worker)
 {
-    const planes *p = arg;
+    const depthwise *p = arg;
     const conv_ctx *v = p->v;
     const geometry *g = &v->g;
+    const int64_t *q = v->pl.q;
     int64_t image = (int64_t)i / g->group, group = (int64_t)i % g->group;
     float *x = (float *)(void *)(p->scratch + (size_t)worker * p->per_worker);
     float *tmp = (float *)(void *)(p->scratch + (size_t)worker * p->per_worker + p->y_at);
-    fill_planes(p, v->x + (image * g->c + group) * g->isize, x);
+    fill_plane(g, &v->pl, v->x + (image * g->c + group) * g->isize, x);
     for (int64_t mi = 0; mi < g->mg; mi++) {
         int64_t m = group * g->mg + mi;
         v->f->taps(x, p->off, v->w + m * g->kvol, (int)g->kvol, v->bias ? v->bias + m : NULL,
                    p->act, tmp, p->span);
         float *y = v->y + (image * g->m + m) * g->osize;
-        for (int64_t row = 0; row < g->out[0] * g->out[1]; row++)
-            memcpy(y + row * g->out[2],
-                   tmp + (row / g->out[1] * p->q[1] + row % g->out[1]) * p->q[2],
-                   (size_t)g->out[2] * sizeof *y);
+        for (int64_t o0 = 0; o0 < g->out[0]; o0++)
+            for (int64_t o1 = 0; o1 < g->out[1]; o1++, y += g->out[2])
+                memcpy(y, tmp + (o0 * q[1] + o1) * q[2], (size_t)g->out[2] * sizeof *y);
     }
     return PTQ_OK;
 }
 
-static ptq_status run_depthwise(ptq_cpu *c, const conv_ctx *v, ptq_act act)
+static ptq_status run_depthwise(ptq_cpu *c, conv_ctx *v, ptq_act act)
 {
     const geometry *g = &v->g;
+    planes *l = &v->pl;
     enum { SLACK = 64 }; /* vectors reach past the last element */
-    planes p = {.v = v, .act = act, .phases = g->stride[0] * g->stride[1] * g->stride[2]};
-    for (int d = 0; d < 3; d++) {
-        int64_t u = (g->out[d] - 1) * g->stride[d] + (g->k[d] - 1) * g->dil[d] + 1;
-        p.q[d] = (u + g->stride[d] - 1) / g->stride[d];
-    }
-    p.volume = p.q[0] * p.q[1] * p.q[2];
-    p.span = ((g->out[0] - 1) * p.q[1] + g->out[1] - 1) * p.q[2] + g->out[2];
-    p.y_at = (size_t)(p.volume * p.phases + SLACK) * sizeof(float) / 64 * 64 + 64;
+    lay_planes(g, l);
+    depthwise p = {.v = v, .act = act};
+    p.span = ((g->out[0] - 1) * l->q[1] + g->out[1] - 1) * l->q[2] + g->out[2];
+    p.y_at = (size_t)(l->size + SLACK) * sizeof(float) / 64 * 64 + 64;
     p.per_worker = p.y_at + ((size_t)(p.span + SLACK) * sizeof(float) / 64 + 1) * 64;
     size_t table = ((size_t)g->kvol * sizeof(int64_t) + 63) / 64 * 64;
     char *s = ptq_cpu_scratch(c, table + p.per_worker * (size_t)ptq_pool_threads(c->pool));
     if (!s)
         return ptq_fail_nomem();
     int64_t *off = (int64_t *)(void *)s;
-    for (int64_t t = 0; t < g->kvol; t++) {
-        int64_t tap[3], phase = 0, at = 0;
-        split3(t, g->k, tap);
-        for (int d = 0; d < 3; d++) {
-            int64_t u = tap[d] * g->dil[d];
-            phase = phase * g->stride[d] + u % g->stride[d];
-            at = at * p.q[d] + u / g->stride[d];
-        }
-        off[t] = phase * p.volume + at;
-    }
+    tap_offsets(g, l, off);
     p.off = off;
     p.scratch = s + table;
     return ptq_pool_for(c->pool, (size_t)(g->batch * g->group), depthwise_task, &p);

@@ -94,11 +94,32 @@ static float *column(const ptq_gemm_job *j, int64_t col)
     return j->c + col / j->image * j->image_next + col % j->image;
 }
 
+/* Copies n columns from `col` on between C and buf (rows PTQ_B_PANEL apart), run by run. */
+static void copy_columns(const ptq_gemm_job *j, int64_t col, int n, int rows, float *buf, bool to_c)
+{
+    int64_t at = col % j->image;
+    float *c = column(j, col);
+    for (int x = 0; x < n;) {
+        int w = (int)min64(n - x, j->image - at);
+        for (int i = 0; i < rows; i++) {
+            float *p = c + i * j->ldc, *q = buf + i * PTQ_B_PANEL + x;
+            for (int l = 0; l < w; l++) {
+                if (to_c)
+                    p[l] = q[l];
+                else
+                    q[l] = p[l];
+            }
+        }
+        x += w;
+        c += j->image_next - at;
+        at = 0;
+    }
+}
+
 /* A tile whose columns do not lie side by side in C, or reach past its end, goes through a copy. */
 static void tile_by_copy(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, int64_t col, int n)
 {
     float buf[8 * PTQ_B_PANEL], bias[PTQ_B_PANEL];
-    int64_t ldc = t->ldc;
     t->ldc = PTQ_B_PANEL;
     t->c = buf;
     if (t->bias_col) {
@@ -106,21 +127,14 @@ static void tile_by_copy(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, i
         memcpy(bias, t->bias_col, (size_t)n * sizeof *bias);
         t->bias_col = bias;
     }
-    for (int x = 0; x < n && !t->first; x++) {
-        const float *c = column(j, col + x);
-        for (int i = 0; i < t->rows; i++)
-            buf[i * PTQ_B_PANEL + x] = c[i * ldc];
-    }
-    if (!t->first) /* the columns past the end are computed too; keep them defined */
+    if (!t->first) { /* the columns past the end are computed too; keep them defined */
         for (int i = 0; i < t->rows; i++)
             for (int x = n; x < t->nv * r->f->lanes; x++)
                 buf[i * PTQ_B_PANEL + x] = 0.0f;
-    r->f->tile(t);
-    for (int x = 0; x < n; x++) {
-        float *c = column(j, col + x);
-        for (int i = 0; i < t->rows; i++)
-            c[i * ldc] = buf[i * PTQ_B_PANEL + x];
+        copy_columns(j, col, n, t->rows, buf, false);
     }
+    r->f->tile(t);
+    copy_columns(j, col, n, t->rows, buf, true);
 }
 
 /* Rows [i0, i0 + rows) of one A panel times columns [col, col + n) of one B panel. */
@@ -238,15 +252,17 @@ static ptq_status task_t(void *arg, size_t index, int worker)
     return PTQ_OK;
 }
 
-static ptq_status run_few_columns(ptq_cpu *c, const ptq_gemm_plan *p, const ptq_gemm_job *j)
+static size_t few_columns_b_bytes(const ptq_gemm_plan *p)
 {
-    size_t b_bytes = ((size_t)p->k * PTQ_A_PANEL * sizeof(float) + 63) / 64 * 64;
-    char *s = ptq_cpu_scratch(c, b_bytes + p->pack_bytes);
-    if (!s)
-        return ptq_fail_nomem();
+    return ((size_t)p->k * PTQ_A_PANEL * sizeof(float) + 63) / 64 * 64;
+}
+
+static ptq_status run_few_columns(ptq_cpu *c, const ptq_gemm_plan *p, const ptq_gemm_job *j,
+                                  char *s)
+{
     float *b = (float *)(void *)s;
     if (p->pack_b)
-        p->pack_b(p->ctx, 0, 0, p->k, 0, (int)p->n, b, PTQ_A_PANEL, s + b_bytes);
+        p->pack_b(p->ctx, 0, 0, p->k, 0, (int)p->n, b, PTQ_A_PANEL, s + few_columns_b_bytes(p));
     else
         pack_b(j->b, j->b_row, j->b_col, 0, p->k, 0, (int)p->n, b, PTQ_A_PANEL);
     run_t r = {.f = ptq_cpu_f32(c), .p = p, .job = *j, .b = b};
@@ -278,6 +294,37 @@ static void choose_blocks(const ptq_cpu *c, run *r)
     }
 }
 
+static bool few_columns(const ptq_gemm_plan *p, const ptq_gemm_job *j, const ptq_f32_fns *f)
+{
+    return p->njobs == 1 && p->n < PTQ_A_PANEL && j->pa && !j->pb && f->tile_t;
+}
+
+/* Blocks and the layout of the scratch memory; returns its size. */
+static size_t lay_out(const ptq_cpu *c, const ptq_gemm_job *j, run *r)
+{
+    const ptq_gemm_plan *p = r->p;
+    int64_t kc = min64(p->k, KC);
+    r->own_a = !j->pa;
+    r->own_b = !j->pb;
+    choose_blocks(c, r);
+    r->b_at = r->own_a ? (size_t)(r->mb * kc) * sizeof(float) : 0;
+    r->pack_at = r->b_at + (r->own_b ? (size_t)(PTQ_B_PANEL * kc) * sizeof(float) : 0);
+    r->per_worker = (r->pack_at + p->pack_bytes + 127) / 64 * 64;
+    return r->per_worker * (size_t)ptq_pool_threads(c->pool);
+}
+
+size_t ptq_gemm_scratch_bytes(const ptq_cpu *c, const ptq_gemm_plan *p)
+{
+    if (p->m == 0 || p->n == 0 || p->njobs == 0)
+        return 0;
+    run r = {.f = ptq_cpu_f32(c), .p = p};
+    ptq_gemm_job j = {0};
+    p->job(p->ctx, 0, &j);
+    if (few_columns(p, &j, r.f))
+        return few_columns_b_bytes(p) + p->pack_bytes;
+    return lay_out(c, &j, &r);
+}
+
 ptq_status ptq_gemm_run(ptq_cpu *c, const ptq_gemm_plan *p)
 {
     if (p->m == 0 || p->n == 0 || p->njobs == 0)
@@ -285,18 +332,12 @@ ptq_status ptq_gemm_run(ptq_cpu *c, const ptq_gemm_plan *p)
     run r = {.f = ptq_cpu_f32(c), .p = p};
     ptq_gemm_job j = {0};
     p->job(p->ctx, 0, &j);
-    if (p->njobs == 1 && p->n < PTQ_A_PANEL && j.pa && !j.pb && r.f->tile_t)
-        return run_few_columns(c, p, &j);
-    r.own_a = !j.pa;
-    r.own_b = !j.pb;
-    choose_blocks(c, &r);
-    int64_t kc = min64(p->k, KC);
-    r.b_at = r.own_a ? (size_t)(r.mb * kc) * sizeof(float) : 0;
-    r.pack_at = r.b_at + (r.own_b ? (size_t)(PTQ_B_PANEL * kc) * sizeof(float) : 0);
-    r.per_worker = (r.pack_at + p->pack_bytes + 127) / 64 * 64;
-    r.scratch = ptq_cpu_scratch(c, r.per_worker * (size_t)ptq_pool_threads(c->pool));
+    r.scratch = p->scratch ? p->scratch : ptq_cpu_scratch(c, ptq_gemm_scratch_bytes(c, p));
     if (!r.scratch)
         return ptq_fail_nomem();
+    if (few_columns(p, &j, r.f))
+        return run_few_columns(c, p, &j, r.scratch);
+    lay_out(c, &j, &r);
     return ptq_pool_for(c->pool, (size_t)(p->njobs * r.mtasks * r.ntasks), task, &r);
 }
 

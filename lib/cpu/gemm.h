@@ -33,7 +33,11 @@ typedef struct ptq_gemm_plan {
     size_t pack_bytes;
     const void *ctx;
     ptq_act act;
+    void *scratch; /* of ptq_gemm_scratch_bytes; NULL: taken from the backend */
 } ptq_gemm_plan;
+
+/* For callers that keep operands in the backend's scratch too. 0: nothing to compute. */
+size_t ptq_gemm_scratch_bytes(const ptq_cpu *c, const ptq_gemm_plan *p);
 
 ptq_status ptq_gemm_run(ptq_cpu *c, const ptq_gemm_plan *p);
 
