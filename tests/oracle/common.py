@@ -38,19 +38,20 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def inputs(model, n, first=0):
-    """The first samples of the model's evaluation set, preprocessed: one array."""
+def inputs(model, n, first=0, calib=False):
+    """Samples of the model's evaluation (or calibration) set, preprocessed: one array."""
     name, root = model["name"], shared()
+    part = "calib" if calib else "eval"
     if name.startswith("cifar10"):
         import h5py
-        x = h5py.File(root / "data/cifar10_eval.h5")["images"][first:first + n]
+        x = h5py.File(root / f"data/cifar10_{part}.h5")["images"][first:first + n]
     elif name.startswith("shakespeare"):
         import h5py
-        return h5py.File(root / "data/shakespeare_eval.h5")["tokens"][first:first + n]
+        return h5py.File(root / f"data/shakespeare_{part}.h5")["tokens"][first:first + n]
     else:
         from PIL import Image
         face = name.startswith("ultraface")
-        files = sorted((root / "data" / ("faces" if face else "tinyimagenet_eval")).glob("*.jpg"))
+        files = sorted((root / "data" / ("faces" if face else f"tinyimagenet_{part}")).glob("*.jpg"))
         ims = [Image.open(f).convert("RGB") for f in files[first:first + n]]
         if face:
             x = np.stack([np.asarray(i.resize((320, 240))) for i in ims]).astype(np.float32)
@@ -58,6 +59,19 @@ def inputs(model, n, first=0):
         x = np.stack([np.asarray(i) for i in ims])
     x = ((x.astype(np.float32) / 255) - MEAN) / STD
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def labels(model, n):
+    """Labels of the first evaluation samples (classes, next tokens), or None."""
+    name, root = model["name"], shared()
+    if name.startswith("ultraface"):
+        return None
+    if name.startswith("tinyimagenet"):
+        lines = (root / "data/tinyimagenet_eval/labels.txt").read_text().split("\n")
+        by_file = dict(line.split() for line in lines if line.strip())
+        return np.array([int(by_file[f]) for f in sorted(by_file)[:n]])
+    import h5py
+    return h5py.File(root / f"data/{name.split('-')[0]}_eval.h5")["labels"][:n]
 
 
 def run_model(path, feeds, nout, options=()):
