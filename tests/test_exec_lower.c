@@ -304,6 +304,32 @@ START_TEST(lower__gather_of_codes)
 }
 END_TEST
 
+/* [N,C,H,W] to [N,H,W,C] and back around a product: the bytes stay where they are. */
+START_TEST(lower__transposes_that_only_rename)
+{
+    ptq_graph *g = kit_graph(13);
+    int8_t w[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+    ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f));
+    c = kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 0);
+    ptq_value *t = KIT(g, "Transpose", "t", c);
+    ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 2, 3, 1}, 4));
+    t = kit_qdq(g, "t", t, 0.5f, PTQ_DT_U8, 0);
+    ptq_value *wm = kit_dq(g, "wm", kit_const(g, "wm_q", PTQ_DT_S8, 2, (int64_t[]){4, 4}, w), 0.5f,
+                           PTQ_DT_S8, 0);
+    ptq_value *m = kit_qdq(g, "m", KIT(g, "MatMul", "m", t, wm), 0.5f, PTQ_DT_U8, 0);
+    m = kit_qdq(g, "s", KIT(g, "Sigmoid", "s", m), 0.5f, PTQ_DT_U8, 0); /* stays as it comes */
+    ptq_value *u = KIT(g, "Transpose", "u", m);
+    ck_assert_ok(ptq_attr_set_ints(g, u->producer, "perm", (int64_t[]){0, 3, 1, 2}, 4));
+    u = kit_qdq(g, "u", u, 0.5f, PTQ_DT_U8, 0);
+    ptq_value *d = KIT(g, "Conv", "d", u, weight(g, "w2", 4, 4, 1, 0.25f));
+    d = kit_qdq(g, "d", d, 0.5f, PTQ_DT_U8, 0);
+    kit_output(g, kit_qdq(g, "e", KIT(g, "Add", "e", d, c), 0.5f, PTQ_DT_U8, 0));
+    done(expect(g, &integer,
+                "quantize/nhwc qconv/nhwc qmove qgemm qlut qmove/nhwc qconv/nhwc qadd/nhwc dequantize"),
+         g);
+}
+END_TEST
+
 /* A constant operand of Add follows its partner into NHWC. */
 START_TEST(lower__constant_operand_nhwc)
 {
@@ -370,6 +396,7 @@ int main(void)
     tcase_add_test(t, lower__movers_and_pools);
     tcase_add_test(t, lower__concat_tables);
     tcase_add_test(t, lower__gather_of_codes);
+    tcase_add_test(t, lower__transposes_that_only_rename);
     tcase_add_test(t, lower__constant_operand_nhwc);
     tcase_add_test(t, lower__qlinear_nodes);
     suite_add_tcase(s, t);

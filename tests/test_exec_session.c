@@ -109,7 +109,15 @@ static ptq_graph *network(void)
     ck_assert_ok(ptq_attr_set_int(g, e->producer->in[0]->producer->in[0]->producer, "axis", 1));
     ptq_value *f = KIT(g, "Conv", "c3", e, weight(g, "w3", 4, (int64_t[]){5, 16, 1, 1}, 0x1p-7f, 3));
     f = kit_qdq(g, "c3", f, 0.5f, PTQ_DT_U8, 100);
-    f = kit_qdq(g, "sum", KIT(g, "Add", "sum", f, f), 0.5f, PTQ_DT_U8, 100);
+    /* over to channels-last, through a product there, and back */
+    ptq_value *t = KIT(g, "Transpose", "last", f);
+    ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 2, 3, 1}, 4));
+    t = kit_qdq(g, "last", t, 0.5f, PTQ_DT_U8, 100);
+    t = KIT(g, "MatMul", "mix", t, weight(g, "w5", 2, (int64_t[]){5, 5}, 0x1p-7f, 5));
+    t = KIT(g, "Transpose", "first", kit_qdq(g, "mix", t, 0.5f, PTQ_DT_U8, 100));
+    ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 3, 1, 2}, 4));
+    t = kit_qdq(g, "first", t, 0.5f, PTQ_DT_U8, 100);
+    f = kit_qdq(g, "sum", KIT(g, "Add", "sum", f, t), 0.5f, PTQ_DT_U8, 100);
     ptq_value *p = kit_qdq(g, "gap", KIT(g, "GlobalAveragePool", "gap", f), 0.5f, PTQ_DT_U8, 100);
     p = kit_qdq(g, "flat", KIT(g, "Flatten", "flat", p), 0.5f, PTQ_DT_U8, 100);
     p = KIT(g, "MatMul", "mm", p, weight(g, "w4", 2, (int64_t[]){5, 7}, 0x1p-6f, 4));

@@ -164,10 +164,12 @@ static bool is_view(const ptq_program *p, const ptq_step *s, const ptq_binding *
         if (s->out[i] >= 0)
             return false;
     const ptq_pvalue *x = &p->values.v[s->in[0]], *y = &p->values.v[s->out[0]];
-    bool view = false;
+    bool view = false, moves = strcmp(s->def->name, "qmove") == 0;
+    if (moves && x->layout != y->layout)
+        return true; /* a Transpose that only renames (lower_layout.c): no kernel could run it */
     if (strcmp(s->def->name, "relayout") == 0)
         view = b->place[s->out[0]] != PTQ_IN_DYNAMIC && same_bytes(&b->t[s->out[0]]);
-    else if (strcmp(s->def->name, "float") == 0 || strcmp(s->def->name, "qmove") == 0)
+    else if (strcmp(s->def->name, "float") == 0 || moves)
         view = s->node->def && (s->node->def->flags & PTQ_OPF_VIEW) && x->layout == y->layout &&
                x->dtype == y->dtype;
     uint8_t from = b->place[b->root[s->in[0]]];

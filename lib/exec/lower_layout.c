@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which 8-bit activations lie in NHWC. A kind that takes NHWC gets all its rank-4 activations in
- * it; table lookups keep what comes; quantize writes what its readers want; dequantize reads what
- * it finds. Everything else is PLAIN. At most one copy per value is made. */
+/* Which 8-bit activations lie in NHWC. Convolutions and pools insist on it; sums, products,
+ * concatenations and table lookups follow their inputs; quantize writes what its readers want;
+ * dequantize reads what it finds. Everything else is PLAIN. At most one copy per value is made.
+ * A Transpose between [N,H,W,C] and [N,C,H,W] only tells the layout another way and moves
+ * nothing. */
 #include <string.h>
 
 #include "lib/exec/lower.h"
@@ -30,12 +32,21 @@ static bool is_activation(const ptq_step *s, int slot)
     return slot == 0 || !is_kind(s, "qconv");
 }
 
-/* Kinds that insist on one layout for all their activations. */
-static bool wants_nhwc(const layouts *w, const ptq_step *s)
+static bool insists(const ptq_step *s)
 {
-    if (!w->l->opt->nhwc || !s->def->nhwc || is_kind(s, "quantize") || is_kind(s, "dequantize") ||
-        is_kind(s, "relayout") || is_kind(s, "qlut"))
-        return false;
+    return is_kind(s, "qconv") || is_kind(s, "qavgpool") || is_kind(s, "qglobalavgpool") ||
+           is_kind(s, "qmaxpool");
+}
+
+/* Kinds that work in either layout, the same for all their activations. */
+static bool follows(const ptq_step *s)
+{
+    return is_kind(s, "qadd") || is_kind(s, "qmul") || is_kind(s, "qconcat") || is_kind(s, "qlut");
+}
+
+/* Could all activations of the step lie in NHWC? */
+static bool can_nhwc(const layouts *w, const ptq_step *s)
+{
     bool any = false;
     for (int i = 0; i < s->nin; i++) {
         if (s->in[i] < 0 || !is_activation(s, i))
@@ -117,11 +128,30 @@ static ptq_status bring(layouts *w, const ptq_step *s, int slot, ptq_layout want
     return PTQ_OK;
 }
 
+/* A Transpose on codes with this order of axes. */
+static bool transposes(const ptq_step *s, const int64_t perm[4])
+{
+    size_t n = 0;
+    const int64_t *have = ptq_attr_ints(s->node, "perm", &n);
+    return is_kind(s, "qmove") && strcmp(s->node->op, "Transpose") == 0 && n == 4 &&
+           memcmp(have, perm, 4 * sizeof *perm) == 0;
+}
+
+static const int64_t to_last[4] = {0, 2, 3, 1}, to_first[4] = {0, 3, 1, 2};
+
+static bool any_input_nhwc(const layouts *w, const ptq_step *s)
+{
+    for (int i = 0; i < s->nin; i++)
+        if (s->in[i] >= 0 && w->p->values.v[s->in[i]].layout == PTQ_LAYOUT_NHWC)
+            return true;
+    return false;
+}
+
 static ptq_status place(layouts *w, const ptq_step *s)
 {
-    bool nhwc = wants_nhwc(w, s);
-    bool follows = is_kind(s, "qlut"), reads_any = is_kind(s, "dequantize");
-    for (int i = 0; i < s->nin && !follows && !reads_any; i++)
+    bool nhwc = (insists(s) || (follows(s) && any_input_nhwc(w, s))) && can_nhwc(w, s);
+    bool reads_any = is_kind(s, "dequantize") || transposes(s, to_last);
+    for (int i = 0; i < s->nin && !reads_any; i++)
         if (s->in[i] >= 0)
             PTQ_TRY(bring(w, s, i,
                           nhwc && is_activation(s, i) ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN));
@@ -129,19 +159,19 @@ static ptq_status place(layouts *w, const ptq_step *s)
         if (s->out[i] < 0)
             continue;
         ptq_pvalue *v = &w->p->values.v[s->out[i]];
-        bool to_nhwc = nhwc || (follows && w->p->values.v[s->in[0]].layout == PTQ_LAYOUT_NHWC) ||
-                       (is_kind(s, "quantize") && w->wanted[s->out[i]]);
+        bool to_nhwc = nhwc || (w->wanted[s->out[i]] &&
+                                (is_kind(s, "quantize") || transposes(s, to_first)));
         v->layout = to_nhwc ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN;
     }
     return PTQ_VEC_PUSH(w->p->arena, &w->steps, *s) ? PTQ_OK : ptq_fail_nomem();
 }
 
-/* Backwards, so that a quantize in front of a table lookup sees the reader behind it. */
+/* Backwards, so that a quantize in front of a kind that follows sees the reader behind it. */
 static void find_wanted(layouts *w)
 {
     for (size_t k = w->p->steps.n; k-- > 0;) {
         const ptq_step *s = &w->p->steps.v[k];
-        bool nhwc = wants_nhwc(w, s) || (is_kind(s, "qlut") && w->wanted[s->out[0]]);
+        bool nhwc = (insists(s) || (follows(s) && w->wanted[s->out[0]])) && can_nhwc(w, s);
         for (int i = 0; i < s->nin && nhwc; i++)
             if (s->in[i] >= 0 && is_activation(s, i))
                 w->wanted[s->in[i]] = true;
