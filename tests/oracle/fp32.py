@@ -10,6 +10,8 @@ import onnxruntime as ort
 
 import common
 
+ort.set_default_logger_severity(3)
+
 ap = argparse.ArgumentParser()
 ap.add_argument("-n", type=int, default=4)
 ap.add_argument("models", nargs="*")
