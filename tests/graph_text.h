@@ -109,19 +109,26 @@ static inline void gt_constant(ptq_graph *g, const char *name, ptq_dtype type, c
         seed = seed * 131 + (unsigned char)*c;
     ptq_rng_seed(&r, seed);
     double last = 0;
-    bool given = false;
+    int64_t whole = 0;
+    bool given = false, wide = type == PTQ_DT_S64;
     for (int64_t i = 0; i < ptq_tensor_elements(&t); i++) {
         gt_space(&p);
         if (*p && *p != '\n') {
             char *end;
-            last = strtod(p, &end);
+            if (wide)
+                whole = strtoll(p, &end, 10);
+            else
+                last = strtod(p, &end);
             ck_assert_msg(end != p, "constant %s", name);
             p = end;
             given = true;
         } else if (!given) {
             last = 2 * (double)ptq_rng_uniform(&r) - 1;
         }
-        gt_store(&t, i, last);
+        if (wide)
+            ((int64_t *)t.data)[i] = given ? whole : (int64_t)last;
+        else
+            gt_store(&t, i, last);
     }
     v = ptq_graph_find(g, name);
     if (v)

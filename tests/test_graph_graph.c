@@ -171,7 +171,7 @@ START_TEST(graph__long_chain)
     ptq_graph *g = new_graph();
     ptq_value *shared = value(g, "shared"), *prev = value(g, "x");
     ptq_node *before = NULL, *n;
-    double t0 = ptq_now();
+    double t0 = unit_cpu_seconds();
     for (int i = 0; i < N; i++) {
         ptq_value *v;
         ck_assert_ok(ptq_graph_value(g, ptq_graph_unique_name(g, "t"), &v));
@@ -197,7 +197,7 @@ START_TEST(graph__long_chain)
     ptq_graph_free(c);
     ck_assert_ok(ptq_graph_verify(g));
     ptq_graph_free(g);
-    ck_assert_msg(ptq_now() - t0 < 5, "%.2f s", ptq_now() - t0); /* quadratic would be minutes */
+    ck_assert_msg(unit_cpu_seconds() - t0 < 5, "%.2f s", unit_cpu_seconds() - t0); /* quadratic would be minutes */
 }
 END_TEST
 

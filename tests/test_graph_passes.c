@@ -234,11 +234,11 @@ START_TEST(passes__long_chains)
             prev = v;
         }
         ptq_node_set_input(g, g->last, 0, prev);
-        double t0 = ptq_now();
+        double t0 = unit_cpu_seconds();
         ptq_pass_ctx ctx = {.graph = g, .eval = ge_eval};
         ck_assert_ok(ptq_passes_run(&ctx));
         ck_assert_int_le(g->nnodes, 2);
-        ck_assert_msg(ptq_now() - t0 < 5, "kind %d: %.2f s", kind, ptq_now() - t0);
+        ck_assert_msg(unit_cpu_seconds() - t0 < 5, "kind %d: %.2f s", kind, unit_cpu_seconds() - t0);
         ptq_graph_free(g);
     }
 }

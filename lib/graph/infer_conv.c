@@ -44,12 +44,14 @@ static ptq_status read_pads(const ptq_node *n, const int64_t *spatial, ptq_windo
     }
     if (strcmp(mode, "VALID") == 0)
         return PTQ_OK;
-    bool upper = strcmp(mode, "SAME_UPPER") == 0;
+    bool upper = strcmp(mode, "SAME_UPPER") == 0, conv = strncmp(n->op, "Conv", 4) == 0 ||
+                                                         strcmp(n->op, "QLinearConv") == 0;
     if (!upper && strcmp(mode, "SAME_LOWER") != 0)
         return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): auto_pad '%s'", n->name, n->op, mode);
     for (int d = 0; spatial && d < w->nd; d++) {
         int64_t out = (spatial[d] + w->stride[d] - 1) / w->stride[d];
-        int64_t pad = (out - 1) * w->stride[d] + extent(w, d) - spatial[d];
+        /* For pools ONNX Runtime leaves the dilation out here; then the size is smaller. */
+        int64_t pad = (out - 1) * w->stride[d] + (conv ? extent(w, d) : w->kernel[d]) - spatial[d];
         pad = pad < 0 ? 0 : pad;
         w->pad_begin[d] = upper ? pad / 2 : pad - pad / 2;
         w->pad_end[d] = pad - w->pad_begin[d];
@@ -82,7 +84,10 @@ ptq_status ptq_window_read(const ptq_node *n, int nd, const int64_t *spatial, co
     if (w.group < 1)
         return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): group %lld", n->name, n->op,
                         (long long)w.group);
-    w.ceil_mode = ptq_attr_int(n, "ceil_mode", 0) != 0;
+    /* SAME fixes the size by itself. Where the window is smaller than its stride nothing is cut:
+     * TensorFlow's definition; ONNX Runtime cuts in some kernels and not in others. */
+    bool same = strncmp(ptq_attr_str(n, "auto_pad", ""), "SAME", 4) == 0;
+    w.ceil_mode = !same && ptq_attr_int(n, "ceil_mode", 0) != 0;
     w.count_include_pad = ptq_attr_int(n, "count_include_pad", 0) != 0;
     *out = w;
     return PTQ_OK;
@@ -90,14 +95,11 @@ ptq_status ptq_window_read(const ptq_node *n, int nd, const int64_t *spatial, co
 
 int64_t ptq_window_out(const ptq_window *w, int d, int64_t in, bool pooling)
 {
+    /* ceil_mode as ONNX Runtime 1.20 reads it: the last window may reach over the end, or lie in
+     * the trailing pad as a whole. */
     int64_t span = in + w->pad_begin[d] + w->pad_end[d] - extent(w, d);
-    if (span < 0)
-        return -1;
-    if (!pooling || !w->ceil_mode)
-        return span / w->stride[d] + 1;
-    int64_t out = (span + w->stride[d] - 1) / w->stride[d] + 1;
-    /* The last window must start inside the input or its leading pad. */
-    return (out - 1) * w->stride[d] >= in + w->pad_begin[d] ? out - 1 : out;
+    span += pooling && w->ceil_mode ? w->stride[d] - 1 : 0;
+    return span < 0 ? -1 : span / w->stride[d] + 1;
 }
 
 static bool numbers(const ptq_dim *d, int n, int64_t *out)
@@ -224,10 +226,11 @@ static ptq_status transpose_dims(ptq_infer *in, const ptq_shape *x, const ptq_sh
     for (int i = 0; i < nd; i++) {
         ptq_dim d = x->dims[2 + i], stride = ptq_dim_of(win.stride[i]);
         int64_t rest = extra[i] + extent(&win, i) - win.pad_begin[i] - win.pad_end[i];
-        out->dims[2 + i] = fixed  ? ptq_dim_of(given[i])
-                           : same ? ptq_dim_mul(d, stride)
-                                  : ptq_dim_add(ptq_dim_mul(ptq_dim_sub(d, ptq_dim_of(1)), stride),
-                                                ptq_dim_of(rest));
+        if (same && rest > win.stride[i]) /* d * stride, or what there is, as ONNX Runtime */
+            rest = win.stride[i];
+        out->dims[2 + i] = fixed ? ptq_dim_of(given[i])
+                                 : ptq_dim_add(ptq_dim_mul(ptq_dim_sub(d, ptq_dim_of(1)), stride),
+                                               ptq_dim_of(rest));
         if (ptq_dim_known(out->dims[2 + i]) && out->dims[2 + i].add < 0)
             return ptq_infer_fail(in, "output size %lld in dimension %d",
                                   (long long)out->dims[2 + i].add, i);

@@ -32,18 +32,21 @@ static int64_t clamp64(int64_t v, int64_t lo, int64_t hi)
     return v < lo ? lo : v > hi ? hi : v;
 }
 
+/* The specification's clamping; ONNX Runtime reads the largest end as "to the very end" also when
+ * it walks backwards, and so does this. */
 int64_t ptq_slice_range(int64_t n, int64_t start, int64_t end, int64_t step, int64_t *first)
 {
-    start = start < 0 && start >= -n ? start + n : start < 0 ? (step > 0 ? 0 : -1) : start;
-    end = end < 0 && end >= -n ? end + n : end < 0 ? -1 : end;
+    bool open = end == INT64_MAX || end == INT32_MAX;
+    start = start < 0 ? start + n : start;
+    end = end < 0 ? end + n : end;
     if (step > 0) {
         start = clamp64(start, 0, n);
         end = clamp64(end, 0, n);
         *first = start;
         return end > start ? (end - start - 1) / step + 1 : 0;
     }
-    start = clamp64(start, -1, n - 1);
-    end = clamp64(end, -1, n - 1);
+    start = clamp64(start, 0, n) < n ? clamp64(start, 0, n) : n - 1;
+    end = open ? -1 : clamp64(end, -1, n);
     *first = start;
     if (start <= end)
         return 0;
