@@ -3,9 +3,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
-/* Blocks, in elements. A K block of one B panel (48 x 128 floats, 24 KB) stays in the first-level
- * cache while all panels of A pass by it; NC columns of it stay in the second. */
+/* Blocks, in elements. A K block of one B panel (48 x 256 floats, 48 KB) and of the A panels that
+ * pass by it stay in the second-level cache; longer blocks save little on reading C again. */
 enum { KC = 256, NC = 4 * PTQ_B_PANEL, MC = 8 * PTQ_A_PANEL };
 
 static int64_t div_up(int64_t a, int64_t b)
@@ -30,6 +33,32 @@ size_t ptq_gemm_packed_b_floats(int64_t n, int64_t k)
     return (size_t)(div_up(n, PTQ_B_PANEL) * PTQ_B_PANEL * k);
 }
 
+/* Transposes 16 rows in squares of 4 x 4; returns how many k are done. */
+static int64_t pack_squares(const float *src, int64_t row, int64_t kc, float *dst)
+{
+    int64_t done = 0;
+#if defined(__SSE__)
+    for (; done + 4 <= kc; done += 4)
+        for (int r = 0; r < PTQ_A_PANEL; r += 4) {
+            const float *p = src + r * row + done;
+            float *d = dst + done * PTQ_A_PANEL + r;
+            __m128 a0 = _mm_loadu_ps(p), a1 = _mm_loadu_ps(p + row);
+            __m128 a2 = _mm_loadu_ps(p + 2 * row), a3 = _mm_loadu_ps(p + 3 * row);
+            _MM_TRANSPOSE4_PS(a0, a1, a2, a3);
+            _mm_storeu_ps(d, a0);
+            _mm_storeu_ps(d + PTQ_A_PANEL, a1);
+            _mm_storeu_ps(d + 2 * PTQ_A_PANEL, a2);
+            _mm_storeu_ps(d + 3 * PTQ_A_PANEL, a3);
+        }
+#else
+    (void)src;
+    (void)row;
+    (void)kc;
+    (void)dst;
+#endif
+    return done;
+}
+
 void ptq_gemm_pack_a(const float *a, int64_t row, int64_t col, int64_t m, int64_t i0, int64_t k0,
                      int64_t kc, float *dst)
 {
@@ -42,8 +71,9 @@ void ptq_gemm_pack_a(const float *a, int64_t row, int64_t col, int64_t m, int64_
             memcpy(dst + k * PTQ_A_PANEL, src + k * col, (size_t)rows * sizeof *dst);
         return;
     }
+    int64_t done = col == 1 && rows == PTQ_A_PANEL ? pack_squares(src, row, kc, dst) : 0;
     for (int r = 0; r < rows; r++)
-        for (int64_t k = 0; k < kc; k++)
+        for (int64_t k = done; k < kc; k++)
             dst[k * PTQ_A_PANEL + r] = src[r * row + k * col];
 }
 
@@ -60,6 +90,10 @@ static void pack_b(const float *b, int64_t row, int64_t col, int64_t k0, int64_t
     int pad = (nj + 15) / 16 * 16;
     if (col == 1) {
         for (int64_t k = 0; k < kc; k++) {
+            if (nj == PTQ_B_PANEL) { /* a constant size needs no call */
+                memcpy(dst + k * ld, src + k * row, PTQ_B_PANEL * sizeof *dst);
+                continue;
+            }
             memcpy(dst + k * ld, src + k * row, (size_t)nj * sizeof *dst);
             for (int j = nj; j < pad; j++)
                 dst[k * ld + j] = 0.0f;
