@@ -111,7 +111,7 @@ START_TEST(numbers__fractions)
         ck_assert_str_eq(ptq_format_number(0.25, buf, sizeof buf), "0.25");
         setlocale(LC_ALL, "C");
     }
-    ck_assert_str_eq(ptq_format_number(1.0 / 3, buf, sizeof buf), "0.333333333");
+    ck_assert_str_eq(ptq_format_number(1.0 / 3, buf, sizeof buf), "0.33333333");
 }
 END_TEST
 
@@ -121,12 +121,12 @@ START_TEST(options__parsed_and_refused)
         const char *key, *value, *text; /* NULL: refused */
     } rows[] = {
         {"preprocess", "imagenet",
-         "resize shorter:256,bilinear; crop 224x224; rgb; scale 0.00392156886; mean "
-         "0.485000014,0.456,0.405999988; std 0.229000002,0.224000007,0.224999994; layout auto"},
+         "resize shorter:256,bilinear; crop 224x224; rgb; scale 0.003921569; mean "
+         "0.485,0.456,0.406; std 0.229,0.224,0.225; layout auto"},
         {"preprocess", "tf",
          "resize none; rgb; scale 0.00784313772; mean 1; std 1; layout auto"},
         {"preprocess", "yolo",
-         "resize letterbox,bilinear; pad 114; rgb; scale 0.00392156886; mean 0; std 1; layout "
+         "resize letterbox,bilinear; pad 114; rgb; scale 0.003921569; mean 0; std 1; layout "
          "auto"},
         {"preprocess", "caffe", "resize none; bgr; scale 1; mean 104,117,123; std 1; layout auto"},
         {"preprocess", "coffee", NULL},

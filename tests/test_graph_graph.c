@@ -197,7 +197,7 @@ START_TEST(graph__long_chain)
     ptq_graph_free(c);
     ck_assert_ok(ptq_graph_verify(g));
     ptq_graph_free(g);
-    ck_assert_msg(unit_cpu_seconds() - t0 < 5, "%.2f s", unit_cpu_seconds() - t0); /* quadratic would be minutes */
+    ck_assert_msg(unit_cpu_seconds() - t0 < 30, "%.2f s", unit_cpu_seconds() - t0); /* quadratic would be minutes */
 }
 END_TEST
 

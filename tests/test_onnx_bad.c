@@ -68,7 +68,7 @@ START_TEST(bad__every_bit_flipped)
     wire models[2] = {rich_model(), {0}};
     wire g = small_graph();
     models[1] = wire_model(&g, 8, 17);
-    double t = ptq_now();
+    double t = unit_cpu_seconds();
     for (int k = 0; k < 2; k++) {
         for (size_t bit = 0; bit < 8 * models[k].n; bit++) {
             models[k].p[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -77,7 +77,7 @@ START_TEST(bad__every_bit_flipped)
         }
         wire_free(&models[k]);
     }
-    ck_assert(ptq_now() - t < 60);
+    ck_assert(unit_cpu_seconds() - t < 60);
 }
 END_TEST
 
@@ -196,11 +196,11 @@ START_TEST(bad__large_graphs_take_linear_time)
     }
     wire_value(&g, 11, "x", PTQ_DT_F32, 0, NULL);
     wire m = wire_model(&g, 8, 17);
-    double t = ptq_now();
+    double t = unit_cpu_seconds();
     ptq_graph *out;
     ck_assert_ok(ptq_onnx_load_memory(m.p, m.n, NULL, NULL, &out));
     ck_assert_str_eq(out->first->in[0]->name, "x");
-    ck_assert(ptq_now() - t < 10);
+    ck_assert(unit_cpu_seconds() - t < 10);
     ptq_graph_free(out);
     wire_free(&m);
 }

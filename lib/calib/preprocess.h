@@ -67,7 +67,7 @@ const char *ptq_preprocess_text(const ptq_preprocess *pp, char *buf, size_t n);
 
 /* "0.5", "1e-3", "1/255"; finite, the whole string, '.' whatever the locale. */
 bool ptq_parse_number(const char *s, double *out);
-/* Shortest of %.9g with '.', whatever the locale; returns buf. */
+/* The fewest digits that give the same float again, with '.', whatever the locale; returns buf. */
 const char *ptq_format_number(double v, char *buf, size_t n);
 
 /* Turns img into *out (allocated here, free(out->data)), shaped for `spec` with a batch axis of
