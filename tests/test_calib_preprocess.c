@@ -124,7 +124,7 @@ START_TEST(options__parsed_and_refused)
          "resize shorter:256,bilinear; crop 224x224; rgb; scale 0.003921569; mean "
          "0.485,0.456,0.406; std 0.229,0.224,0.225; layout auto"},
         {"preprocess", "tf",
-         "resize none; rgb; scale 0.00784313772; mean 1; std 1; layout auto"},
+         "resize none; rgb; scale 0.007843138; mean 1; std 1; layout auto"},
         {"preprocess", "yolo",
          "resize letterbox,bilinear; pad 114; rgb; scale 0.003921569; mean 0; std 1; layout "
          "auto"},
