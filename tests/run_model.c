@@ -2,6 +2,7 @@
 /* Runs a model on .npy inputs, for the oracle scripts and for a look at a program.
  * run_model [options] MODEL IN.npy... OUT.npy...   (as many of each as the model has)
  *   --int        lower Q/DQ to integer steps      --plain  no NHWC between them
+ *   --float-out  with --int: products without Q behind in integers
  *   --no-fuse    no float fusion                  --no-passes  the graph as it was loaded
  *   --steps      print the program                --time N  run N times, print times per step
  *   --dump DIR   every value to DIR/<number>.npy, names in DIR/names.txt
@@ -14,7 +15,7 @@
 #include "tests/npy_io.h"
 
 typedef struct options {
-    bool integer, plain, no_fuse, no_passes, steps;
+    bool integer, plain, float_out, no_fuse, no_passes, steps;
     int repeat, threads;
     const char *isa, *dump;
     FILE *names;
@@ -54,7 +55,8 @@ static void print_program(const ptq_session *s)
 
 static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
 {
-    ptq_session_options so = {.lower = {.integer = o->integer, .nhwc = !o->plain, .fuse = !o->no_fuse},
+    ptq_session_options so = {.lower = {.integer = o->integer, .nhwc = !o->plain,
+                                        .float_out = o->float_out, .fuse = !o->no_fuse},
                               .profile = o->repeat > 0};
     if (o->dump) {
         char path[1024];
@@ -113,6 +115,8 @@ int main(int argc, char **argv)
         bool more = a + 1 < argc;
         if (!strcmp(s, "--int"))
             o.integer = true;
+        else if (!strcmp(s, "--float-out"))
+            o.float_out = true;
         else if (!strcmp(s, "--plain"))
             o.plain = true;
         else if (!strcmp(s, "--no-fuse"))

@@ -185,6 +185,34 @@ START_TEST(lower__float_bias_must_be_exact)
 }
 END_TEST
 
+/* Only where asked for: products without Q behind. */
+START_TEST(lower__float_products)
+{
+    ptq_graph *g = kit_graph(13);
+    int8_t w[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 4});
+    ptq_value *y = kit_input(g, "y", PTQ_DT_F32, 2, (int64_t[]){2, 3});
+    ptq_value *wd = kit_dq(g, "w", kit_const(g, "w_q", PTQ_DT_S8, 2, (int64_t[]){4, 2}, w), 0.5f,
+                           PTQ_DT_S8, 0);
+    ptq_value *a = KIT(g, "MatMul", "a", kit_qdq(g, "x", x, 0.25f, PTQ_DT_U8, 3), wd);
+    kit_output(g, a);
+    ptq_value *aq = kit_qdq(g, "a", a, 0.5f, PTQ_DT_U8, 3);
+    ptq_value *yq = kit_qdq(g, "y", y, 0.5f, PTQ_DT_U8, 3);
+    kit_output(g, KIT(g, "MatMul", "b", aq, yq));
+    ptq_program *p = expect(g, &integer, "quantize dequantize MatMul quantize dequantize quantize "
+                                         "dequantize MatMul");
+    ptq_program_free(p);
+    ptq_lower_options opt = integer;
+    opt.float_out = true;
+    p = expect(g, &opt, "quantize qgemm quantize quantize qmatmul");
+    const ptq_qlinear_params *q = p->steps.v[1].params, *m = p->steps.v[4].params;
+    ck_assert(q->float_out && q->mult[0] == 0.125f);
+    ck_assert(m->float_out && m->mult[0] == 0.25f && m->wzp[0] == 3);
+    ck_assert_int_eq(p->values.v[p->steps.v[1].out[0]].dtype, PTQ_DT_F32);
+    done(p, g);
+}
+END_TEST
+
 /* K just below and just above what an int32 sum can hold: 255 * 127 * K. */
 START_TEST(lower__accumulator_bound)
 {
@@ -390,6 +418,7 @@ int main(void)
     tcase_add_test(t, lower__float_weight_behind_q);
     tcase_add_test(t, lower__without_q_behind_stays_float);
     tcase_add_test(t, lower__float_bias_must_be_exact);
+    tcase_add_test(t, lower__float_products);
     tcase_add_test(t, lower__accumulator_bound);
     tcase_add_test(t, lower__silu_becomes_a_table);
     tcase_add_test(t, lower__regions_that_are_no_tables);

@@ -225,12 +225,21 @@ static ptq_status finish(ptq_lower_ctx *l, const ptq_node *n, const char *kind, 
     u->params = p;
     u->in[0] = (ptq_unit_value){s->x, true, s->xa};
     u->in[1] = (ptq_unit_value){.value = s->w.value};
-    if (quants)
+    if (quants && quants->out)
         PTQ_TRY(ptq_unit_quants(l, u, 0, quants));
     else
         u->out[0] = (ptq_unit_value){y, !s->float_out, s->ya};
     *out = u;
     return PTQ_OK;
+}
+
+/* The Q behind a product; or none, where float products may be made (q->out is NULL then). */
+static bool match_behind(ptq_lower_ctx *l, const ptq_node *n, ptq_quants *q)
+{
+    if (ptq_match_quants(l, n->out[0], true, q))
+        return true;
+    *q = (ptq_quants){0};
+    return l->opt->float_out && strcmp(n->op, "Conv") != 0 && n->out[0]->dtype == PTQ_DT_F32;
 }
 
 /* Common part of the Q/DQ units: x, w and the Q behind. */
@@ -239,8 +248,9 @@ static bool match_sides(ptq_lower_ctx *l, const ptq_node *n, linear *s, ptq_quan
     ptq_dq x;
     if (n->nin < 2 || !ptq_match_dq(l, n->in[0], &x) || !match_weight(l, n->in[1], &s->w))
         return false;
-    if (!ptq_match_quants(l, n->out[0], true, q))
+    if (!match_behind(l, n, q))
         return false;
+    s->float_out = !q->out;
     s->x = x.q;
     s->xtype = x.dtype;
     s->xa = x.affine;
@@ -300,7 +310,7 @@ ptq_status ptq_pattern_gemm(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit
         ptq_lower_note(l, n, why ? why : "its bias is not a constant that int32 can hold");
         return PTQ_OK;
     }
-    return finish(l, n, "qgemm", &s, NULL, &q, unit);
+    return finish(l, n, "qgemm", &s, n->out[0], &q, unit);
 }
 
 /* Both operands computed (or a batched constant): one scale each. */
@@ -315,7 +325,9 @@ static ptq_status make_matmul(ptq_lower_ctx *l, const ptq_node *n, const ptq_uni
     if (!p || !scale || !zp)
         return ptq_fail_nomem();
     scale[0] = ab[1].q.scale;
-    scale[1] = ptq_requant_multiplier(ab[0].q.scale, ab[1].q.scale, y.scale);
+    bool float_out = y.scale == 0.0f; /* no Q behind */
+    scale[1] = float_out ? ab[0].q.scale * ab[1].q.scale
+                         : ptq_requant_multiplier(ab[0].q.scale, ab[1].q.scale, y.scale);
     zp[0] = ab[1].q.zp;
     const ptq_shape *sa = &ab[0].value->shape;
     if (sa->rank > 0 && ptq_dim_known(sa->dims[sa->rank - 1]) &&
@@ -326,7 +338,8 @@ static ptq_status make_matmul(ptq_lower_ctx *l, const ptq_node *n, const ptq_uni
     if (!(scale[1] > 0.0f) || !isfinite(scale[1]))
         return PTQ_OK;
     *p = (ptq_qlinear_params){.x = ab[0].q, .y = y, .nw = 1, .wscale = scale,
-                              .wzp = zp[0] ? zp : NULL, .mult = scale + 1, .qlo = qlo, .qhi = qhi};
+                              .wzp = zp[0] ? zp : NULL, .mult = scale + 1, .qlo = qlo, .qhi = qhi,
+                              .float_out = float_out};
     PTQ_TRY(ptq_unit_new(l, "qmatmul", n, 2, 1, out));
     (*out)->params = p;
     (*out)->in[0] = ab[0];
@@ -340,16 +353,18 @@ ptq_status ptq_pattern_matmul(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **un
     ptq_quants q;
     ptq_dq a, b;
     if (match_sides(l, n, &s, &q) && gemm_shape(&s, false))
-        return finish(l, n, "qgemm", &s, NULL, &q, unit);
-    if (!ptq_match_dq(l, n->in[0], &a) || !ptq_match_dq(l, n->in[1], &b) ||
-        !ptq_match_quants(l, n->out[0], true, &q))
+        return finish(l, n, "qgemm", &s, n->out[0], &q, unit);
+    if (!ptq_match_dq(l, n->in[0], &a) || !ptq_match_dq(l, n->in[1], &b) || !match_behind(l, n, &q))
         return PTQ_OK;
     ptq_unit_value ab[2] = {{a.q, true, a.affine}, {b.q, true, b.affine}};
     ptq_unit *u = NULL;
     PTQ_TRY(make_matmul(l, n, ab, (ptq_dtype[]){a.dtype, b.dtype}, q.affine, q.qlo, q.qhi, &u));
     if (!u)
         return PTQ_OK;
-    PTQ_TRY(ptq_unit_quants(l, u, 0, &q));
+    if (q.out)
+        PTQ_TRY(ptq_unit_quants(l, u, 0, &q));
+    else
+        u->out[0] = (ptq_unit_value){.value = n->out[0]};
     *unit = u;
     return PTQ_OK;
 }

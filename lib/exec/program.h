@@ -25,6 +25,9 @@ typedef struct ptq_lower_options {
     bool integer; /* lower Q/DQ units and QLinear nodes to integer steps; false: every node
                      runs as it stands (Q/DQ round the floats), which is the simulation */
     bool nhwc;    /* keep rank-4 8-bit activations in NHWC between integer steps */
+    bool float_out; /* with integer: Gemm and MatMul without a Q behind multiply integers too and
+                       give float(acc) * (sx * sw), as ONNX Runtime does; else they stay float, so
+                       that the result is that of the simulation to the last bit */
     bool fuse;    /* fuse float Conv/Gemm + Relu/Clip */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
     bool (*keep)(void *ctx, const ptq_value *v);
