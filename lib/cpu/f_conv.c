@@ -18,6 +18,12 @@ typedef struct geometry {
     bool pointwise; /* an output element needs the input elements at its own place only */
 } geometry;
 
+/* The elements from, from + stride, ... of an input row lie side by side from `to` on. */
+enum { FAST_STRIDE = 4 };
+typedef struct row_piece {
+    int64_t from, to, n;
+} row_piece;
+
 /* A padded plane split by stride phase, so that every tap reads neighbours for neighbouring outputs:
  * the element at padded position u lies in phase u % stride at u / stride. Phases that no tap
  * reads are left out. */
@@ -25,6 +31,8 @@ typedef struct planes {
     int64_t q[3];  /* size of one phase plane */
     int64_t np[3]; /* phases kept per dimension */
     int64_t volume, size; /* floats of one phase, of all of them */
+    int64_t phase0[3], at0[3]; /* where input element 0 lies */
+    row_piece row[FAST_STRIDE]; /* of the last dimension by phase, up to that stride */
 } planes;
 
 typedef struct conv_ctx {
@@ -60,6 +68,20 @@ static void lay_planes(const geometry *g, planes *p)
         int64_t u = (g->out[d] - 1) * g->stride[d] + reach + 1;
         p->q[d] = (u + g->stride[d] - 1) / g->stride[d];
         p->np[d] = reach + 1 < g->stride[d] ? reach + 1 : g->stride[d];
+        p->phase0[d] = (g->pad[d] % g->stride[d] + g->stride[d]) % g->stride[d];
+        p->at0[d] = (g->pad[d] - p->phase0[d]) / g->stride[d];
+    }
+    int64_t s = g->stride[2], pad = g->pad[2];
+    for (int64_t ph = 0; ph < p->np[2] && s <= FAST_STRIDE; ph++) {
+        row_piece *r = &p->row[ph];
+        int64_t i0 = (ph - p->phase0[2] + s) % s; /* the first element of this phase */
+        while (i0 + pad < 0)
+            i0 += s;
+        r->from = i0;
+        r->to = (i0 + pad) / s;
+        r->n = i0 < g->in[2] ? (g->in[2] - i0 + s - 1) / s : 0;
+        if (r->n > p->q[2] - r->to)
+            r->n = p->q[2] > r->to ? p->q[2] - r->to : 0;
     }
     p->volume = p->q[0] * p->q[1] * p->q[2];
     p->size = p->volume * p->np[0] * p->np[1] * p->np[2];
@@ -80,27 +102,29 @@ static void tap_offsets(const geometry *g, const planes *p, int64_t *off)
     }
 }
 
-/* Phase and place of input element 0 along dimension d. */
-static void first_place(const geometry *g, int d, int64_t *phase, int64_t *at)
+/* Copies rows of n floats; short rows are the common case, calls would cost more than the copy. */
+static void copy_row(const float *x, int64_t step, float *dst, int64_t n)
 {
-    int64_t s = g->stride[d];
-    *phase = (g->pad[d] % s + s) % s;
-    *at = (g->pad[d] - *phase) / s;
+    if (step == 1 && n >= 16) {
+        memcpy(dst, x, (size_t)n * sizeof *dst);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = x[i * step];
 }
 
 /* One row of input elements into every kept phase of the last dimension. */
 static void fill_row(const geometry *g, const planes *p, const float *x, float *dst)
 {
-    int64_t s = g->stride[2], up = g->up[2], pad = g->pad[2], n = g->in[2];
-    if (s == 1 && up == 1) {
-        int64_t i0 = pad < 0 ? -pad : 0;
-        int64_t i1 = n < p->q[2] - pad ? n : p->q[2] - pad;
-        if (i1 > i0)
-            memcpy(dst + i0 + pad, x + i0, (size_t)(i1 - i0) * sizeof *dst);
+    int64_t s = g->stride[2], up = g->up[2], n = g->in[2];
+    if (up == 1 && s <= FAST_STRIDE) {
+        for (int64_t ph = 0; ph < p->np[2]; ph++) {
+            const row_piece *r = &p->row[ph];
+            copy_row(x + r->from, s, dst + ph * p->volume + r->to, r->n);
+        }
         return;
     }
-    int64_t phase, at;
-    first_place(g, 2, &phase, &at);
+    int64_t phase = p->phase0[2], at = p->at0[2];
     for (int64_t i = 0; i < n; i++) {
         if (phase < p->np[2] && at >= 0 && at < p->q[2])
             dst[phase * p->volume + at] = x[i];
@@ -111,11 +135,10 @@ static void fill_row(const geometry *g, const planes *p, const float *x, float *
 
 static void fill_plane(const geometry *g, const planes *p, const float *x, float *dst)
 {
-    int64_t ph0, at0, ph1, at1;
     memset(dst, 0, (size_t)p->size * sizeof *dst);
-    first_place(g, 0, &ph0, &at0);
+    int64_t ph0 = p->phase0[0], at0 = p->at0[0];
     for (int64_t i0 = 0; i0 < g->in[0]; i0++) {
-        first_place(g, 1, &ph1, &at1);
+        int64_t ph1 = p->phase0[1], at1 = p->at0[1];
         bool in0 = ph0 < p->np[0] && at0 >= 0 && at0 < p->q[0];
         for (int64_t i1 = 0; i1 < g->in[1]; i1++, x += g->in[2]) {
             if (in0 && ph1 < p->np[1] && at1 >= 0 && at1 < p->q[1])
@@ -325,7 +348,7 @@ static ptq_status depthwise_task(void *arg, size_t i, int worker)
         float *y = v->y + (image * g->m + m) * g->osize;
         for (int64_t o0 = 0; o0 < g->out[0]; o0++)
             for (int64_t o1 = 0; o1 < g->out[1]; o1++, y += g->out[2])
-                memcpy(y, tmp + (o0 * q[1] + o1) * q[2], (size_t)g->out[2] * sizeof *y);
+                copy_row(tmp + (o0 * q[1] + o1) * q[2], 1, y, g->out[2]);
     }
     return PTQ_OK;
 }

@@ -9,7 +9,7 @@
 
 /* Blocks, in elements. A K block of one B panel (48 x 256 floats, 48 KB) and of the A panels that
  * pass by it stay in the second-level cache; longer blocks save little on reading C again. */
-enum { KC = 256, NC = 4 * PTQ_B_PANEL, MC = 8 * PTQ_A_PANEL };
+enum { KC = 256, NC = 4 * PTQ_B_PANEL, MC = 8 * PTQ_A_PANEL, C_FLOATS = 1 << 17 };
 
 static int64_t div_up(int64_t a, int64_t b)
 {
@@ -119,8 +119,9 @@ typedef struct run {
     int64_t mb, nb;           /* rows and columns per task */
     int64_t mtasks, ntasks;
     bool own_a, own_b;        /* packed by the task */
+    bool own_c;               /* columns that do not lie side by side: chains rest in a block */
     char *scratch;
-    size_t per_worker, b_at, pack_at; /* A block at 0 */
+    size_t per_worker, b_at, c_at, pack_at; /* A block at 0 */
 } run;
 
 static float *column(const ptq_gemm_job *j, int64_t col)
@@ -128,25 +129,25 @@ static float *column(const ptq_gemm_job *j, int64_t col)
     return j->c + col / j->image * j->image_next + col % j->image;
 }
 
-/* Copies n columns from `col` on between C and buf (rows PTQ_B_PANEL apart), run by run. */
-static void copy_columns(const ptq_gemm_job *j, int64_t col, int n, int rows, float *buf, bool to_c)
+/* Copies n columns from `col` on between C and buf (rows ld apart), run by run. */
+static void copy_columns(const ptq_gemm_job *j, int64_t col, int64_t n, int64_t rows, float *buf,
+                         int64_t ld, bool to_c)
 {
-    int64_t at = col % j->image;
-    float *c = column(j, col);
-    for (int x = 0; x < n;) {
-        int w = (int)min64(n - x, j->image - at);
-        for (int i = 0; i < rows; i++) {
-            float *p = c + i * j->ldc, *q = buf + i * PTQ_B_PANEL + x;
-            for (int l = 0; l < w; l++) {
+    for (int64_t i = 0; i < rows; i++, buf += ld) {
+        int64_t at = col % j->image;
+        float *c = column(j, col) + i * j->ldc;
+        for (int64_t x = 0; x < n;) {
+            int64_t w = min64(n - x, j->image - at);
+            for (int64_t l = 0; l < w; l++) {
                 if (to_c)
-                    p[l] = q[l];
+                    c[l] = buf[x + l];
                 else
-                    q[l] = p[l];
+                    buf[x + l] = c[l];
             }
+            x += w;
+            c += j->image_next - at;
+            at = 0;
         }
-        x += w;
-        c += j->image_next - at;
-        at = 0;
     }
 }
 
@@ -165,10 +166,10 @@ static void tile_by_copy(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, i
         for (int i = 0; i < t->rows; i++)
             for (int x = n; x < t->nv * r->f->lanes; x++)
                 buf[i * PTQ_B_PANEL + x] = 0.0f;
-        copy_columns(j, col, n, t->rows, buf, false);
+        copy_columns(j, col, n, t->rows, buf, PTQ_B_PANEL, false);
     }
     r->f->tile(t);
-    copy_columns(j, col, n, t->rows, buf, true);
+    copy_columns(j, col, n, t->rows, buf, PTQ_B_PANEL, true);
 }
 
 /* Rows [i0, i0 + rows) of one A panel times columns [col, col + n) of one B panel. */
@@ -180,7 +181,9 @@ static void panel_product(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, 
     for (int x = 0; x < n; x += f->tile_cols) {
         int w = n - x < f->tile_cols ? n - x : f->tile_cols;
         t->nv = (w + f->lanes - 1) / f->lanes;
-        bool flat = w == t->nv * f->lanes && (col + x) / j->image == (col + x + w - 1) / j->image;
+        bool flat = r->own_c || (w == t->nv * f->lanes &&
+                                 (col + x + w <= j->image ||
+                                  (col + x) / j->image == (col + x + w - 1) / j->image));
         float *base = column(j, col + x);
         for (int i = 0; i < rows; i += f->tile_rows) {
             t->rows = rows - i < f->tile_rows ? rows - i : f->tile_rows;
@@ -227,6 +230,13 @@ static ptq_status task(void *arg, size_t index, int worker)
     float *abuf = (float *)(void *)work;
     ptq_gemm_job j = {0};
     p->job(p->ctx, job, &j);
+    ptq_gemm_job block = j; /* where the chains rest, columns from j0 on */
+    float *cbuf = (float *)(void *)(work + r->c_at);
+    if (r->own_c) {
+        block.c = cbuf;
+        block.ldc = block.image = r->nb;
+        block.bias_row = j.bias_row ? j.bias_row + i0 : NULL;
+    }
     for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += KC) {
         int64_t kc = min64(p->k - k0, KC);
         ptq_f32_tile t = {.kc = kc, .ldb = PTQ_B_PANEL, .first = k0 == 0,
@@ -240,9 +250,18 @@ static ptq_status task(void *arg, size_t index, int worker)
             for (int64_t i = i0; i < i1; i += PTQ_A_PANEL) {
                 const float *a = r->own_a ? abuf + (i - i0) * kc
                                           : j.pa + i * p->k + k0 * PTQ_A_PANEL;
-                panel_product(r, &j, &t, i, (int)min64(i1 - i, PTQ_A_PANEL), col, n, a, b);
+                int rows = (int)min64(i1 - i, PTQ_A_PANEL);
+                if (r->own_c)
+                    panel_product(r, &block, &t, i - i0, rows, col - j0, n, a, b);
+                else
+                    panel_product(r, &j, &t, i, rows, col, n, a, b);
             }
         }
+    }
+    if (r->own_c) {
+        ptq_gemm_job rows = j;
+        rows.c = j.c + i0 * j.ldc;
+        copy_columns(&rows, j0, j1 - j0, i1 - i0, cbuf, r->nb, true);
     }
     return PTQ_OK;
 }
@@ -314,6 +333,8 @@ static void choose_blocks(const ptq_cpu *c, run *r)
     r->mb = r->own_a ? MC : div_up(p->m, PTQ_A_PANEL) * PTQ_A_PANEL;
     if (r->own_a && !r->own_b)
         r->nb = 4 * NC; /* A is packed by each task: let it serve more columns */
+    while (r->own_c && r->nb > PTQ_B_PANEL && r->mb * r->nb > C_FLOATS)
+        r->nb -= PTQ_B_PANEL;
     for (;;) {
         r->mtasks = div_up(p->m, r->mb);
         r->ntasks = div_up(p->n, r->nb);
@@ -340,9 +361,11 @@ static size_t lay_out(const ptq_cpu *c, const ptq_gemm_job *j, run *r)
     int64_t kc = min64(p->k, KC);
     r->own_a = !j->pa;
     r->own_b = !j->pb;
+    r->own_c = j->image < p->n && !j->bias_col;
     choose_blocks(c, r);
     r->b_at = r->own_a ? (size_t)(r->mb * kc) * sizeof(float) : 0;
-    r->pack_at = r->b_at + (r->own_b ? (size_t)(PTQ_B_PANEL * kc) * sizeof(float) : 0);
+    r->c_at = r->b_at + (r->own_b ? (size_t)(PTQ_B_PANEL * kc) * sizeof(float) : 0);
+    r->pack_at = r->c_at + (r->own_c ? (size_t)(r->mb * r->nb) * sizeof(float) : 0);
     r->per_worker = (r->pack_at + p->pack_bytes + 127) / 64 * 64;
     return r->per_worker * (size_t)ptq_pool_threads(c->pool);
 }
