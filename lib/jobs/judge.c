@@ -163,7 +163,7 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
     ptq_distance dist[MAX_OUTPUTS] = {0};
     ptq_session_options so = {
         .device = {.pool = j->pool, .isa = j->opt->isa},
-        .lower = {.integer = true, .nhwc = true, .fuse = true},
+        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
     };
     ptq_model *q;
     ptq_session *session = NULL;

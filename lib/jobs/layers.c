@@ -153,11 +153,11 @@ static ptq_status open_both(state *s, const ptq_loop_options *opt)
                               .tap_select = ref_selected,
                               .tap_ctx = s};
     PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
-    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .fuse = true};
+    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true};
     so.tap = compare;
     so.tap_select = cand_selected;
     PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));
-    so.lower = (ptq_lower_options){.integer = true};
+    so.lower = (ptq_lower_options){.integer = true, .float_out = true};
     so.tap = compare_forced;
     return ptq_session_new(s->cand, &so, &s->forced);
 }
