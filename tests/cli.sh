@@ -44,7 +44,7 @@ for t in portable ort tensorrt; do
 done
 expect 0 "" "$q" "$model" -d "$calib" $pre -o qop.onnx --target ort --format qoperator --method mse -q --no-compare
 expect 0 "" "$q" "$model" -d "$calib" $pre -o qdq.onnx --target ort --method mse -q --no-compare
-expect 0 "" "$q" compare qdq.onnx qop.onnx -d "$calib" $pre --no-latency -n 32 --fail-if "sqnr<100"
+expect 0 "identical" "$q" compare qdq.onnx qop.onnx -d "$calib" $pre --no-latency -n 32 --fail-if "sqnr<100"
 
 # statistics: shards, merge, resume, solving again
 if "$q" backends | grep -q "no HDF5"; then :; else

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
-#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +38,18 @@ static const json_t *walk(const json_t *v, const char *path)
     return v;
 }
 
+/* Does the object that holds the figure say that both sides are equal? */
+static bool is_identical(const json_t *root, const char *path)
+{
+    char parent[128];
+    const char *dot = strrchr(path, '.');
+    if (!dot || (size_t)(dot - path) >= sizeof parent)
+        return false;
+    memcpy(parent, path, (size_t)(dot - path));
+    parent[dot - path] = '\0';
+    return json_is_true(json_object_get(walk(root, parent), "identical"));
+}
+
 ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value)
 {
     double factor = 1.0;
@@ -55,6 +67,10 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
         return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s'%s%s%s%s", path, near ? "; did you mean '" : "",
                         near ? near : "", near ? "'?" : "",
                         full != path ? " (were labels given, was it measured?)" : "");
+    }
+    if (json_is_null(v) && is_identical(r->root, full)) {
+        *value = INFINITY; /* no noise at all; JSON has no number for that */
+        return PTQ_OK;
     }
     if (!json_is_number(v))
         return ptq_fail(PTQ_ERR_ARG, "figure '%s' of the report is not a number", path);
