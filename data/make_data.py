@@ -27,7 +27,7 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 SCALE = np.float32(1.0 / 255.0)
 SWING, CONTRAST, RADIUS = 40, 150, (6.0, 13.0)   # ground colours, shape against ground, pixels
-EPOCHS, BATCH, RATE, DECAY = 12, 50, 1e-2, 0.02
+EPOCHS, BATCH, RATE, DECAY = 18, 50, 1e-2, 0.02
 EPSILON, KEEP = 1e-5, 0.95     # of BatchNormalization: epsilon, running average
 FLOOR = 0.95                   # smallest accepted accuracy
 
