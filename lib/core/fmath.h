@@ -65,7 +65,8 @@ PTQ_HD float ptq_logf(float x)
     float s = x < 1.17549435e-38f ? x * 8388608.0f : x;
     float ebase = x < 1.17549435e-38f ? -23.0f : 0.0f;
     int32_t ix = (int32_t)ptq_float_bits(s);
-    int32_t e = (ix - 0x3f3504f3) >> 23;
+    /* Wraps for negative x, whose result is replaced below. */
+    int32_t e = (int32_t)((uint32_t)ix - 0x3f3504f3u) >> 23;
     float f = ptq_bits_float((uint32_t)ix - ((uint32_t)e << 23)) - 1.0f;
     float k = (float)e + ebase;
     float p = 0.0691580549f;
