@@ -29,6 +29,17 @@ static ptq_status parse_shard(const char *text, ptq_calib_options *o)
     return PTQ_OK;
 }
 
+static void tell_wrote(const args *a, const ptq_statistics *s)
+{
+    if (a->json)
+        printf("{\"bad\": %zu, \"samples\": %zu}\n", ptq_statistics_bad(s), ptq_statistics_done(s));
+    if (ptq_statistics_bad(s))
+        cmd_say(a, "wrote     %s: %zu samples, %zu unreadable ones skipped", a->out, ptq_statistics_done(s),
+                ptq_statistics_bad(s));
+    else
+        cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(s));
+}
+
 static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_statistics **old,
                             ptq_statistics **s)
 {
@@ -54,9 +65,7 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     o.checkpoint_ctx = &c;
     TRY(ptq_model_calibrate(*m, ptq_data_samples(*d), &o, *old, s));
     TRY(ptq_statistics_save(*s, a->out, true));
-    if (a->json)
-        printf("{\"samples\": %zu}\n", ptq_statistics_done(*s));
-    cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(*s));
+    tell_wrote(a, *s);
     return PTQ_OK;
 }
 
@@ -96,7 +105,7 @@ ptq_status cmd_merge(const args *a)
     if (s == PTQ_OK)
         s = ptq_statistics_save(sum, a->out, a->force);
     if (s == PTQ_OK)
-        cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(sum));
+        tell_wrote(a, sum);
     ptq_statistics_free(sum);
     return s;
 }

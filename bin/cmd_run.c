@@ -30,16 +30,24 @@ static void release(job *j)
     free(j->overrides);
 }
 
+static ptq_status check_new(const args *a, const char *path)
+{
+    struct stat st;
+    if (path && !a->force && lstat(path, &st) == 0)
+        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", path);
+    return PTQ_OK;
+}
+
 /* Before any work: what can be told from the command line alone. */
 static ptq_status check(const args *a)
 {
-    struct stat st;
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a file with -o");
     if (!a->data && !a->stats && !a->inputs.n)
         return cmd_error(PTQ_ERR_ARG, "no data: name calibration data with -d, or statistics with --stats");
-    if (!a->force && stat(a->out, &st) == 0)
-        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", a->out);
+    TRY(check_new(a, a->out));
+    TRY(check_new(a, a->dump_params));
+    TRY(check_new(a, a->save_stats));
     if (a->symmetric && a->asymmetric)
         return cmd_error(PTQ_ERR_ARG, "--symmetric and --asymmetric exclude each other");
     if (a->per_channel && a->per_tensor)
@@ -83,19 +91,6 @@ static ptq_status read_text(const char *path, char **out)
     return PTQ_OK;
 }
 
-static ptq_status write_text(const char *path, const char *text, bool force)
-{
-    struct stat st;
-    if (!force && stat(path, &st) == 0)
-        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", path);
-    FILE *f = fopen(path, "wb");
-    if (!f)
-        return cmd_error(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
-    bool ok = fputs(text, f) >= 0 && fputc('\n', f) != EOF;
-    ok = fclose(f) == 0 && ok;
-    return ok ? PTQ_OK : cmd_error(PTQ_ERR_IO, "%s: cannot write", path);
-}
-
 static ptq_status calibrate(const args *a, job *j, progress *p)
 {
     ptq_calib_options o = PTQ_CALIB_OPTIONS_INIT;
@@ -131,7 +126,7 @@ static ptq_status quantize(const args *a, job *j, progress *p)
     if (a->dump_params) {
         char *json;
         TRY(ptq_quant_params_json(j->quantized, &json));
-        ptq_status s = write_text(a->dump_params, json, a->force);
+        ptq_status s = ptq_save_text(json, a->dump_params, a->force);
         free(json);
         TRY(s);
     }

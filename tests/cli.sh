@@ -45,6 +45,8 @@ done
 expect 0 "" "$q" "$model" -d "$calib" $pre -o qop.onnx --target ort --format qoperator --method mse -q --no-compare
 expect 0 "" "$q" "$model" -d "$calib" $pre -o qdq.onnx --target ort --method mse -q --no-compare
 expect 0 "identical" "$q" compare qdq.onnx qop.onnx -d "$calib" $pre --no-latency -n 32 --fail-if "sqnr<100"
+expect 0 "reference *candidate" "$q" compare qdq.onnx qop.onnx -d "$calib" $pre --no-latency -n 4
+expect 0 "fp32 *int8" "$q" compare "$model" qop.onnx -d "$calib" $pre --no-latency -n 4
 
 # statistics: shards, merge, resume, solving again
 if "$q" backends | grep -q "no HDF5"; then :; else
@@ -72,6 +74,8 @@ fi
 
 # decisions written, edited, fed back
 expect 0 "" "$q" "$model" -d "$calib" $pre -o h.onnx --method mse -q --no-compare --dump-params p.json
+expect 6 "p.json: exists" "$q" "$model" -d "$calib" $pre -o h2.onnx --method mse -q --no-compare --dump-params p.json
+[ -e h2.onnx ] && { echo "FAILED: a model was written beside refused parameters"; bad=1; }
 expect 0 "" "$q" "$model" -d "$calib" $pre -o i.onnx --method minmax -q --no-compare --overrides p.json
 echo '{"tensors": {"nonsense": {"low": 0, "high": 1}}}' > o.json
 expect 2 "nonsense" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
@@ -107,6 +111,9 @@ expect 0 "" "$q" inspect "$model" --json
 expect 8 "" "$q" "$model" -d "$calib" $pre -o x.onnx --backend cuda
 mkdir few; cp "$calib"/00*.png few/; head -c 100 "$calib/000_heart.png" > few/broken.png
 expect 4 "broken.png" "$q" "$model" -d few $pre -o x.onnx --method minmax
+if "$q" backends | grep -q "no HDF5"; then :; else
+    expect 0 '"bad": 1, "samples": 10' "$q" calibrate "$model" -d few $pre -o few.h5 --skip-bad 0.5 --json -q
+fi
 expect 0 "skipped" "$q" "$model" -d few $pre -o y.onnx --method minmax --skip-bad 0.5 --no-compare
 }
 [ -e x.onnx ] && { echo "FAILED: a failed run left an output"; bad=1; }

@@ -22,6 +22,10 @@ PTQ_API ptq_status ptq_report_number(const ptq_report *r, const char *path, doub
  * is true. Short names of the gates stand in the manual. */
 PTQ_API ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds);
 
+/* Writes `text` and a newline to `path`: whole or not at all, over an existing file only with `force`
+ * (PTQ_ERR_IO otherwise), never over a link, directory or device. */
+PTQ_API ptq_status ptq_save_text(const char *text, const char *path, bool force);
+
 /* Inputs, operators, sizes, MACs, bytes moved, arithmetic density, what would be quantized for
  * `target` and why not. */
 PTQ_API ptq_status ptq_model_inspect(const ptq_model *m, const char *target, ptq_report **out);

@@ -25,7 +25,6 @@ struct ptq_statistics {
 ptq_status ptq_statistics_new(const char *const *names, const ptq_dtype *dtypes, size_t n, size_t total,
                               const char *preprocess, ptq_statistics **out);
 ptq_tensor_stats *ptq_statistics_find(const ptq_statistics *s, const char *name); /* or NULL */
-size_t ptq_statistics_bad(const ptq_statistics *s);
 /* Same model, data, preprocessing, total and tensors? PTQ_ERR_DATA says what differs. */
 ptq_status ptq_statistics_compatible(const ptq_statistics *a, const ptq_statistics *b);
 

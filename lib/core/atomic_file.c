@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,38 +13,11 @@
 struct ptq_atomic_file {
     char *path, *temp, *dir;
     int fd;
-    int slot;
     bool failed;
 };
 
-/* Temporaries of this process, so that a signal handler can unlink them. A slot is owned by
- * whoever exchanged it from NULL. */
-enum { SLOTS = 16 };
-static _Atomic(char *) open_temps[SLOTS];
-
-void ptq_atomic_cleanup_all(void)
-{
-    for (int i = 0; i < SLOTS; i++) {
-        const char *p = atomic_load(&open_temps[i]);
-        if (p)
-            unlink(p);
-    }
-}
-
-static int take_slot(char *path)
-{
-    for (int i = 0; i < SLOTS; i++) {
-        char *expected = NULL;
-        if (atomic_compare_exchange_strong(&open_temps[i], &expected, path))
-            return i;
-    }
-    return -1;
-}
-
 static void release(ptq_atomic_file *f)
 {
-    if (f->slot >= 0)
-        atomic_store(&open_temps[f->slot], NULL);
     if (f->fd >= 0)
         close(f->fd);
     free(f->path);
@@ -94,7 +66,6 @@ static ptq_status make_temp(ptq_atomic_file *f)
     if (f->fd < 0)
         return ptq_fail(PTQ_ERR_IO, "%s: cannot create a file in its directory: %s", f->path,
                         strerror(errno));
-    f->slot = take_slot(f->temp);
     mode_t mask = umask(0);
     umask(mask);
     if (fchmod(f->fd, 0666 & ~mask) != 0)
@@ -109,7 +80,6 @@ ptq_status ptq_atomic_open(const char *path, bool force, ptq_atomic_file **out)
     if (!f)
         return ptq_fail_nomem();
     f->fd = -1;
-    f->slot = -1;
     f->path = strdup(path);
     ptq_status s = f->path ? make_temp(f) : ptq_fail_nomem();
     if (s != PTQ_OK) {

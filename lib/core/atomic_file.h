@@ -24,8 +24,6 @@ ptq_status ptq_atomic_sync(ptq_atomic_file *f);
 ptq_status ptq_atomic_commit(ptq_atomic_file *f);
 /* Removes the temporary and frees f. NULL is fine. */
 void ptq_atomic_abort(ptq_atomic_file *f);
-/* Removes every temporary still open in this process; async-signal-safe (unlink only). */
-void ptq_atomic_cleanup_all(void);
 
 #pragma GCC visibility pop
 

@@ -152,6 +152,8 @@ static ptq_status fill(const compare *c, json_t *root)
 {
     PTQ_TRY(ptq_json_set(root, "reference", ptq_json_name(c->ref->path)));
     PTQ_TRY(ptq_json_set(root, "candidate", ptq_json_name(c->cand->path)));
+    PTQ_TRY(ptq_json_set(root, "reference_quantized", json_boolean(ptq_graph_is_quantized(c->ref->graph))));
+    PTQ_TRY(ptq_json_set(root, "candidate_quantized", json_boolean(ptq_graph_is_quantized(c->cand->graph))));
     PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)c->acc.samples)));
     PTQ_TRY(size_json(c, root));
     PTQ_TRY(outputs_json(c, root));

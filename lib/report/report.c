@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/atomic_file.h"
+
 #define PTQ_REPORT_KIND(name) extern const ptq_report_kind ptq_report_kind_##name;
 #include "lib/report/kinds.def"
 #undef PTQ_REPORT_KIND
@@ -49,6 +51,18 @@ ptq_status ptq_report_json(const ptq_report *r, char **json)
         return ptq_fail_nomem();
     *json = s;
     return PTQ_OK;
+}
+
+ptq_status ptq_save_text(const char *text, const char *path, bool force)
+{
+    ptq_atomic_file *f;
+    PTQ_TRY(ptq_atomic_open(path, force, &f));
+    ptq_status s = ptq_atomic_write(f, text, strlen(text));
+    s = s == PTQ_OK ? ptq_atomic_write(f, "\n", 1) : s;
+    if (s == PTQ_OK)
+        return ptq_atomic_commit(f);
+    ptq_atomic_abort(f);
+    return s;
 }
 
 ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text)

@@ -135,7 +135,12 @@ static void layer_rows(const json_t *root, bool verbose, int columns, ptq_text *
 static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
 {
     char a[64], b[64], c[64];
-    row(t, "", "fp32", "int8", "change");
+    bool qa = json_is_true(json_object_get(root, "reference_quantized"));
+    bool qb = json_is_true(json_object_get(root, "candidate_quantized"));
+    if (qa == qb)
+        row(t, "", "reference", "candidate", "change");
+    else
+        row(t, "", qa ? "int8" : "fp32", qb ? "int8" : "fp32", "change");
     size_row(root, t);
     accuracy_rows(root, t);
     double agree = at(root, "agreement", "percent", NULL);
