@@ -260,6 +260,40 @@ START_TEST(table__published_example)
 }
 END_TEST
 
+/* Channels 1 and 2 hold nothing but zeros of either sign; the smallest float keeps 3 alive. */
+START_TEST(dead__channels_on_any_axis)
+{
+    enum { D = 5 };
+    float rows[D][2][3] = {{{0}}}, turned[2][3][D], middle[2][D][3];
+    rows[0][0][1] = 1.0f;
+    rows[2][1][0] = -0.0f;
+    rows[3][1][2] = -FLT_TRUE_MIN;
+    rows[4][0][0] = -2.0f;
+    for (int i = 0; i < D * 6; i++) {
+        const int c = i / 6, a = i / 3 % 2, b = i % 3;
+        turned[a][b][c] = middle[a][c][b] = rows[c][a][b];
+    }
+    const struct {
+        const float *data;
+        int64_t dims[3];
+        int axis, dead;
+    } cases[] = {{&rows[0][0][0], {D, 2, 3}, 0, 2},
+                 {&middle[0][0][0], {2, D, 3}, 1, 2},
+                 {&turned[0][0][0], {2, 3, D}, 2, 2},
+                 {&rows[0][0][0], {D, 2, 3}, -1, 0},
+                 {&rows[1][0][0], {2, 2, 3}, -1, 1}};
+    size_t n;
+    const ptq_weight_algo *const *algos = ptq_weight_algos(&n);
+    for (size_t k = 0; k < PTQ_COUNT(cases) * n; k++) {
+        ptq_weight w = {.name = "w", .data = cases[k / n].data, .rank = 3, .dims = cases[k / n].dims,
+                        .axis = cases[k / n].axis};
+        ptq_weight_codes q = quantize(algos[k % n]->name, &w, NULL, NULL);
+        ck_assert_int_eq(q.dead, cases[k / n].dead);
+        ptq_weight_codes_clear(&q);
+    }
+}
+END_TEST
+
 START_TEST(bias__keeps_headroom)
 {
     static const float input_scales[] = {1.0f, 0.02f, 1e-20f, 1e-30f};
@@ -469,6 +503,7 @@ int main(void)
     tcase_add_test(t, log2__scale_near_brute_force);
     tcase_add_test(t, table__levels_and_nearest);
     tcase_add_test(t, table__published_example);
+    tcase_add_test(t, dead__channels_on_any_axis);
     tcase_add_test(t, bias__keeps_headroom);
     tcase_add_test(t, act__table_from_linear_codes);
     tcase_add_test(t, act__scale_near_brute_force);

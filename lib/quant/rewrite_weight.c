@@ -143,28 +143,6 @@ static ptq_status linear_mse(const ptq_weight *w, const ptq_weight_options *wo, 
     return PTQ_OK;
 }
 
-static int dead_channels(const ptq_weight *w)
-{
-    int64_t inner = 1, channels = w->axis >= 0 ? w->dims[w->axis] : 1, total = 1;
-    int dead = 0;
-    for (int i = 0; i < w->rank; i++)
-        total *= w->dims[i];
-    for (int i = w->axis + 1; w->axis >= 0 && i < w->rank; i++)
-        inner *= w->dims[i];
-    if (w->axis < 0)
-        inner = total;
-    for (int64_t c = 0; c < channels; c++) {
-        bool zero = true;
-        for (int64_t i = 0; i < total && zero; i++)
-            if ((i / inner) % channels == c)
-                zero = w->data[i] == 0.0f;
-            else
-                i += inner - 1; /* the rest of this run belongs to the same channel */
-        dead += zero;
-    }
-    return dead;
-}
-
 static bool reusable(const ptq_rewriter *r, const ptq_node *n, const ptq_written *old)
 {
     bool biased = r->p->target->bias_int32 && n->nin > 2 && n->in[2] && n->in[2]->constant;
@@ -191,6 +169,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     if (s == PTQ_OK)
         s = q.table ? emit_table(r, n, &w, &q, &real) : emit_codes(r, n, &w, &q, &real);
     note.mse = note.mse_linear = q.mse;
+    note.dead_channels = (int)q.dead;
     ptq_weight_codes_clear(&q);
     if (s == PTQ_OK && r->algo->steps > 0)
         s = linear_mse(&w, &wo, &note.mse_linear);
@@ -199,7 +178,6 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     ptq_node_set_input(r->g, n, 1, real);
     if (!old->real)
         *old = (ptq_written){.real = real, .axis = axis};
-    note.dead_channels = dead_channels(&w);
     if (r->report && !PTQ_VEC_PUSH(r->report->arena, &r->report->weights, note))
         return ptq_fail_nomem();
     return PTQ_OK;

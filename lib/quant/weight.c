@@ -93,10 +93,12 @@ static float decode_one(const ptq_weight_codes *q, uint8_t code, int64_t c)
 }
 
 /* Writes the decoded values, unless out is NULL, and measures the error. Each channel is summed
- * alone, so that enlarging one does not touch the others' sums. */
+ * alone, so that enlarging one does not touch the others' sums. The square of no float but 0 is
+ * 0 in double: a channel without power is dead. */
 static void decode(const ptq_weight *w, ptq_weight_codes *q, float *out)
 {
     double error = 0, power = 0;
+    q->dead = 0;
     for (int64_t c = 0; c < q->channels; c++) {
         const ptq_channel ch = ptq_weight_channel(w, q, c);
         double e = 0, p = 0;
@@ -112,6 +114,7 @@ static void decode(const ptq_weight *w, ptq_weight_codes *q, float *out)
         }
         error += e;
         power += p;
+        q->dead += p == 0;
     }
     q->mse = q->n ? error / (double)q->n : 0;
     q->power = q->n ? power / (double)q->n : 0;

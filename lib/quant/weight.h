@@ -30,6 +30,7 @@ typedef struct ptq_weight_codes {
     float *table;        /* [256], or NULL: not the table form */
     double mse;          /* mean squared error of the decoded weights */
     double power;        /* mean square of the weights: SQNR = 10 log10(power / mse) dB */
+    int64_t dead;        /* channels whose weights are all zero */
 } ptq_weight_codes;
 
 /* For linear algorithms; zero means default. */

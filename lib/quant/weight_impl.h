@@ -16,7 +16,7 @@ ptq_channel ptq_weight_channel(const ptq_weight *w, ptq_weight_codes *q, int64_t
 /* Extremes of a channel. An empty one: 0 and 0. */
 void ptq_channel_range(const ptq_channel *ch, float *min, float *max);
 
-/* Fills in mse and power. */
+/* Fills in mse, power and dead. */
 void ptq_weight_measure(const ptq_weight *w, ptq_weight_codes *q);
 
 #define PTQ_CHANNEL_RUNS(ch, run)                                                                  \
