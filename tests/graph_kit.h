@@ -87,6 +87,15 @@ static inline ptq_value *kit_dq(ptq_graph *g, const char *out, ptq_value *v, flo
     return KIT(g, "DequantizeLinear", out, v, kit_f32(g, s), kit_zp(g, t, zp));
 }
 
+/* DQ, named `name`, of a constant of int8 codes "<name>_q". */
+static inline ptq_value *kit_weight(ptq_graph *g, const char *name, int rank, const int64_t *dims,
+                                    const int8_t *codes, float s)
+{
+    char q[64];
+    snprintf(q, sizeof q, "%s_q", name);
+    return kit_dq(g, name, kit_const(g, q, PTQ_DT_S8, rank, dims, codes), s, PTQ_DT_S8, 0);
+}
+
 /* Q and DQ behind v; the DQ's output is "<name>_dq", the codes are "<name>_q". */
 static inline ptq_value *kit_qdq(ptq_graph *g, const char *name, ptq_value *v, float s, ptq_dtype t,
                                  int zp)

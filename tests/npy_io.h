@@ -16,6 +16,30 @@ static const struct {
 } npy_types[] = {{"<f4", PTQ_DT_F32}, {"|u1", PTQ_DT_U8},  {"|i1", PTQ_DT_S8},
                  {"<i4", PTQ_DT_S32}, {"<i8", PTQ_DT_S64}, {"|b1", PTQ_DT_BOOL}};
 
+/* What stands before the data of a .npy file of this version with this dictionary; returns its
+ * length. b has room for the dictionary and 12 bytes. */
+static inline size_t npy_prefix(unsigned char *b, int version, const char *dict)
+{
+    size_t len = strlen(dict), at = version > 1 ? 12 : 10;
+    memcpy(b, "\x93NUMPY", 6);
+    b[6] = (unsigned char)version;
+    b[7] = 0;
+    b[8] = (unsigned char)len;
+    b[9] = (unsigned char)(len >> 8);
+    b[10] = b[11] = 0; /* the upper half of the length from version 2 on */
+    memcpy(b + at, dict, len);
+    return at + len;
+}
+
+/* A whole file in memory. */
+static inline size_t npy_bytes(unsigned char *b, int version, const char *dict, const void *data,
+                               size_t n)
+{
+    size_t at = npy_prefix(b, version, dict);
+    memcpy(b + at, data, n);
+    return at + n;
+}
+
 static inline ptq_status npy_read(const char *path, ptq_tensor *t)
 {
     unsigned char head[10];
@@ -65,13 +89,12 @@ static inline ptq_status npy_write(const char *path, const ptq_tensor *t)
     int total = (10 + n + 1 + 63) / 64 * 64 - 10;
     memset(text + n, ' ', (size_t)(total - n));
     text[total - 1] = '\n';
-    unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)total,
-                              (unsigned char)(total >> 8)};
+    unsigned char head[sizeof text + 12];
+    size_t len = npy_prefix(head, 1, text);
     FILE *f = fopen(path, "wb");
     if (!f)
         return ptq_fail(PTQ_ERR_IO, "%s: cannot create", path);
-    bool ok = fwrite(head, 1, 10, f) == 10 && fwrite(text, 1, (size_t)total, f) == (size_t)total &&
-              fwrite(t->data, 1, t->nbytes, f) == t->nbytes;
+    bool ok = fwrite(head, 1, len, f) == len && fwrite(t->data, 1, t->nbytes, f) == t->nbytes;
     ok = fclose(f) == 0 && ok;
     return ok ? PTQ_OK : ptq_fail(PTQ_ERR_IO, "%s: cannot write", path);
 }

@@ -14,13 +14,20 @@ static inline void wire_entry(wire *w, unsigned field, const char *key, const ch
     wire_msg(w, field, &e);
 }
 
-static inline void wire_tensor(wire *w, unsigned field, const char *name, int type, int rank,
-                               const int64_t *dims, const void *raw, size_t n)
+/* TensorProto of this type and shape, without name and values. */
+static inline wire wire_tensor_head(int type, int rank, const int64_t *dims)
 {
     wire t = {0};
     for (int i = 0; i < rank; i++)
         wire_int(&t, 1, dims[i]);
     wire_int(&t, 2, type);
+    return t;
+}
+
+static inline void wire_tensor(wire *w, unsigned field, const char *name, int type, int rank,
+                               const int64_t *dims, const void *raw, size_t n)
+{
+    wire t = wire_tensor_head(type, rank, dims);
     wire_str(&t, 8, name);
     wire_bytes(&t, 9, raw, n);
     wire_msg(w, field, &t);

@@ -63,6 +63,15 @@ static inline void wire_msg(wire *w, unsigned field, wire *m)
     *m = (wire){0};
 }
 
+/* n varints in one field, packed. */
+static inline void wire_packed(wire *w, unsigned field, int n, const int64_t *v)
+{
+    wire p = {0};
+    for (int i = 0; i < n; i++)
+        wire_varint(&p, (uint64_t)v[i]);
+    wire_msg(w, field, &p);
+}
+
 static inline void wire_free(wire *w)
 {
     free(w->p);

@@ -26,7 +26,7 @@ START_TEST(content__guessed)
         ptq_image img;
         ck_assert_fails(ptq_image_decode((const uint8_t *)rows[i].bytes, rows[i].n, &img),
                         PTQ_ERR_DATA);
-        ck_assert_msg(strstr(ptq_last_error(), rows[i].what), "%s", ptq_last_error());
+        ck_assert_says(rows[i].what);
     }
 }
 END_TEST
@@ -279,7 +279,7 @@ START_TEST(jpeg__refused)
     ptq_image img;
     unsigned char *b = write_jpeg(8, 8, JCS_CMYK, 4, false, 0, &n);
     ck_assert_fails(ptq_image_decode(b, n, &img), PTQ_ERR_DATA);
-    ck_assert_ptr_nonnull(strstr(ptq_last_error(), "CMYK"));
+    ck_assert_says("CMYK");
     free(b);
     b = write_jpeg(16, 16, JCS_RGB, 3, true, 1, &n);
     damage(b, n, n - 2); /* the end marker itself may be missing */
@@ -288,7 +288,7 @@ START_TEST(jpeg__refused)
         if (b[i] == 0xFF && b[i + 1] == 0xC2)
             memcpy(b + i + 5, "\xFD\xE8\xFD\xE8", 4);
     ck_assert_fails(ptq_image_decode(b, n, &img), PTQ_ERR_DATA);
-    ck_assert_ptr_nonnull(strstr(ptq_last_error(), "65000"));
+    ck_assert_says("65000");
     free(b);
 }
 END_TEST

@@ -6,21 +6,7 @@
 #include <unistd.h>
 
 #include "lib/calib/npy.h"
-
-/* A .npy file in memory; version 0 gives 1.0, header_len < 0 the right one. */
-static size_t build(uint8_t *b, int version, const char *header, const void *data, size_t n)
-{
-    size_t len = strlen(header), at = version > 1 ? 12 : 10;
-    memcpy(b, "\x93NUMPY", 6);
-    b[6] = (uint8_t)version;
-    b[7] = 0;
-    b[8] = (uint8_t)len;
-    b[9] = (uint8_t)(len >> 8);
-    b[10] = b[11] = 0;
-    memcpy(b + at, header, len);
-    memcpy(b + at + len, data, n);
-    return at + len + n;
-}
+#include "tests/npy_io.h"
 
 START_TEST(npy__headers)
 {
@@ -63,7 +49,7 @@ START_TEST(npy__headers)
     };
     uint8_t b[1024], data[64] = {0};
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
-        size_t n = build(b, rows[i].version, rows[i].header, data, sizeof data);
+        size_t n = npy_bytes(b, rows[i].version, rows[i].header, data, sizeof data);
         ptq_npy npy;
         ptq_status s = ptq_npy_parse(b, n, n, &npy);
         if (rows[i].error) {
@@ -85,7 +71,7 @@ START_TEST(npy__damage)
 {
     static const float v[6] = {1, 2, 3, 4, 5, 6};
     uint8_t b[256];
-    size_t n = build(b, 1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }  \n", v,
+    size_t n = npy_bytes(b, 1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }  \n", v,
                      sizeof v);
     for (size_t cut = 0; cut < n; cut++) {
         uint8_t *copy = malloc(cut + 1);
@@ -133,7 +119,7 @@ START_TEST(npy__orders)
         char header[128];
         snprintf(header, sizeof header, "{'descr': '%cu2', 'fortran_order': %s, 'shape': (3, 2, 2)}\n",
                  big ? '>' : '<', fortran ? "True" : "False");
-        size_t n = build(b, 1, header, bytes, sizeof bytes);
+        size_t n = npy_bytes(b, 1, header, bytes, sizeof bytes);
         ptq_npy npy;
         ck_assert_ok(ptq_npy_open_fd(file_of(b, n), &npy));
         for (size_t i = 0; i < 3; i++) {
@@ -159,7 +145,7 @@ END_TEST
 START_TEST(npy__shrinks)
 {
     uint8_t b[256], data[64] = {1};
-    size_t n = build(b, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8)}\n", data, 64);
+    size_t n = npy_bytes(b, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8)}\n", data, 64);
     ptq_npy npy;
     ptq_raw raw;
     ck_assert_ok(ptq_npy_open_fd(file_of(b, n), &npy));

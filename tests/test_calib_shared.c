@@ -159,10 +159,8 @@ END_TEST
 
 int main(void)
 {
-    if (!unit_shared()) {
-        printf("SKIP: PTQ_SHARED is not set\n");
-        return 77;
-    }
+    if (!unit_shared())
+        return unit_skip("PTQ_SHARED is not set");
     Suite *s = suite_create("calib_shared");
     TCase *t = tcase_create("all");
     tcase_set_timeout(t, 30);

@@ -7,40 +7,25 @@
 
 #include <fcntl.h>
 #include <math.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/calib/stats_h5.h"
+#include "tests/scratch.h"
 
 enum { SAMPLES = 130, CHANNELS = 5, PIXELS = 77 };
 
-static char dir[64];
 static const char *const names[3] = {"conv/1 \xC3\xA9", "a", "input"};
 static const ptq_dtype dtypes[3] = {PTQ_DT_F32, PTQ_DT_F16, PTQ_DT_F32};
 
-static void setup(void)
-{
-    strcpy(dir, "/tmp/ptq-stats-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static const char *at(const char *name)
-{
-    static char paths[4][128];
-    static unsigned next;
-    char *p = paths[next++ % 4];
-    snprintf(p, sizeof paths[0], "%s/%s", dir, name);
-    return p;
-}
-
+/* No test leaves anything but these behind. */
 static void teardown(void)
 {
     static const char *const all[] = {"one.h5", "two.h5", "merged.h5", "bad.h5", "other.h5"};
     for (size_t i = 0; i < PTQ_COUNT(all); i++)
-        unlink(at(all[i]));
-    ck_assert_int_eq(rmdir(dir), 0); /* no temporary was left */
+        unlink(scratch_at(all[i]));
+    ck_assert_int_eq(scratch_entries(), 0);
+    scratch_remove();
 }
 
 static ptq_statistics *make(void)
@@ -107,8 +92,8 @@ START_TEST(file__round_trip)
     for (size_t i = 0; i < SAMPLES - 1; i++)
         observe(s, i);
     ptq_bit_set(s->bad, SAMPLES - 1);
-    ck_assert_ok(ptq_statistics_save(s, at("one.h5"), false));
-    ck_assert_ok(ptq_statistics_load(at("one.h5"), &back));
+    ck_assert_ok(ptq_statistics_save(s, scratch_at("one.h5"), false));
+    ck_assert_ok(ptq_statistics_load(scratch_at("one.h5"), &back));
     ck_assert(equal_statistics(s, back));
     ck_assert_uint_eq(back->ntensors, 3);
     ck_assert_str_eq(back->tensors[0]->name, "a");
@@ -117,14 +102,14 @@ START_TEST(file__round_trip)
     ck_assert_uint_eq(ptq_statistics_done(back), SAMPLES - 1);
     ck_assert_uint_eq(ptq_statistics_bad(back), 1);
     /* never over an existing file without force */
-    ck_assert_fails(ptq_statistics_save(s, at("one.h5"), false), PTQ_ERR_IO);
-    ck_assert_ok(ptq_statistics_save(back, at("one.h5"), true));
+    ck_assert_fails(ptq_statistics_save(s, scratch_at("one.h5"), false), PTQ_ERR_IO);
+    ck_assert_ok(ptq_statistics_save(back, scratch_at("one.h5"), true));
     ptq_statistics_free(s);
     ptq_statistics_free(back);
     /* statistics of nothing */
     s = make();
-    ck_assert_ok(ptq_statistics_save(s, at("two.h5"), false));
-    ck_assert_ok(ptq_statistics_load(at("two.h5"), &back));
+    ck_assert_ok(ptq_statistics_save(s, scratch_at("two.h5"), false));
+    ck_assert_ok(ptq_statistics_load(scratch_at("two.h5"), &back));
     ck_assert(equal_statistics(s, back));
     ptq_statistics_free(s);
     ptq_statistics_free(back);
@@ -138,15 +123,15 @@ START_TEST(file__shards_and_resume_equal_one_run)
     size_t n;
     for (size_t i = 0; i < SAMPLES; i++)
         observe(one, i);
-    ck_assert_ok(ptq_statistics_save(one, at("one.h5"), false));
+    ck_assert_ok(ptq_statistics_save(one, scratch_at("one.h5"), false));
     for (size_t shard = 3; shard-- > 0;) {
         ptq_statistics *part = make();
         for (size_t i = SAMPLES; i-- > 0;)
             if (i % 3 == shard)
                 observe(part, i);
-        ck_assert_ok(ptq_statistics_save(part, at("two.h5"), true));
+        ck_assert_ok(ptq_statistics_save(part, scratch_at("two.h5"), true));
         ptq_statistics_free(part);
-        ck_assert_ok(ptq_statistics_load(at("two.h5"), &part));
+        ck_assert_ok(ptq_statistics_load(scratch_at("two.h5"), &part));
         if (merged) {
             ck_assert_ok(ptq_statistics_merge(merged, part));
             ck_assert_fails(ptq_statistics_merge(merged, part), PTQ_ERR_DATA);
@@ -155,16 +140,16 @@ START_TEST(file__shards_and_resume_equal_one_run)
             merged = part;
         }
     }
-    ck_assert_ok(ptq_statistics_save(merged, at("merged.h5"), false));
-    ck_assert_msg(equal_files(at("one.h5"), at("merged.h5"), &n), "files differ at byte %zu", n);
+    ck_assert_ok(ptq_statistics_save(merged, scratch_at("merged.h5"), false));
+    ck_assert_msg(equal_files(scratch_at("one.h5"), scratch_at("merged.h5"), &n), "files differ at byte %zu", n);
     for (size_t i = 0; i < 41; i++)
         observe(resumed, i);
-    ck_assert_ok(ptq_statistics_save(resumed, at("two.h5"), true));
-    ck_assert_ok(ptq_statistics_load(at("two.h5"), &back));
+    ck_assert_ok(ptq_statistics_save(resumed, scratch_at("two.h5"), true));
+    ck_assert_ok(ptq_statistics_load(scratch_at("two.h5"), &back));
     for (size_t i = 41; i < SAMPLES; i++)
         observe(back, i);
-    ck_assert_ok(ptq_statistics_save(back, at("two.h5"), true));
-    ck_assert_msg(equal_files(at("one.h5"), at("two.h5"), &n), "files differ at byte %zu", n);
+    ck_assert_ok(ptq_statistics_save(back, scratch_at("two.h5"), true));
+    ck_assert_msg(equal_files(scratch_at("one.h5"), scratch_at("two.h5"), &n), "files differ at byte %zu", n);
     ck_assert_uint_gt(n, 10000);
     ptq_statistics_free(one);
     ptq_statistics_free(merged);
@@ -257,14 +242,14 @@ START_TEST(file__edited_truncated_foreign)
     ptq_statistics *s = make(), *back = NULL;
     for (size_t i = 0; i < 20; i++)
         observe(s, i);
-    ck_assert_ok(ptq_statistics_save(s, at("one.h5"), false));
+    ck_assert_ok(ptq_statistics_save(s, scratch_at("one.h5"), false));
     for (int i = 0; i < (int)PTQ_COUNT(text); i++) {
-        copy(at("one.h5"), at("bad.h5"), SIZE_MAX);
-        hid_t f = H5Fopen(at("bad.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+        copy(scratch_at("one.h5"), scratch_at("bad.h5"), SIZE_MAX);
+        hid_t f = H5Fopen(scratch_at("bad.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
         ck_assert_int_ge(f, 0);
         edit(f, i);
         H5Fclose(f);
-        ck_assert_fails(ptq_statistics_load(at("bad.h5"), &back), PTQ_ERR_DATA);
+        ck_assert_fails(ptq_statistics_load(scratch_at("bad.h5"), &back), PTQ_ERR_DATA);
         const char *bar = strchr(text[i], '|');
         char first[32];
         snprintf(first, sizeof first, "%.*s", bar ? (int)(bar - text[i]) : 31, text[i]);
@@ -274,16 +259,16 @@ START_TEST(file__edited_truncated_foreign)
         ck_assert_ptr_null(back);
     }
     struct stat st;
-    ck_assert_int_eq(stat(at("one.h5"), &st), 0);
+    ck_assert_int_eq(stat(scratch_at("one.h5"), &st), 0);
     for (size_t n = 0; n < (size_t)st.st_size; n += (size_t)st.st_size / 20) {
-        copy(at("one.h5"), at("bad.h5"), n);
-        ck_assert_fails(ptq_statistics_load(at("bad.h5"), &back), PTQ_ERR_DATA);
+        copy(scratch_at("one.h5"), scratch_at("bad.h5"), n);
+        ck_assert_fails(ptq_statistics_load(scratch_at("bad.h5"), &back), PTQ_ERR_DATA);
     }
-    hid_t f = H5Fcreate(at("other.h5"), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t f = H5Fcreate(scratch_at("other.h5"), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     H5Fclose(f);
-    ck_assert_fails(ptq_statistics_load(at("other.h5"), &back), PTQ_ERR_DATA);
-    ck_assert_ptr_nonnull(strstr(ptq_last_error(), "not a statistics file"));
-    ck_assert_fails(ptq_statistics_load(at("none.h5"), &back), PTQ_ERR_DATA);
+    ck_assert_fails(ptq_statistics_load(scratch_at("other.h5"), &back), PTQ_ERR_DATA);
+    ck_assert_says("not a statistics file");
+    ck_assert_fails(ptq_statistics_load(scratch_at("none.h5"), &back), PTQ_ERR_DATA);
     ck_assert_fails(ptq_statistics_load("/dev/null", &back), PTQ_ERR_DATA);
     ptq_statistics_free(s);
 }
@@ -294,7 +279,7 @@ START_TEST(file__other_model_is_refused)
     ptq_statistics *a = make(), *b = make();
     memset(b->model_sha256, 'c', 64);
     ck_assert_fails(ptq_statistics_merge(a, b), PTQ_ERR_DATA);
-    ck_assert_ptr_nonnull(strstr(ptq_last_error(), "another model"));
+    ck_assert_says("another model");
     memset(b->model_sha256, 'a', 64);
     memset(b->data_sha256, 'c', 64);
     ck_assert_fails(ptq_statistics_merge(a, b), PTQ_ERR_DATA);
@@ -308,12 +293,12 @@ START_TEST(file__write_fails)
 {
     ptq_statistics *s = make(), *back = NULL;
     observe(s, 0);
-    ck_assert_ok(ptq_statistics_save(s, at("one.h5"), false));
+    ck_assert_ok(ptq_statistics_save(s, scratch_at("one.h5"), false));
     observe(s, 1);
     struct rlimit r = {4096, 4096};
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &r), 0);
-    ck_assert_fails(ptq_statistics_save(s, at("one.h5"), true), PTQ_ERR_IO);
-    ck_assert_ok(ptq_statistics_load(at("one.h5"), &back));
+    ck_assert_fails(ptq_statistics_save(s, scratch_at("one.h5"), true), PTQ_ERR_IO);
+    ck_assert_ok(ptq_statistics_load(scratch_at("one.h5"), &back));
     ck_assert_uint_eq(ptq_statistics_done(back), 1);
     ck_assert_fails(ptq_statistics_save(s, "/nonexistent/x.h5", false), PTQ_ERR_IO);
     ptq_statistics_free(s);
@@ -328,7 +313,7 @@ START_TEST(file__not_built)
     ptq_statistics *s = make();
     observe(s, 0);
     ck_assert(equal_statistics(s, s));
-    ck_assert_fails(ptq_statistics_save(s, at("one.h5"), false), PTQ_ERR_UNSUPPORTED);
+    ck_assert_fails(ptq_statistics_save(s, scratch_at("one.h5"), false), PTQ_ERR_UNSUPPORTED);
     size_t n;
     (void)equal_files;
     (void)n;
@@ -376,7 +361,7 @@ int main(void)
 {
     Suite *s = suite_create("calib_stats_file");
     TCase *t = tcase_create("all");
-    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(t, scratch_make, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, digest__covers_everything);
 #ifdef HAVE_HDF5

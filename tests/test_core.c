@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit.h"
-
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/pool.h"
 #include "lib/core/qmath.h"
+#include "tests/scratch.h"
 
 START_TEST(status__text_and_prefix)
 {
@@ -128,9 +125,9 @@ END_TEST
 
 START_TEST(atomic_file__all_or_nothing)
 {
-    char dir[] = "/tmp/ptq-atomic-XXXXXX", path[256], text[16] = "";
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/out", dir);
+    char text[16] = "";
+    scratch_make();
+    const char *path = scratch_at("out");
     ptq_atomic_file *f;
     ck_assert_ok(ptq_atomic_open(path, false, &f));
     ck_assert_ok(ptq_atomic_write(f, "one", 3));
@@ -144,9 +141,10 @@ START_TEST(atomic_file__all_or_nothing)
     ck_assert_int_eq(read(fd, text, sizeof text), 3);
     close(fd);
     ck_assert_str_eq(text, "one");
-    ck_assert_fails(ptq_atomic_open(dir, true, &f), PTQ_ERR_IO);
+    ck_assert_fails(ptq_atomic_open(scratch_dir, true, &f), PTQ_ERR_IO);
     unlink(path);
-    ck_assert_int_eq(rmdir(dir), 0); /* no temporary was left */
+    ck_assert_int_eq(scratch_entries(), 0); /* no temporary was left */
+    scratch_remove();
     ck_assert_fails(ptq_atomic_open("/nonexistent/x", false, &f), PTQ_ERR_IO);
 }
 END_TEST

@@ -43,12 +43,10 @@ static void done(ptq_program *p, ptq_graph *g)
 static ptq_value *weight(ptq_graph *g, const char *name, int64_t m, int64_t c, int64_t k, float s)
 {
     int8_t w[4096];
-    char q[64];
     int64_t dims[] = {m, c, k, k};
     for (int64_t i = 0; i < m * c * k * k; i++)
         w[i] = (int8_t)(i % 7 - 3);
-    snprintf(q, sizeof q, "%s_q", name);
-    return kit_dq(g, name, kit_const(g, q, PTQ_DT_S8, 4, dims, w), s, PTQ_DT_S8, 0);
+    return kit_weight(g, name, 4, dims, w, s);
 }
 
 static ptq_value *image(ptq_graph *g)
@@ -73,8 +71,7 @@ START_TEST(lower__convolution_chain)
     ptq_value *f = KIT(g, "Flatten", "flat", kit_qdq(g, "gap", gap, 0.5f, PTQ_DT_U8, 10));
     ptq_value *fq = kit_qdq(g, "flat", f, 0.5f, PTQ_DT_U8, 10);
     int8_t w[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-    ptq_value *wg = kit_dq(g, "wg", kit_const(g, "wg_q", PTQ_DT_S8, 2, (int64_t[]){3, 4}, w), 0.5f,
-                           PTQ_DT_S8, 0);
+    ptq_value *wg = kit_weight(g, "wg", 2, (int64_t[]){3, 4}, w, 0.5f);
     ptq_node *gemm = kit_op(g, "Gemm", "", "y", 2, (ptq_value *[]){fq, wg});
     ck_assert_ok(ptq_attr_set_int(g, gemm, "transB", 1));
     kit_output(g, kit_qdq(g, "y", gemm->out[0], 0.5f, PTQ_DT_U8, 10));
@@ -192,8 +189,7 @@ START_TEST(lower__float_products)
     int8_t w[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 4});
     ptq_value *y = kit_input(g, "y", PTQ_DT_F32, 2, (int64_t[]){2, 3});
-    ptq_value *wd = kit_dq(g, "w", kit_const(g, "w_q", PTQ_DT_S8, 2, (int64_t[]){4, 2}, w), 0.5f,
-                           PTQ_DT_S8, 0);
+    ptq_value *wd = kit_weight(g, "w", 2, (int64_t[]){4, 2}, w, 0.5f);
     ptq_value *a = KIT(g, "MatMul", "a", kit_qdq(g, "x", x, 0.25f, PTQ_DT_U8, 3), wd);
     kit_output(g, a);
     ptq_value *aq = kit_qdq(g, "a", a, 0.5f, PTQ_DT_U8, 3);
@@ -223,8 +219,7 @@ START_TEST(lower__accumulator_bound)
         int8_t *w = malloc((size_t)k);
         memset(w, 127, (size_t)k);
         ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, k});
-        ptq_value *wd = kit_dq(g, "w", kit_const(g, "w_q", PTQ_DT_S8, 2, (int64_t[]){k, 1}, w), 1.0f,
-                               PTQ_DT_S8, 0);
+        ptq_value *wd = kit_weight(g, "w", 2, (int64_t[]){k, 1}, w, 1.0f);
         ptq_value *m = KIT(g, "MatMul", "m", kit_qdq(g, "x", x, 1.0f, PTQ_DT_U8, 0), wd);
         kit_output(g, kit_qdq(g, "m", m, 1.0f, PTQ_DT_U8, 0));
         done(expect(g, &integer,
@@ -342,8 +337,7 @@ START_TEST(lower__transposes_that_only_rename)
     ptq_value *t = KIT(g, "Transpose", "t", c);
     ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 2, 3, 1}, 4));
     t = kit_qdq(g, "t", t, 0.5f, PTQ_DT_U8, 0);
-    ptq_value *wm = kit_dq(g, "wm", kit_const(g, "wm_q", PTQ_DT_S8, 2, (int64_t[]){4, 4}, w), 0.5f,
-                           PTQ_DT_S8, 0);
+    ptq_value *wm = kit_weight(g, "wm", 2, (int64_t[]){4, 4}, w, 0.5f);
     ptq_value *m = kit_qdq(g, "m", KIT(g, "MatMul", "m", t, wm), 0.5f, PTQ_DT_U8, 0);
     m = kit_qdq(g, "s", KIT(g, "Sigmoid", "s", m), 0.5f, PTQ_DT_U8, 0); /* stays as it comes */
     ptq_value *u = KIT(g, "Transpose", "u", m);

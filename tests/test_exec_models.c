@@ -104,10 +104,8 @@ END_TEST
 
 int main(void)
 {
-    if (!unit_shared()) {
-        puts("SKIP: PTQ_SHARED is not set");
-        return 77;
-    }
+    if (!unit_shared())
+        return unit_skip("PTQ_SHARED is not set");
     Suite *s = suite_create("exec_models");
     TCase *t = tcase_create("models");
     tcase_set_timeout(t, 120);

@@ -1,59 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit.h"
+/* Merging, storing and the other observers. */
+#include "tests/stats_kit.h"
 
 #include <float.h>
-#include <math.h>
-#include <string.h>
-
-#include "lib/observers/stats.h"
-
-static float bits_float(uint32_t u)
-{
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-static uint32_t float_bits(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
-}
-
-static ptq_tensor_stats *new_stats(void)
-{
-    ptq_tensor_stats *s;
-    ck_assert_ok(ptq_stats_new("t", PTQ_DT_F32, &s));
-    return s;
-}
-
-/* Named sets of values that every observer is tried on. */
-enum { VALUES = 10000 };
-static const char *const kinds[] = {"one",     "constant", "zeros",  "normal",    "relu",
-                                    "anybits", "nonfinite", "spikes", "subnormal", "outlier"};
-
-static size_t fill(size_t kind, float *v)
-{
-    ptq_rng r;
-    ptq_rng_seed(&r, kind + 1);
-    for (size_t i = 0; i < VALUES; i++) {
-        float x = ptq_rng_normal(&r);
-        switch (kind) {
-        case 0: v[i] = 1.7f; break;
-        case 1: v[i] = -3.0f; break;
-        case 2: v[i] = i & 1 ? -0.0f : 0.0f; break;
-        case 3: v[i] = x; break;
-        case 4: v[i] = x > 0 ? x : 0; break;
-        case 5: v[i] = bits_float((uint32_t)ptq_rng_u64(&r)); break;
-        case 6: v[i] = i % 7 == 0 ? NAN : i % 11 == 0 ? INFINITY : i % 13 == 0 ? -INFINITY : x; break;
-        case 7: v[i] = x > 1 ? 6.0f : x < -1 ? -6.0f : x < 0 ? 1.0f : 0.0f; break;
-        case 8: v[i] = bits_float((uint32_t)ptq_rng_u64(&r) & 0x807fffff); break;
-        default: v[i] = i == 77 ? 1e30f : x; break;
-        }
-    }
-    return kind == 0 ? 1 : VALUES;
-}
 
 /* Keeps the arrays that write() puts; a source for read() as well. */
 struct store {
@@ -150,84 +99,6 @@ static void assert_same(const ptq_tensor_stats *a, const ptq_tensor_stats *b)
     store_clear(&sb);
 }
 
-/* One counter per bin, plain loops: what the fast path must equal. */
-static void naive(const float *v, size_t n, uint64_t *counts, ptq_summary *s, uint64_t *zeros)
-{
-    *s = PTQ_SUMMARY_EMPTY;
-    *zeros = 0;
-    memset(counts, 0, sizeof(uint64_t) << 18);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u = float_bits(v[i]);
-        if (isnan(v[i])) {
-            s->nan++;
-        } else if (isinf(v[i])) {
-            s->pos_inf += v[i] > 0;
-            s->neg_inf += v[i] < 0;
-        } else {
-            s->finite++;
-            s->min = v[i] < s->min ? v[i] : s->min;
-            s->max = v[i] > s->max ? v[i] : s->max;
-            if (v[i] == 0)
-                (*zeros)++;
-            else
-                counts[u >> 14]++;
-        }
-    }
-}
-
-START_TEST(hist__equals_naive_count)
-{
-    static float v[VALUES];
-    static uint64_t want[1 << 18];
-    size_t n = fill((size_t)_i, v);
-    /* Lengths around the lanes and the chunk, at odd addresses. */
-    static const size_t lengths[] = {0, 1, 7, 8, 9, 15, 2047, 2048, 2049, 4101, VALUES - 3};
-    for (size_t k = 0; k < PTQ_COUNT(lengths); k++) {
-        size_t len = lengths[k] < n ? lengths[k] : n, at = len + 3 <= n ? 3 : 0;
-        ptq_summary summary;
-        uint64_t zeros;
-        naive(v + at, len, want, &summary, &zeros);
-        ptq_tensor_stats *s = new_stats();
-        ck_assert_ok(ptq_stats_observe(s, v + at, len, 1, NULL, -1));
-        ck_assert(ptq_summary_equal(&s->summary, &summary));
-        ck_assert(!(s->summary.finite && (signbit(s->summary.min) && s->summary.min == 0)));
-        ck_assert_uint_eq(s->hist.zeros, zeros);
-        ck_assert_uint_eq(ptq_hist_total(&s->hist), summary.finite);
-        int wrong = 0; /* an assertion per bin would take seconds */
-        for (int32_t o = 0; o < PTQ_HIST_OCTAVES; o++) {
-            const uint64_t *c = ptq_hist_counts(&s->hist, o);
-            for (int b = 0; b < PTQ_HIST_BINS; b++)
-                wrong += (c ? c[b] : 0) != want[o * PTQ_HIST_BINS + b];
-        }
-        ck_assert_int_eq(wrong, 0);
-        ptq_summary scanned = PTQ_SUMMARY_EMPTY;
-        ptq_summary_scan(v + at, len, &scanned);
-        ck_assert(ptq_summary_equal(&scanned, &summary));
-        ptq_stats_free(s);
-    }
-}
-END_TEST
-
-START_TEST(hist__every_bin_holds_its_values)
-{
-    ptq_rng r;
-    ptq_rng_seed(&r, 5);
-    for (int i = 0; i < 20000; i++) {
-        float x = bits_float((uint32_t)ptq_rng_u64(&r));
-        if (!isfinite(x) || x == 0)
-            continue;
-        double lo, hi;
-        ptq_hist_edges((int32_t)(float_bits(x) >> 23), (int)(float_bits(x) >> 14 & 511), &lo, &hi);
-        ck_assert(x > 0 ? lo <= (double)x && (double)x < hi : lo < (double)x && (double)x <= hi);
-        if (fabsf(x) >= FLT_MIN)
-            ck_assert(hi - lo <= fabs((double)x) * 0x1p-9);
-    }
-    double lo, hi;
-    ptq_hist_edges(254, 511, &lo, &hi);
-    ck_assert(isfinite(hi) && hi == 0x1p128);
-}
-END_TEST
-
 /* Samples of one tensor: same values, cut into samples of 100 as [20, 5] with the channel axis 1. */
 static void observe_some(ptq_tensor_stats *s, const float *v, size_t from, size_t to, int axis)
 {
@@ -238,18 +109,18 @@ static void observe_some(ptq_tensor_stats *s, const float *v, size_t from, size_
 
 START_TEST(stats__any_split_and_order_is_exact)
 {
-    static float v[VALUES];
-    if (fill((size_t)_i, v) < VALUES)
-        for (size_t i = 1; i < VALUES; i++)
+    static float v[STK_VALUES];
+    if (stk_fill((size_t)_i, v) < STK_VALUES)
+        for (size_t i = 1; i < STK_VALUES; i++)
             v[i] = v[0];
-    ptq_tensor_stats *whole = new_stats();
+    ptq_tensor_stats *whole = stk_new();
     observe_some(whole, v, 0, 100, 1);
     ptq_rng r;
     ptq_rng_seed(&r, 99);
     for (int round = 0; round < 10; round++) {
         ptq_tensor_stats *part[5];
         for (int p = 0; p < 5; p++)
-            part[p] = new_stats();
+            part[p] = stk_new();
         int order[100];
         for (int i = 0; i < 100; i++)
             order[i] = i;
@@ -267,7 +138,7 @@ START_TEST(stats__any_split_and_order_is_exact)
             if (p != round % 4)
                 ck_assert_ok(ptq_stats_merge(part[4], part[p]));
         }
-        ptq_tensor_stats *empty = new_stats();
+        ptq_tensor_stats *empty = stk_new();
         ck_assert_ok(ptq_stats_merge(part[4], empty));
         assert_same(part[4], whole);
         ptq_stats_free(empty);
@@ -280,10 +151,10 @@ END_TEST
 
 START_TEST(stats__survives_write_and_read)
 {
-    static float v[VALUES];
-    size_t n = fill((size_t)_i, v);
-    ptq_tensor_stats *s = new_stats(), *t = new_stats();
-    if (n == VALUES)
+    static float v[STK_VALUES];
+    size_t n = stk_fill((size_t)_i, v);
+    ptq_tensor_stats *s = stk_new(), *t = stk_new();
+    if (n == STK_VALUES)
         observe_some(s, v, 0, 100, 1);
     else
         ck_assert_ok(ptq_stats_observe(s, v, n, 0, NULL, -1));
@@ -299,14 +170,14 @@ END_TEST
 
 START_TEST(stats__empty_object)
 {
-    ptq_tensor_stats *s = new_stats(), *t = new_stats();
+    ptq_tensor_stats *s = stk_new(), *t = stk_new();
     struct store st;
     ck_assert_ok(ptq_stats_observe(t, NULL, 0, 0, NULL, -1)); /* a sample without values */
     ck_assert_uint_eq(t->samples.samples, 1);
     ck_assert_uint_eq(t->summary.finite, 0);
     save(s, &st);
     ck_assert_int_eq(st.n, 0);
-    ptq_tensor_stats *u = new_stats();
+    ptq_tensor_stats *u = stk_new();
     ck_assert_ok(ptq_stats_read(u, &(ptq_field_source){store_get, &st}));
     assert_same(s, u);
     ck_assert(!ptq_stats_equal(s, t));
@@ -333,15 +204,15 @@ START_TEST(stats__read_refuses_contradictions)
         {"zeros", 0, 1},          {"channel_axis", 0, 0x20},  {"channel_axis", 4, 7},
         {"channel_ranges", 3, 0x7f},
     };
-    static float v[VALUES];
-    fill(4, v);
-    ptq_tensor_stats *s = new_stats();
+    static float v[STK_VALUES];
+    stk_fill(4, v);
+    ptq_tensor_stats *s = stk_new();
     observe_some(s, v, 0, 100, 1);
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
         struct store st;
         save(s, &st);
         store_find(&st, rows[i].field)->data[rows[i].offset] ^= rows[i].flip;
-        ptq_tensor_stats *t = new_stats();
+        ptq_tensor_stats *t = stk_new();
         ptq_status status = ptq_stats_read(t, &(ptq_field_source){store_get, &st});
         ck_assert_msg(status == PTQ_ERR_DATA, "row %zu (%s): %d", i, rows[i].field, status);
         ptq_stats_free(t);
@@ -353,7 +224,7 @@ START_TEST(stats__read_refuses_contradictions)
         struct store st;
         save(s, &st);
         store_find(&st, fields[i])->name[0] = '#';
-        ptq_tensor_stats *t = new_stats();
+        ptq_tensor_stats *t = stk_new();
         ck_assert_fails(ptq_stats_read(t, &(ptq_field_source){store_get, &st}), PTQ_ERR_DATA);
         ptq_stats_free(t);
         store_clear(&st);
@@ -405,7 +276,7 @@ END_TEST
 START_TEST(sample_minmax__mean)
 {
     static const float a[] = {1, -2, 3}, b[] = {5, 6, 7}, c[] = {NAN, NAN};
-    ptq_tensor_stats *s = new_stats();
+    ptq_tensor_stats *s = stk_new();
     double lo, hi;
     ck_assert(!ptq_stats_mean_minmax(s, &lo, &hi));
     ck_assert_ok(ptq_stats_observe(s, a, 3, 0, NULL, -1));
@@ -428,7 +299,7 @@ START_TEST(channel_minmax__every_layout)
         v[i] = _i && i % 17 == 0 ? NAN : _i && i % 19 == 0 ? -INFINITY : ptq_rng_normal(&r);
     const int64_t dims[4] = {2, 3, 4, 35};
     for (int axis = 0; axis < 4; axis++) {
-        ptq_tensor_stats *s = new_stats();
+        ptq_tensor_stats *s = stk_new();
         ck_assert_ok(ptq_stats_observe(s, v, PTQ_COUNT(v), 4, dims, axis));
         ck_assert_int_eq(s->channel.channels, dims[axis]);
         for (int64_t c = 0; c < dims[axis]; c++) {
@@ -443,7 +314,7 @@ START_TEST(channel_minmax__every_layout)
             ck_assert(s->channel.min[c] == lo && s->channel.max[c] == hi);
         }
         /* Another number of channels: given up, whichever comes first. */
-        ptq_tensor_stats *t = new_stats();
+        ptq_tensor_stats *t = stk_new();
         ck_assert_ok(ptq_stats_observe(t, v, 7, 1, (int64_t[]){7}, 0));
         ck_assert_ok(ptq_stats_merge(t, s));
         ck_assert_int_eq(t->channel.channels, -1);
@@ -463,8 +334,8 @@ START_TEST(observers__conformance)
 {
     size_t n_rows;
     const ptq_observer *const *rows = ptq_observers(&n_rows);
-    static float v[VALUES];
-    size_t n = fill((size_t)_i, v);
+    static float v[STK_VALUES];
+    size_t n = stk_fill((size_t)_i, v);
     ck_assert_uint_ge(n_rows, 4);
     ck_assert_ptr_null(ptq_observer_find("nothing"));
     for (size_t k = 0; k < n_rows; k++) {
@@ -507,113 +378,19 @@ START_TEST(observers__conformance)
 }
 END_TEST
 
-START_TEST(bins__ascending_and_cut)
-{
-    static float v[VALUES];
-    size_t n = fill((size_t)_i, v), nbins;
-    ptq_tensor_stats *s = new_stats();
-    ck_assert_ok(ptq_stats_observe(s, v, n, 0, NULL, -1));
-    ptq_bin *bins;
-    ck_assert_ok(ptq_stats_bins(s, &bins, &nbins));
-    uint64_t total = 0;
-    for (size_t i = 0; i < nbins; i++) {
-        ck_assert(bins[i].lo <= bins[i].hi && bins[i].count > 0);
-        ck_assert(i == 0 || bins[i - 1].hi <= bins[i].lo);
-        total += bins[i].count;
-    }
-    ck_assert_uint_eq(total, s->summary.finite);
-    if (nbins) {
-        ck_assert(bins[0].lo == (double)s->summary.min);
-        ck_assert(bins[nbins - 1].hi == (double)s->summary.max);
-    }
-    free(bins);
-    ptq_stats_free(s);
-}
-END_TEST
-
-START_TEST(bins__linear_keeps_spikes)
-{
-    /* Relu6: 1000 zeros, 500 ones, 300 times the maximum, 200 of 2.5. */
-    float v[2000];
-    for (int i = 0; i < 2000; i++)
-        v[i] = i < 1000 ? 0.0f : i < 1500 ? 1.0f : i < 1800 ? 6.0f : 2.5f;
-    ptq_tensor_stats *s = new_stats();
-    ck_assert_ok(ptq_stats_observe(s, v, 2000, 0, NULL, -1));
-    ptq_bin *bins;
-    size_t n;
-    ck_assert_ok(ptq_stats_bins(s, &bins, &n));
-    double h[12];
-    ptq_bins_linear(bins, n, 0, 6, true, 12, h);
-    ck_assert(h[0] == 1000 && h[2] == 500 && h[5] == 200 && h[11] == 300);
-    ptq_bins_linear_abs(bins, n, 6, false, 12, h);
-    ck_assert(h[0] == 0 && h[2] == 500 && h[5] == 200 && h[11] == 300);
-    free(bins);
-    for (int i = 0; i < 2000; i++)
-        v[i] = -v[i];
-    ptq_stats_free(s);
-    s = new_stats();
-    ck_assert_ok(ptq_stats_observe(s, v, 2000, 0, NULL, -1));
-    ck_assert_ok(ptq_stats_bins(s, &bins, &n));
-    ptq_bins_linear(bins, n, -6, 0, true, 12, h);
-    ck_assert(h[0] == 300 && h[11] == 1000 && h[6] + h[7] == 200 && h[9] + h[10] == 500);
-    ptq_bins_linear_abs(bins, n, 6, true, 12, h);
-    ck_assert(h[0] == 1000 && h[2] == 500 && h[5] == 200 && h[11] == 300);
-    free(bins);
-    ptq_stats_free(s);
-}
-END_TEST
-
-START_TEST(bins__linear_approaches_true_histogram)
-{
-    /* Against counts of the values themselves: linear bins much wider than the histogram's. */
-    enum { N = 200000, LINEAR = 32 };
-    float *v = malloc(N * sizeof *v);
-    double want[LINEAR] = {0}, got[LINEAR], total = 0;
-    ptq_rng r;
-    ptq_rng_seed(&r, 4);
-    for (int i = 0; i < N; i++)
-        v[i] = ptq_rng_normal(&r);
-    ptq_tensor_stats *s = new_stats();
-    ck_assert_ok(ptq_stats_observe(s, v, N, 0, NULL, -1));
-    double lo = (double)s->summary.min, hi = (double)s->summary.max;
-    for (int i = 0; i < N; i++) {
-        int k = (int)(((double)v[i] - lo) / (hi - lo) * LINEAR);
-        want[k < LINEAR ? k : LINEAR - 1] += 1;
-    }
-    ptq_bin *bins;
-    size_t n;
-    ck_assert_ok(ptq_stats_bins(s, &bins, &n));
-    ptq_bins_linear(bins, n, lo, hi, true, LINEAR, got);
-    for (int k = 0; k < LINEAR; k++) {
-        total += got[k];
-        ck_assert(fabs(got[k] - want[k]) <= 20 + 0.01 * want[k]);
-    }
-    ck_assert_double_eq_tol(total, N, 1e-6);
-    free(bins);
-    free(v);
-    ptq_stats_free(s);
-}
-END_TEST
-
 int main(void)
 {
-    Suite *s = suite_create("observers");
+    Suite *s = suite_create("observers_stats");
     TCase *t = tcase_create("stats");
-    const int k = (int)PTQ_COUNT(kinds);
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, hist__equals_naive_count, 0, k);
-    tcase_add_test(t, hist__every_bin_holds_its_values);
-    tcase_add_loop_test(t, stats__any_split_and_order_is_exact, 0, k);
-    tcase_add_loop_test(t, stats__survives_write_and_read, 0, k);
+    tcase_add_loop_test(t, stats__any_split_and_order_is_exact, 0, STK_KINDS);
+    tcase_add_loop_test(t, stats__survives_write_and_read, 0, STK_KINDS);
     tcase_add_test(t, stats__empty_object);
     tcase_add_test(t, stats__read_refuses_contradictions);
     tcase_add_test(t, exact_sum__is_exact);
     tcase_add_test(t, sample_minmax__mean);
     tcase_add_loop_test(t, channel_minmax__every_layout, 0, 2);
-    tcase_add_loop_test(t, observers__conformance, 0, k);
-    tcase_add_loop_test(t, bins__ascending_and_cut, 0, k);
-    tcase_add_test(t, bins__linear_keeps_spikes);
-    tcase_add_test(t, bins__linear_approaches_true_histogram);
+    tcase_add_loop_test(t, observers__conformance, 0, STK_KINDS);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

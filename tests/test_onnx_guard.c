@@ -6,8 +6,6 @@
 #include "lib/onnx/onnx_io.h"
 #include "tests/onnx_wire.h"
 
-#define ck_assert_says(text) ck_assert_msg(strstr(ptq_last_error(), text), "%s", ptq_last_error())
-
 static wire empty_model(void)
 {
     wire g = {0};

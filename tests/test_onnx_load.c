@@ -8,8 +8,6 @@
 #include "lib/onnx/onnx_io.h"
 #include "tests/onnx_models.h"
 
-#define ck_assert_says(text) ck_assert_msg(strstr(ptq_last_error(), text), "%s", ptq_last_error())
-
 static ptq_status load(const wire *m, ptq_graph **out)
 {
     return ptq_onnx_load_memory(m->p, m->n, NULL, NULL, out);

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every allocation of load, clone and save fails once: an error, never a crash or a leak (the
  * sanitizer build watches). Linked with --wrap for the allocation functions. */
-#include "tests/unit.h"
-
-#include <string.h>
-#include <unistd.h>
-
 #include "lib/onnx/onnx_io.h"
 #include "tests/onnx_models.h"
+#include "tests/scratch.h"
 
 static long countdown = -1; /* allocations until one fails; negative: none fails */
 
@@ -64,11 +60,8 @@ static ptq_status job(const wire *m, const char *path)
 
 START_TEST(oom__every_allocation)
 {
-    char dir[] = "/tmp/ptq-oom-XXXXXX", path[64], data[64];
     wire m = rich_model();
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/m.onnx", dir);
-    snprintf(data, sizeof data, "%s/m.onnx.data", dir);
+    const char *path = scratch_at("m.onnx"), *data = scratch_at("m.onnx.data");
     long n = 0;
     for (ptq_status s = PTQ_ERR_NOMEM; s != PTQ_OK && n < 100000; n++) {
         countdown = n;
@@ -82,7 +75,8 @@ START_TEST(oom__every_allocation)
             ck_assert(access(path, F_OK) != 0 || access(data, F_OK) == 0);
     }
     ck_assert(n > 100 && n < 100000);
-    ck_assert_int_eq(unlink(path) | unlink(data) | rmdir(dir), 0); /* no temporary is left */
+    ck_assert_int_eq(unlink(path) | unlink(data), 0);
+    ck_assert_int_eq(scratch_entries(), 0); /* no temporary is left */
     wire_free(&m);
 }
 END_TEST
@@ -91,6 +85,7 @@ int main(void)
 {
     Suite *s = suite_create("onnx_oom");
     TCase *t = tcase_create("oom");
+    tcase_add_checked_fixture(t, scratch_make, scratch_remove);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, oom__every_allocation);
     suite_add_tcase(s, t);

@@ -1,58 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit.h"
-
-#include <dirent.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/onnx/onnx_io.h"
 #include "tests/onnx_models.h"
-
-#define ck_assert_says(text) ck_assert_msg(strstr(ptq_last_error(), text), "%s", ptq_last_error())
-
-static char dir[] = "/tmp/ptq-onnx-XXXXXX";
-
-static void make_dir(void)
-{
-    strcpy(dir + sizeof dir - 7, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.' || e->d_name[1] == 'p' || strlen(e->d_name) > 2)
-            unlinkat(dirfd(d), e->d_name, 0);
-    closedir(d);
-    rmdir(dir);
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][256];
-    static int k;
-    k = (k + 1) % 4;
-    snprintf(path[k], sizeof path[k], "%s/%s", dir, name);
-    return path[k];
-}
-
-static int entries(void)
-{
-    int n = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; (e = readdir(d));)
-        n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    closedir(d);
-    return n;
-}
-
-static void write_file(const char *path, const void *p, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    ck_assert(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
-}
+#include "tests/scratch.h"
 
 static ptq_graph *load_bytes(const void *p, size_t n)
 {
@@ -226,44 +178,40 @@ END_TEST
 
 START_TEST(save__never_over_the_input)
 {
-    make_dir();
     wire sg = small_graph();
     wire m = wire_model(&sg, 8, 17);
     ptq_graph *g;
-    write_file(in_dir("m.onnx"), m.p, m.n);
-    ck_assert_ok(ptq_onnx_load(in_dir("m.onnx"), NULL, &g));
+    scratch_put("m.onnx", m.p, m.n);
+    ck_assert_ok(ptq_onnx_load(scratch_at("m.onnx"), NULL, &g));
     ptq_onnx_save_options opt = {.force = true};
-    ck_assert_fails(ptq_onnx_save(g, in_dir("m.onnx"), &opt), PTQ_ERR_ARG);
-    ck_assert_fails(ptq_onnx_save(g, in_dir("../") , &opt), PTQ_ERR_IO);
-    ck_assert_int_eq(link(in_dir("m.onnx"), in_dir("same.onnx")), 0);
-    ck_assert_fails(ptq_onnx_save(g, in_dir("same.onnx"), &opt), PTQ_ERR_ARG);
-    const char *other = in_dir("other");
-    write_file(other, "x", 1);
+    ck_assert_fails(ptq_onnx_save(g, scratch_at("m.onnx"), &opt), PTQ_ERR_ARG);
+    ck_assert_fails(ptq_onnx_save(g, scratch_at("../") , &opt), PTQ_ERR_IO);
+    ck_assert_int_eq(link(scratch_at("m.onnx"), scratch_at("same.onnx")), 0);
+    ck_assert_fails(ptq_onnx_save(g, scratch_at("same.onnx"), &opt), PTQ_ERR_ARG);
+    const char *other = scratch_put("other", "x", 1);
     opt.not_over = &other;
     opt.n_not_over = 1;
     ck_assert_fails(ptq_onnx_save(g, other, &opt), PTQ_ERR_ARG);
     opt.n_not_over = 0;
     opt.force = false;
     ck_assert_fails(ptq_onnx_save(g, other, &opt), PTQ_ERR_IO);
-    ck_assert_int_eq(entries(), 3);
-    ck_assert_ok(ptq_onnx_save(g, in_dir("out.onnx"), &opt));
-    ck_assert_int_eq(entries(), 4);
+    ck_assert_int_eq(scratch_entries(), 3);
+    ck_assert_ok(ptq_onnx_save(g, scratch_at("out.onnx"), &opt));
+    ck_assert_int_eq(scratch_entries(), 4);
     /* The mapped file grows: what is in memory can no longer be trusted. */
-    FILE *f = fopen(in_dir("m.onnx"), "ab");
+    FILE *f = fopen(scratch_at("m.onnx"), "ab");
     fputc(0, f);
     fclose(f);
-    ck_assert_fails(ptq_onnx_save(g, in_dir("late.onnx"), NULL), PTQ_ERR_IO);
+    ck_assert_fails(ptq_onnx_save(g, scratch_at("late.onnx"), NULL), PTQ_ERR_IO);
     ck_assert_says("was changed");
-    ck_assert_int_eq(entries(), 4);
+    ck_assert_int_eq(scratch_entries(), 4);
     ptq_graph_free(g);
     wire_free(&m);
-    remove_dir();
 }
 END_TEST
 
 START_TEST(save__external_data)
 {
-    make_dir();
     static float big[3][1000];
     for (int i = 0; i < 3000; i++)
         big[i / 1000][i % 1000] = (float)i;
@@ -276,14 +224,14 @@ START_TEST(save__external_data)
     ptq_graph *g, *back;
     ck_assert_ok(ptq_onnx_load_memory(m.p, m.n, NULL, NULL, &g));
     ptq_onnx_save_options opt = {.external = true};
-    ck_assert_ok(ptq_onnx_save(g, in_dir("m.onnx"), &opt));
-    ck_assert_int_eq(entries(), 2);
+    ck_assert_ok(ptq_onnx_save(g, scratch_at("m.onnx"), &opt));
+    ck_assert_int_eq(scratch_entries(), 2);
     struct stat st;
-    ck_assert_int_eq(stat(in_dir("m.onnx.data"), &st), 0);
+    ck_assert_int_eq(stat(scratch_at("m.onnx.data"), &st), 0);
     ck_assert_int_eq(st.st_size, 2 * 4096 + 4000);
-    ck_assert_int_eq(stat(in_dir("m.onnx"), &st), 0);
+    ck_assert_int_eq(stat(scratch_at("m.onnx"), &st), 0);
     ck_assert(st.st_size < 1000);
-    ck_assert_ok(ptq_onnx_load(in_dir("m.onnx"), NULL, &back));
+    ck_assert_ok(ptq_onnx_load(scratch_at("m.onnx"), NULL, &back));
     for (int i = 0; i < 3; i++) {
         const ptq_tensor *t = ptq_graph_find(back, (const char *[]){"a", "b", "c"}[i])->constant;
         ck_assert_mem_eq(t->data, big[i], sizeof big[i]);
@@ -291,28 +239,27 @@ START_TEST(save__external_data)
     }
     /* Its data file is an input as well; written elsewhere, the tensors come home. */
     opt.force = true;
-    ck_assert_fails(ptq_onnx_save(back, in_dir("m.onnx.data"), &opt), PTQ_ERR_ARG);
-    ck_assert_ok(ptq_onnx_save(back, in_dir("whole.onnx"), NULL));
-    FILE *f = fopen(in_dir("m.onnx.data"), "ab"); /* changed under the mapping */
+    ck_assert_fails(ptq_onnx_save(back, scratch_at("m.onnx.data"), &opt), PTQ_ERR_ARG);
+    ck_assert_ok(ptq_onnx_save(back, scratch_at("whole.onnx"), NULL));
+    FILE *f = fopen(scratch_at("m.onnx.data"), "ab"); /* changed under the mapping */
     fputc(0, f);
     fclose(f);
-    ck_assert_fails(ptq_onnx_save(back, in_dir("late.onnx"), NULL), PTQ_ERR_IO);
+    ck_assert_fails(ptq_onnx_save(back, scratch_at("late.onnx"), NULL), PTQ_ERR_IO);
     ck_assert_says("m.onnx.data: was changed");
     ptq_graph_free(back);
-    ck_assert_ok(ptq_onnx_load(in_dir("whole.onnx"), NULL, &back));
+    ck_assert_ok(ptq_onnx_load(scratch_at("whole.onnx"), NULL, &back));
     ck_assert_mem_eq(ptq_graph_find(back, "c")->constant->data, big[2], sizeof big[2]);
     ptq_graph_free(back);
     opt.external_threshold = 1;
-    ck_assert_ok(ptq_onnx_save(g, in_dir("all.onnx"), &opt));
-    ck_assert_int_eq(stat(in_dir("all.onnx.data"), &st), 0);
+    ck_assert_ok(ptq_onnx_save(g, scratch_at("all.onnx"), &opt));
+    ck_assert_int_eq(stat(scratch_at("all.onnx.data"), &st), 0);
     ck_assert_int_eq(st.st_size, 3 * 4096 + 4);
     opt.force = false; /* an existing data file alone is enough to refuse */
-    unlink(in_dir("all.onnx"));
-    ck_assert_fails(ptq_onnx_save(g, in_dir("all.onnx"), &opt), PTQ_ERR_IO);
-    ck_assert_int_eq(entries(), 4);
+    unlink(scratch_at("all.onnx"));
+    ck_assert_fails(ptq_onnx_save(g, scratch_at("all.onnx"), &opt), PTQ_ERR_IO);
+    ck_assert_int_eq(scratch_entries(), 4);
     ptq_graph_free(g);
     wire_free(&m);
-    remove_dir();
 }
 END_TEST
 
@@ -349,6 +296,7 @@ int main(void)
 {
     Suite *s = suite_create("onnx_save");
     TCase *t = tcase_create("save");
+    tcase_add_checked_fixture(t, scratch_make, scratch_remove);
     tcase_set_timeout(t, 30);
     tcase_add_test(t, save__an_untouched_model_keeps_every_byte);
     tcase_add_test(t, save__subgraphs_and_captures);

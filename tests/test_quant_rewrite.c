@@ -137,7 +137,7 @@ START_TEST(place__scope)
     const ptq_target *t = ptq_target_find("portable");
     ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude = none, .nexclude = 1}, &p), PTQ_ERR_ARG);
     ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude_ops = bad, .nexclude_ops = 1}, &p), PTQ_ERR_ARG);
-    ck_assert_ptr_nonnull(strstr(ptq_last_error(), "'Add'")); /* did you mean */
+    ck_assert_says("'Add'"); /* did you mean */
     p = place(g, "portable", &(ptq_scope){.only = b, .nonly = 1});
     ck_assert(quantized(p, "b"));
     ck_assert(!quantized(p, "a"));

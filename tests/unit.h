@@ -6,6 +6,7 @@
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lib/core/core.h"
@@ -21,11 +22,22 @@
         ck_assert_msg(ck_s_ == (status), "%s: got %d (%s)", #expr, (int)ck_s_, ptq_last_error());  \
     } while (0)
 
+/* The text of the last error holds this. */
+#define ck_assert_says(text)                                                                       \
+    ck_assert_msg(strstr(ptq_last_error(), text), "'%s' is not in: %s", text, ptq_last_error())
+
 /* Folder with models/ and data/, or NULL: a test that needs it then exits 77 (skipped). */
 static inline const char *unit_shared(void)
 {
     const char *p = getenv("PTQ_SHARED");
     return p && *p ? p : NULL;
+}
+
+/* What main() returns where a test cannot run at all; the driver shows it as skipped. */
+static inline int unit_skip(const char *why)
+{
+    printf("SKIP: %s\n", why);
+    return 77;
 }
 
 /* For bounds on time: a busy machine does not count. */

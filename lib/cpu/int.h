@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside of the integer kernels. Each step kind has a reference in int_ref_*.c (the law in plain
  * loops) and, where it pays, a fast form that works for every instruction set through the two
- * tables below. The fast forms are proven byte-equal by tests/test_cpu_int.c. */
+ * tables below. The fast forms are proven byte-equal by tests/test_cpu_int*.c. */
 #ifndef PTQ_CPU_INT_H
 #define PTQ_CPU_INT_H
 
