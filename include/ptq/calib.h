@@ -21,7 +21,9 @@ typedef struct ptq_samples {
      * thread. NULL when there are no labels at all. */
     ptq_status (*labels)(void *ctx, size_t i, const int64_t **labels, size_t *n);
     const char *(*name)(void *ctx, size_t i); /* for messages; may be NULL */
-    const char *sha256;     /* of the ordered content, or NULL */
+    /* SHA-256 of the ordered content, in hexadecimal. Asked once by a calibration, which keeps it
+     * in the statistics, and by nothing else: it may read all the data. NULL: not known. */
+    ptq_status (*sha256)(void *ctx, char hex[65]);
     const char *preprocess; /* canonical text of the preprocessing, or NULL */
 } ptq_samples;
 

@@ -12,7 +12,6 @@
 struct ptq_data {
     ptq_dataset *set;
     ptq_samples samples;
-    char sha256[65];
     char preprocess[512];
     char describe[1024];
 };
@@ -35,6 +34,11 @@ static const char *sample_name(void *ctx, size_t i)
 {
     static _Thread_local char buf[256];
     return ptq_dataset_sample_name(((ptq_data *)ctx)->set, i, buf, sizeof buf);
+}
+
+static ptq_status content_hash(void *ctx, char hex[65])
+{
+    return ptq_dataset_hash(((ptq_data *)ctx)->set, hex);
 }
 
 static ptq_status take_options(const ptq_data_options *o, ptq_preprocess *pp)
@@ -129,8 +133,6 @@ ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_op
     if (!d)
         return ptq_fail_nomem();
     ptq_status s = open_set(path, m, opt ? opt : &dflt, d);
-    if (s == PTQ_OK)
-        s = ptq_dataset_hash(d->set, d->sha256);
     if (s != PTQ_OK) {
         ptq_data_close(d);
         return s;
@@ -142,7 +144,7 @@ ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_op
                                .read = read_sample,
                                .labels = ptq_dataset_has_labels(d->set) ? read_labels : NULL,
                                .name = sample_name,
-                               .sha256 = d->sha256,
+                               .sha256 = content_hash,
                                .preprocess = d->preprocess};
     *out = d;
     return PTQ_OK;

@@ -71,7 +71,8 @@ static ptq_status new_statistics(const ptq_model *m, const ptq_samples *samples,
         s = ptq_statistics_new(names, dtypes, n, samples->count, samples->preprocess, out);
     if (s == PTQ_OK) {
         memcpy((*out)->model_sha256, m->sha256, sizeof (*out)->model_sha256);
-        snprintf((*out)->data_sha256, sizeof (*out)->data_sha256, "%s", samples->sha256 ? samples->sha256 : "");
+        if (samples->sha256)
+            s = samples->sha256(samples->ctx, (*out)->data_sha256);
     }
     free(names);
     free(dtypes);
