@@ -16,7 +16,8 @@ typedef struct ptq_backend_options {
     int device;      /* GPU index */
 } ptq_backend_options;
 
-/* One run of one step. Tensors lie in backend memory; in[i] is NULL where omitted. */
+/* One run of one step. Tensors lie in backend memory (those of host_inputs in host memory); in[i]
+ * is NULL where omitted. */
 typedef struct ptq_step_run {
     const ptq_step *step;
     void *state;                 /* from prepare */
@@ -43,6 +44,9 @@ typedef struct ptq_backend_ops {
     void (*release)(ptq_backend *b, const ptq_step *s, void *state);
     ptq_status (*run)(ptq_backend *b, const ptq_step_run *r);
     ptq_status (*sync)(ptq_backend *b); /* NULL: runs are synchronous */
+    /* With memory of its own: bit i tells that the kernel of this step reads input i in host
+     * memory (shapes, axes, weights that prepare has packed). NULL: none. */
+    uint32_t (*host_inputs)(ptq_backend *b, const ptq_program *p, const ptq_step *s);
 } ptq_backend_ops;
 
 const ptq_backend_ops *ptq_backend_find(const char *name);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/exec/bind.h"
+#include "lib/exec/copies.h"
 #include "lib/exec/session.h"
 
 enum { BINDINGS = 4 };
@@ -14,6 +14,13 @@ struct ptq_session {
     const ptq_backend_ops *ops;
     ptq_backend *backend;
     void **state; /* [steps] */
+    /* A backend with memory of its own (remote): the steps that it has no kernel for run on the
+     * CPU, the copies say on which side each value is good. */
+    bool remote;
+    const ptq_backend_ops *host_ops;
+    ptq_backend *host;
+    bool *on_host; /* [steps] */
+    ptq_copies copies;
     bool *tap;    /* [values] */
     ptq_resolver resolver;
     ptq_binding *bindings[BINDINGS];
@@ -21,6 +28,7 @@ struct ptq_session {
     void *block;
     size_t block_bytes;
     const ptq_tensor **in; /* arguments of the step that runs */
+    ptq_tensor *in_t;
     ptq_layout *in_layout, *out_layout;
     ptq_tensor *out;
     void **owned; /* [values] bytes of dynamic values */
@@ -55,6 +63,10 @@ static ptq_status check_support(ptq_session *s)
         const char *why = NULL;
         if (s->ops->supports(s->backend, s->p, st, &why))
             continue;
+        if (s->remote && s->host_ops->supports(s->host, s->p, st, &why)) {
+            s->on_host[i] = true;
+            continue;
+        }
         size_t k = 0;
         while (k < nops && strcmp(ops[k], st->node->op) != 0)
             k++;
@@ -86,7 +98,9 @@ static ptq_status session_arrays(ptq_session *s)
     }
     s->state = ptq_calloc(ns, sizeof *s->state);
     s->tap = ptq_calloc(nv, sizeof *s->tap);
+    s->on_host = ptq_calloc(ns, sizeof *s->on_host);
     s->in = ptq_calloc(nin, sizeof *s->in);
+    s->in_t = ptq_calloc(nin, sizeof *s->in_t);
     s->in_layout = ptq_calloc(nin, sizeof *s->in_layout);
     s->out = ptq_calloc(nout, sizeof *s->out);
     s->out_layout = ptq_calloc(nout, sizeof *s->out_layout);
@@ -94,7 +108,7 @@ static ptq_status session_arrays(ptq_session *s)
     s->tensor = ptq_calloc(nv, sizeof *s->tensor);
     s->seconds = ptq_calloc(ns, sizeof *s->seconds);
     s->runs = ptq_calloc(ns, sizeof *s->runs);
-    if (!s->state || !s->tap || !s->in || !s->in_layout || !s->out || !s->out_layout || !s->owned ||
+    if (!s->state || !s->tap || !s->on_host || !s->in || !s->in_t || !s->in_layout || !s->out || !s->out_layout || !s->owned ||
         !s->tensor || !s->seconds || !s->runs)
         return ptq_fail_nomem();
     for (size_t i = 0; i < nv; i++) {
@@ -108,12 +122,33 @@ static ptq_status session_arrays(ptq_session *s)
 static ptq_status session_open(ptq_session *s)
 {
     const char *name = s->opt.backend ? s->opt.backend : "cpu";
-    s->ops = ptq_backend_find(name);
+    s->ops = s->opt.ops ? s->opt.ops : ptq_backend_find(name);
     if (!s->ops)
         return ptq_fail(PTQ_ERR_ARG, "there is no backend \"%s\"", name);
-    if (s->ops->upload)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "backend %s: device memory is not supported yet", name);
-    return s->ops->open(&s->opt.device, &s->backend);
+    PTQ_TRY(s->ops->open(&s->opt.device, &s->backend));
+    s->remote = s->ops->upload != NULL;
+    if (!s->remote)
+        return PTQ_OK;
+    s->host_ops = ptq_backend_find("cpu");
+    return s->host_ops->open(&s->opt.device, &s->host);
+}
+
+/* The backend that runs step i. */
+static const ptq_backend_ops *ops_of(const ptq_session *s, size_t i, ptq_backend **b)
+{
+    *b = s->on_host && s->on_host[i] ? s->host : s->backend;
+    return s->on_host && s->on_host[i] ? s->host_ops : s->ops;
+}
+
+static ptq_status prepare_steps(ptq_session *s)
+{
+    for (size_t i = 0; i < s->p->steps.n; i++) {
+        ptq_backend *b;
+        const ptq_backend_ops *ops = ops_of(s, i, &b);
+        if (ops->prepare)
+            PTQ_TRY(ops->prepare(b, s->p, &s->p->steps.v[i], &s->state[i]));
+    }
+    return s->remote ? ptq_copies_init(s->ops, s->backend, s->p, &s->copies) : PTQ_OK;
 }
 
 ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, ptq_session **out)
@@ -133,11 +168,11 @@ ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, p
     if (st == PTQ_OK)
         st = ptq_lower(g, &lower, &s->p);
     if (st == PTQ_OK)
+        st = session_arrays(s);
+    if (st == PTQ_OK)
         st = check_support(s);
     if (st == PTQ_OK)
-        st = session_arrays(s);
-    for (size_t i = 0; st == PTQ_OK && s->ops->prepare && i < s->p->steps.n; i++)
-        st = s->ops->prepare(s->backend, s->p, &s->p->steps.v[i], &s->state[i]);
+        st = prepare_steps(s);
     if (st != PTQ_OK) {
         ptq_session_free(s);
         return st;
@@ -156,9 +191,14 @@ void ptq_session_free(ptq_session *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; s->p && s->state && i < s->p->steps.n; i++)
-        if (s->ops->release)
-            s->ops->release(s->backend, &s->p->steps.v[i], s->state[i]);
+    for (size_t i = 0; s->p && s->state && i < s->p->steps.n; i++) {
+        ptq_backend *b;
+        const ptq_backend_ops *ops = ops_of(s, i, &b);
+        if (ops->release)
+            ops->release(b, &s->p->steps.v[i], s->state[i]);
+    }
+    if (s->copies.v)
+        ptq_copies_clear(&s->copies);
     for (size_t i = 0; s->p && s->owned && i < s->p->values.n; i++)
         free_dynamic(s, i);
     for (size_t i = 0; i < BINDINGS; i++)
@@ -168,11 +208,15 @@ void ptq_session_free(ptq_session *s)
         s->ops->free(s->backend, s->block);
     if (s->backend)
         s->ops->close(s->backend);
+    if (s->host)
+        s->host_ops->close(s->host);
     ptq_resolver_clear(&s->resolver);
     ptq_program_free(s->p);
     free(s->state);
     free(s->tap);
+    free(s->on_host);
     free(s->in);
+    free(s->in_t);
     free(s->in_layout);
     free(s->out);
     free(s->out_layout);
@@ -224,8 +268,8 @@ static void set_addresses(ptq_session *s, ptq_binding *b, const ptq_tensor *in)
         b->t[s->p->inputs[i]].data = in[i].data;
     for (size_t v = 0; v < s->p->values.n; v++) {
         free_dynamic(s, v);
-        if (b->place[v] == PTQ_IN_BLOCK)
-            b->t[v].data = (char *)s->block + b->offset[v];
+        if (b->place[v] == PTQ_IN_BLOCK) /* a remote block is only reached through the copies */
+            b->t[v].data = s->remote ? s->block : (char *)s->block + b->offset[v];
         else if (b->place[v] == PTQ_IN_DYNAMIC)
             b->t[v] = (ptq_tensor){.dtype = b->type[v].dtype};
         s->tensor[v] = &b->t[v];
@@ -234,9 +278,14 @@ static void set_addresses(ptq_session *s, ptq_binding *b, const ptq_tensor *in)
 }
 
 /* Shapes that came with the data: types of all inputs are those of the tensors now. */
-static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *st)
+static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *st, bool host)
 {
     ptq_known known = {b->type, b->contents, s->tensor};
+    for (int i = 0; s->remote && i < st->nin; i++) { /* integers may tell shapes: they are read here */
+        int v = st->in[i];
+        if (v >= 0 && (b->t[v].dtype == PTQ_DT_S64 || b->t[v].dtype == PTQ_DT_S32))
+            PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], b->t[v].nbytes, &b->t[v].data));
+    }
     for (int i = 0; i < st->nin; i++)
         if (st->in[i] >= 0 && b->place[st->in[i]] == PTQ_IN_DYNAMIC)
             b->type[st->in[i]] = ptq_type_of(&b->t[st->in[i]]);
@@ -249,6 +298,11 @@ static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *s
         bool view = b->root[v] != v;
         if (!ptq_type_numbers(&s->resolver.out[i], &b->t[v]) || view)
             continue; /* the kernel, which alone knows the shape, allocates */
+        if (!host) {
+            if (!ptq_tensor_nbytes(b->t[v].dtype, b->t[v].rank, b->t[v].dims, &b->t[v].nbytes))
+                return ptq_fail(PTQ_ERR_MODEL, "node %s: output %s is too large", st->name, s->p->values.v[v].name);
+            continue;
+        }
         PTQ_TRY(ptq_tensor_alloc(&b->t[v]));
         s->owned[v] = b->t[v].data;
     }
@@ -272,25 +326,63 @@ static bool all_empty(const ptq_session *s, const ptq_step *st)
     return true;
 }
 
+/* Bytes of the step's inputs and room for its outputs on the side where it runs. */
+static ptq_status move_in(ptq_session *s, const ptq_binding *b, int i, bool host)
+{
+    const ptq_step *st = &s->p->steps.v[i];
+    uint32_t there = !host && s->ops->host_inputs ? s->ops->host_inputs(s->backend, s->p, st) : 0;
+    for (int k = 0; k < st->nin; k++) {
+        if (st->in[k] < 0)
+            continue;
+        bool on_host = host || (k < 32 && there >> k & 1);
+        int root = b->root[st->in[k]];
+        PTQ_TRY((on_host ? ptq_copies_read_host : ptq_copies_read_dev)(&s->copies, root, s->in_t[k].nbytes,
+                                                                         &s->in_t[k].data));
+    }
+    for (int k = 0; k < st->nout; k++)
+        if (st->out[k] >= 0 && (!host || b->place[st->out[k]] != PTQ_IN_DYNAMIC))
+            PTQ_TRY((host ? ptq_copies_write_host : ptq_copies_write_dev)(&s->copies, st->out[k], s->out[k].nbytes,
+                                                                            &s->out[k].data));
+    return PTQ_OK;
+}
+
+/* Nothing to run: the shapes have told every output. */
+static bool all_known(const ptq_session *s, const ptq_binding *b, const ptq_step *st)
+{
+    for (int k = 0; k < st->nout; k++)
+        if (st->out[k] >= 0 && !ptq_contents_known(b, st->out[k]))
+            return false;
+    return s->remote && st->nout > 0;
+}
+
 static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
 {
     const ptq_step *st = &s->p->steps.v[i];
+    bool host = !s->remote || s->on_host[i];
+    if (all_known(s, b, st))
+        return PTQ_OK;
     for (int k = 0; k < st->nin; k++) {
-        s->in[k] = st->in[k] < 0 ? NULL : &b->t[st->in[k]];
+        s->in_t[k] = st->in[k] < 0 ? (ptq_tensor){0} : b->t[st->in[k]];
+        s->in[k] = st->in[k] < 0 ? NULL : &s->in_t[k];
         s->in_layout[k] = st->in[k] < 0 ? PTQ_LAYOUT_PLAIN : s->p->values.v[st->in[k]].layout;
     }
     for (int k = 0; k < st->nout; k++) {
         int v = st->out[k];
         s->out[k] = v < 0 ? (ptq_tensor){0} : b->t[v];
         s->out_layout[k] = v < 0 ? PTQ_LAYOUT_PLAIN : s->p->values.v[v].layout;
-        if (s->poison && s->out[k].data)
-            memset(s->out[k].data, 0xFF, s->out[k].nbytes);
     }
+    if (s->remote)
+        PTQ_TRY(move_in(s, b, i, host));
+    for (int k = 0; k < st->nout && s->poison && host; k++)
+        if (s->out[k].data)
+            memset(s->out[k].data, 0xFF, s->out[k].nbytes);
     if (all_empty(s, st))
         return PTQ_OK;
     ptq_step_run r = {st, s->state[i], s->in, s->in_layout, s->out, s->out_layout};
     double t0 = s->opt.profile ? ptq_now() : 0.0;
-    ptq_status status = s->ops->run(s->backend, &r);
+    ptq_backend *backend;
+    const ptq_backend_ops *ops = ops_of(s, (size_t)i, &backend);
+    ptq_status status = ops->run(backend, &r);
     if (status == PTQ_OK && s->opt.profile) {
         if (s->ops->sync)
             status = s->ops->sync(s->backend);
@@ -302,7 +394,11 @@ static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
         if (v < 0 || b->place[v] != PTQ_IN_DYNAMIC)
             continue;
         b->t[v] = s->out[k];
+        if (!host)
+            continue;
         s->owned[v] = s->out[k].data;
+        if (s->remote)
+            ptq_copies_lend_host(&s->copies, v, s->out[k].data);
         s->dynamic_bytes += s->out[k].nbytes;
     }
     if (s->dynamic_bytes > s->dynamic_peak)
@@ -314,7 +410,7 @@ static ptq_status run_step(ptq_session *s, ptq_binding *b, int i)
 {
     const ptq_step *st = &s->p->steps.v[i];
     if (is_late(b, st))
-        PTQ_TRY(resolve_late(s, b, st));
+        PTQ_TRY(resolve_late(s, b, st, !s->remote || s->on_host[i]));
     int v = st->nout > 0 ? st->out[0] : -1;
     if (v < 0 || b->root[v] == v)
         return run_kernel(s, b, i);
@@ -343,6 +439,8 @@ static ptq_status tap(ptq_session *s, ptq_binding *b, int v)
 {
     const ptq_pvalue *pv = &s->p->values.v[v];
     ptq_tensor t = b->t[v];
+    if (s->remote)
+        PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], t.nbytes, &t.data));
     if (pv->layout == PTQ_LAYOUT_NHWC && t.rank == 4) {
         if (t.nbytes > s->plain_bytes) {
             free(s->plain);
@@ -367,6 +465,8 @@ static void release_after(ptq_session *s, const ptq_binding *b, int i)
         if (root < 0 || !s->owned[root] || b->end[root] != i)
             continue;
         s->dynamic_bytes -= b->t[root].nbytes;
+        if (s->remote)
+            ptq_copies_lend_host(&s->copies, root, NULL);
         free_dynamic(s, (size_t)root);
     }
 }
@@ -397,10 +497,16 @@ ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninp
     PTQ_TRY(ptq_check_inputs(s->g, inputs, ninputs));
     PTQ_TRY(find_binding(s, inputs, &b));
     set_addresses(s, b, inputs);
+    if (s->remote)
+        PTQ_TRY(ptq_copies_start(&s->copies, b, inputs, s->block));
     PTQ_TRY(run_all(s, b));
-    for (size_t i = 0; i < noutputs; i++)
-        outputs[i] = b->t[s->p->outputs[i]];
-    return PTQ_OK;
+    for (size_t i = 0; i < noutputs; i++) {
+        int v = s->p->outputs[i];
+        outputs[i] = b->t[v];
+        if (s->remote)
+            PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], outputs[i].nbytes, &outputs[i].data));
+    }
+    return s->remote && s->ops->sync ? s->ops->sync(s->backend) : PTQ_OK;
 }
 
 const ptq_program *ptq_session_program(const ptq_session *s)
@@ -415,6 +521,11 @@ double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs)
     if (runs)
         *runs = s->runs[step];
     return s->seconds[step];
+}
+
+bool ptq_session_step_on_host(const ptq_session *s, int step)
+{
+    return step >= 0 && (size_t)step < s->p->steps.n && s->on_host[step];
 }
 
 size_t ptq_session_activation_bytes(const ptq_session *s)

@@ -15,6 +15,7 @@ typedef ptq_status (*ptq_tap_fn)(void *ctx, const ptq_pvalue *v, const ptq_tenso
 
 typedef struct ptq_session_options {
     const char *backend; /* NULL: "cpu" */
+    const ptq_backend_ops *ops; /* instead of a name; NULL: find `backend` */
     ptq_backend_options device;
     ptq_lower_options lower; /* all zero: float simulation, no fusion */
     ptq_tap_fn tap;          /* with `tap_select` true for a value */
@@ -35,6 +36,8 @@ ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninp
 const ptq_program *ptq_session_program(const ptq_session *s);
 /* Seconds spent in step i and number of runs, with profile on. */
 double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs);
+/* Does step i run on the CPU because the backend has no kernel for it? */
+bool ptq_session_step_on_host(const ptq_session *s, int step);
 /* Bytes of the activation block and of dynamic values at their highest. */
 size_t ptq_session_activation_bytes(const ptq_session *s);
 
