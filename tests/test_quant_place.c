@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Placement on small graphs. */
+#include "tests/quant_kit.h"
+
+static bool has_tensor(const ptq_placement *p, const char *name)
+{
+    const ptq_value *v = ptq_graph_find(p->graph, name);
+    return v && p->tensor_of[v->id] >= 0;
+}
+
+static bool quantized(const ptq_placement *p, const char *out)
+{
+    return p->nodes[ptq_graph_find(p->graph, out)->producer->id].quantized;
+}
+
+START_TEST(place__residual)
+{
+    ptq_graph *g = qk_residual();
+    ptq_placement *p = qk_place(g, "portable", NULL);
+    static const char *const in8[] = {"x", "ar", "b", "b2", "y", "c"};
+    for (size_t i = 0; i < PTQ_COUNT(in8); i++)
+        ck_assert_msg(has_tensor(p, in8[i]), "%s", in8[i]);
+    ck_assert(!has_tensor(p, "a"));   /* Relu is absorbed behind it */
+    ck_assert(!has_tensor(p, "sum"));
+    ck_assert(!has_tensor(p, "pool")); /* a graph output that nobody reads in 8 bits */
+    ck_assert(quantized(p, "sum"));
+    ptq_placement_free(p);
+    /* TensorRT: the convolution branch joins in float, the skip input is quantized. */
+    p = qk_place(g, "tensorrt", NULL);
+    ck_assert(!has_tensor(p, "b2"));
+    ck_assert(has_tensor(p, "ar"));
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
+START_TEST(place__float_stream_of_a_transformer)
+{
+    ptq_graph *g = kit_graph(13);
+    float w[64] = {0}, b[8] = {0};
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 3, (int64_t[]){-1, 4, 8});
+    ptq_value *wv = kit_const(g, "w", PTQ_DT_F32, 2, (int64_t[]){8, 8}, w);
+    ptq_value *bv = kit_const(g, "b", PTQ_DT_F32, 1, (int64_t[]){8}, b);
+    ptq_value *n = KIT(g, "Sqrt", "norm", x);
+    ptq_value *m = KIT(g, "Add", "bias", KIT(g, "MatMul", "mm", n, wv), bv);
+    ptq_value *s = KIT(g, "Add", "stream", m, x);
+    ptq_value *t = KIT(g, "Transpose", "tr", s);
+    ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 2, 1}, 3));
+    qk_output(g, KIT(g, "MatMul", "mm2", s, t));
+    ptq_placement *p = qk_place(g, "portable", NULL);
+    ck_assert(has_tensor(p, "norm"));
+    ck_assert(!has_tensor(p, "mm"));
+    ck_assert(!quantized(p, "bias"));
+    ck_assert(!quantized(p, "stream"));
+    ck_assert(has_tensor(p, "stream"));
+    ck_assert(has_tensor(p, "tr"));
+    int i = p->tensor_of[ptq_graph_find(g, "stream")->id];
+    ck_assert(p->tensors[i].float_source);
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
+START_TEST(place__silu_is_one_function)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 3, 6, 6});
+    ptq_value *a = qk_conv(g, "a", x, 4, 3, 1);
+    ptq_value *m = KIT(g, "Mul", "silu", a, KIT(g, "Sigmoid", "sig", a));
+    qk_output(g, qk_conv(g, "c", m, 4, 4, 1));
+    ptq_placement *p = qk_place(g, "ort", NULL);
+    ck_assert(has_tensor(p, "a"));
+    ck_assert(!has_tensor(p, "sig"));
+    ck_assert(has_tensor(p, "silu"));
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
+START_TEST(place__scope)
+{
+    ptq_graph *g = qk_residual();
+    static const char *const none[] = {"nothing*"}, *const b[] = {"b"}, *const ops[] = {"Add"}, *const bad[] = {"Ad"};
+    ptq_placement *p;
+    const ptq_target *t = ptq_target_find("portable");
+    ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude = none, .nexclude = 1}, &p), PTQ_ERR_ARG);
+    ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude_ops = bad, .nexclude_ops = 1}, &p), PTQ_ERR_ARG);
+    ck_assert_says("'Add'"); /* did you mean */
+    p = qk_place(g, "portable", &(ptq_scope){.only = b, .nonly = 1});
+    ck_assert(quantized(p, "b"));
+    ck_assert(!quantized(p, "a"));
+    ck_assert(has_tensor(p, "ar"));
+    ck_assert(!has_tensor(p, "x"));
+    ptq_placement_free(p);
+    p = qk_place(g, "portable", &(ptq_scope){.exclude_ops = ops, .nexclude_ops = 1});
+    ck_assert(!quantized(p, "sum"));
+    ck_assert(quantized(p, "b"));
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
+START_TEST(place__movers_share)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 6, 6});
+    ptq_value *t = KIT(g, "Transpose", "t", qk_conv(g, "a", x, 4, 4, 1));
+    ck_assert_ok(ptq_attr_set_ints(g, t->producer, "perm", (int64_t[]){0, 1, 3, 2}, 4));
+    ptq_value *u = KIT(g, "Transpose", "u", t);
+    ck_assert_ok(ptq_attr_set_ints(g, u->producer, "perm", (int64_t[]){0, 1, 3, 2}, 4));
+    qk_output(g, qk_conv(g, "c", u, 4, 4, 1));
+    ptq_placement *p = qk_place(g, "portable", NULL);
+    int root = p->tensor_of[ptq_graph_find(g, "a")->id];
+    ck_assert_int_ge(root, 0);
+    ck_assert_int_eq(p->tensors[p->tensor_of[ptq_graph_find(g, "t")->id]].root, root);
+    ck_assert_int_eq(p->tensors[p->tensor_of[ptq_graph_find(g, "u")->id]].root, root);
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("quant_place");
+    TCase *t = tcase_create("place");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, place__residual);
+    tcase_add_test(t, place__float_stream_of_a_transformer);
+    tcase_add_test(t, place__silu_is_one_function);
+    tcase_add_test(t, place__scope);
+    tcase_add_test(t, place__movers_share);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
