@@ -7,6 +7,9 @@
 #include "lib/exec/session.h"
 #include "lib/graph/ops.h"
 #include "tests/graph_text.h"
+#ifdef PTQ_TEST_GPU
+#include "tests/gpu.h"
+#endif
 
 enum { CF_MAX_OUT = 32 };
 
@@ -54,6 +57,12 @@ static inline void cf_run(const ptq_graph *g, const char *isa, ptq_pool *pool, b
     ptq_tensor in[8], view[CF_MAX_OUT];
     ptq_session *s;
     ptq_session_options opt = {.device = {.pool = pool, .isa = isa}, .lower = {.fuse = fuse}};
+#ifdef PTQ_TEST_GPU
+    if (strcmp(isa, "cuda") == 0) {
+        opt.ops = &ptq_backend_cuda;
+        opt.device.isa = NULL;
+    }
+#endif
     ck_assert_ok(ptq_session_new(g, &opt, &s));
     ck_assert_uint_le(g->inputs.n, 8);
     for (size_t i = 0; i < g->inputs.n; i++) {
@@ -107,6 +116,14 @@ static inline void cf_all_same(const ptq_graph *g, ptq_pool *pool, const char *n
             cf_same(ref, &r, what);
             cf_free(&r);
         }
+#ifdef PTQ_TEST_GPU
+    for (int fuse = 0; fuse < 2; fuse++) {
+        cf_result r;
+        cf_run(g, "cuda", NULL, fuse, &r);
+        cf_same(ref, &r, name);
+        cf_free(&r);
+    }
+#endif
 }
 
 #endif

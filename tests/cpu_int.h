@@ -121,6 +121,62 @@ static inline ptq_status bed_run(bed *b, ptq_cpu *c, int repeat)
     return s;
 }
 
+#ifdef PTQ_TEST_GPU
+#include "tests/gpu.h"
+
+static inline ptq_status bed_run_on(bed *b, const ptq_backend_ops *ops, ptq_backend *dev, void **mem)
+{
+    uint32_t host = ops->host_inputs(dev, &b->prog, &b->step);
+    ptq_tensor in[BED_IN], out = b->out;
+    const ptq_tensor *ins[BED_IN];
+    ptq_step_run run = b->run;
+    for (int i = 0; i < b->nin; i++) {
+        in[i] = b->in[i];
+        ins[i] = &in[i];
+        if (host >> i & 1)
+            continue;
+        PTQ_TRY(ops->alloc(dev, in[i].nbytes, &mem[i]));
+        PTQ_TRY(ops->upload(dev, mem[i], in[i].data, in[i].nbytes));
+        in[i].data = mem[i];
+    }
+    PTQ_TRY(ops->alloc(dev, out.nbytes + 2 * BED_GUARD, &mem[BED_IN]));
+    memset(b->mem, 0xa5, out.nbytes + 2 * BED_GUARD);
+    PTQ_TRY(ops->upload(dev, mem[BED_IN], b->mem, out.nbytes + 2 * BED_GUARD));
+    out.data = (char *)mem[BED_IN] + BED_GUARD;
+    run.in = ins;
+    run.out = &out;
+    run.state = NULL;
+    PTQ_TRY(ops->prepare(dev, &b->prog, &b->step, &run.state));
+    ptq_status s = ops->run(dev, &run);
+    ops->release(dev, &b->step, run.state);
+    if (s == PTQ_OK)
+        s = ops->download(dev, b->mem, mem[BED_IN], out.nbytes + 2 * BED_GUARD);
+    for (int i = 0; i < BED_GUARD && s == PTQ_OK; i++)
+        if (b->mem[i] != 0xa5 || b->mem[BED_GUARD + out.nbytes + (size_t)i] != 0xa5)
+            return ptq_fail(PTQ_ERR_INTERNAL, "%s wrote outside its output", b->kind);
+    return s;
+}
+
+/* The same step by the CUDA backend; the output comes back into the bed. */
+static inline ptq_status bed_run_gpu(bed *b)
+{
+    const ptq_backend_ops *ops = &ptq_backend_cuda;
+    ptq_backend *dev;
+    void *mem[BED_IN + 1] = {NULL};
+    const char *why = "";
+    PTQ_TRY(ops->open(NULL, &dev));
+    if (!ops->supports(dev, &b->prog, &b->step, &why)) {
+        ops->close(dev);
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: %s", b->kind, why);
+    }
+    ptq_status s = bed_run_on(b, ops, dev, mem);
+    for (int i = 0; i <= BED_IN; i++)
+        ops->free(dev, mem[i]);
+    ops->close(dev);
+    return s;
+}
+#endif
+
 /* The kernel sets of this machine, the reference first. */
 #if defined(PTQ_X86)
 extern const ptq_int_dot ptq_int_dot_vnni_emu;

@@ -82,6 +82,13 @@ static inline void check_all(bed *b, const char *what)
                                  isas[i].name, threads, e, b->out.nbytes,
                                  ((uint8_t *)b->out.data)[e], want[e]);
         }
+#ifdef PTQ_TEST_GPU
+    ck_assert_ok(bed_run_gpu(b));
+    for (size_t e = 0; e < b->out.nbytes; e++)
+        if (((uint8_t *)b->out.data)[e] != want[e])
+            ck_abort_msg("%s on the device: byte %zu of %zu is %d, reference %d", what, e, b->out.nbytes,
+                         ((uint8_t *)b->out.data)[e], want[e]);
+#endif
     free(want);
 }
 

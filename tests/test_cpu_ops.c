@@ -29,6 +29,7 @@ static FILE *open_golden(const char *name)
 static void read_cases(void)
 {
     FILE *f = open_golden("cpu_cases.txt");
+    ncases = 0; /* a fixture: it may run more than once in one process */
     ck_assert_ok(ptq_pool_new(3, &pool));
     size_t cap = 1 << 20;
     cases_text = calloc(1, cap);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The device under the CUDA backend: memory, copies, one stream, launches. dev_cuda.c speaks to
+ * the CUDA runtime; tests link a stand-in that keeps "device" memory on the host and can make the
+ * n-th call fail, so that everything above runs without a GPU. */
+#ifndef PTQ_GPU_DEV_H
+#define PTQ_GPU_DEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <ptq/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(hidden)
+
+typedef struct ptq_dev ptq_dev;
+
+/* Devices that can be used; 0 with the reason in `why`. */
+int ptq_dev_count(char *why, size_t n);
+/* One line: name, compute capability, memory. */
+void ptq_dev_describe(int index, char *text, size_t n);
+ptq_status ptq_dev_open(int index, ptq_dev **out);
+void ptq_dev_close(ptq_dev *d);
+int ptq_dev_capability(const ptq_dev *d); /* 10 * major + minor */
+int ptq_dev_processors(const ptq_dev *d); /* streaming multiprocessors */
+
+/* 256-byte aligned. PTQ_ERR_NOMEM when the device is full. */
+ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out);
+void ptq_dev_free(ptq_dev *d, void *p);
+/* In stream order; the host side may be reused when the call returns. */
+ptq_status ptq_dev_upload(ptq_dev *d, void *dst, const void *src, size_t n);
+ptq_status ptq_dev_download(ptq_dev *d, void *dst, const void *src, size_t n); /* waits */
+ptq_status ptq_dev_copy(ptq_dev *d, void *dst, const void *src, size_t n);
+ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n);
+ptq_status ptq_dev_sync(ptq_dev *d);
+void *ptq_dev_stream(ptq_dev *d); /* cudaStream_t */
+/* After a launch: PTQ_OK, or the error with the kernel's name. */
+ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The CUDA backend: from steps to kernel rows. */
+#include "lib/gpu/gpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct float_row {
+    const char *op, *domain;
+    const ptq_gpu_kernel *kernel;
+} float_row;
+
+#define PTQ_GPU_FLOAT(op, domain, symbol) extern const ptq_gpu_kernel ptq_gpu_f_##symbol;
+#include "lib/gpu/kernels_float.def"
+#undef PTQ_GPU_FLOAT
+#define PTQ_GPU_INT(name) extern const ptq_gpu_kernel ptq_gpu_int_##name;
+#include "lib/gpu/kernels_int.def"
+#undef PTQ_GPU_INT
+
+static const float_row float_rows[] = {
+#define PTQ_GPU_FLOAT(op, domain, symbol) {#op, domain, &ptq_gpu_f_##symbol},
+#include "lib/gpu/kernels_float.def"
+#undef PTQ_GPU_FLOAT
+    {NULL, NULL, NULL}};
+
+static const ptq_gpu_kernel *const int_rows[] = {
+#define PTQ_GPU_INT(name) &ptq_gpu_int_##name,
+#include "lib/gpu/kernels_int.def"
+#undef PTQ_GPU_INT
+    NULL};
+
+static const ptq_gpu_kernel *kernel_of(const ptq_step *s)
+{
+    if (s->def->integer) {
+        for (const ptq_gpu_kernel *const *r = int_rows; *r; r++)
+            if (strcmp((*r)->name, s->def->name) == 0)
+                return *r;
+        return NULL;
+    }
+    const char *domain = strcmp(s->node->domain, "ai.onnx") == 0 ? "" : s->node->domain;
+    for (const float_row *r = float_rows; r->op; r++)
+        if (strcmp(r->op, s->node->op) == 0 && strcmp(r->domain, domain) == 0)
+            return r->kernel;
+    return NULL;
+}
+
+struct ptq_backend {
+    ptq_gpu gpu;
+};
+
+ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out)
+{
+    if (nbytes > g->scratch_bytes || !g->scratch) {
+        ptq_dev_free(g->dev, g->scratch);
+        g->scratch = NULL;
+        g->scratch_bytes = 0;
+        PTQ_TRY(ptq_dev_alloc(g->dev, nbytes, &g->scratch));
+        g->scratch_bytes = nbytes;
+    }
+    *out = g->scratch;
+    return PTQ_OK;
+}
+
+ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out)
+{
+    void *p;
+    if (!src)
+        return PTQ_OK;
+    PTQ_TRY(ptq_dev_alloc(g->dev, n, &p));
+    ptq_status s = ptq_dev_upload(g->dev, p, src, n);
+    if (s != PTQ_OK) {
+        ptq_dev_free(g->dev, p);
+        return s;
+    }
+    *out = p;
+    return PTQ_OK;
+}
+
+static bool gpu_probe(char *text, size_t n)
+{
+    char why[200];
+    if (ptq_dev_count(why, sizeof why) == 0) {
+        snprintf(text, n, "built, but: %s", why);
+        return false;
+    }
+    ptq_dev_describe(0, text, n);
+    return true;
+}
+
+static ptq_status gpu_open(const ptq_backend_options *opt, ptq_backend **out)
+{
+    ptq_backend *b = ptq_calloc(1, sizeof *b);
+    if (!b)
+        return ptq_fail_nomem();
+    ptq_status s = ptq_dev_open(opt ? opt->device : 0, &b->gpu.dev);
+    if (s != PTQ_OK) {
+        free(b);
+        return s;
+    }
+    *out = b;
+    return PTQ_OK;
+}
+
+static void gpu_close(ptq_backend *b)
+{
+    if (!b)
+        return;
+    ptq_dev_free(b->gpu.dev, b->gpu.scratch);
+    ptq_dev_close(b->gpu.dev);
+    free(b);
+}
+
+static ptq_status gpu_alloc(ptq_backend *b, size_t nbytes, void **out)
+{
+    return ptq_dev_alloc(b->gpu.dev, nbytes, out);
+}
+
+static void gpu_free(ptq_backend *b, void *p)
+{
+    ptq_dev_free(b->gpu.dev, p);
+}
+
+static ptq_status gpu_upload(ptq_backend *b, void *dst, const void *src, size_t n)
+{
+    return ptq_dev_upload(b->gpu.dev, dst, src, n);
+}
+
+static ptq_status gpu_download(ptq_backend *b, void *dst, const void *src, size_t n)
+{
+    return ptq_dev_download(b->gpu.dev, dst, src, n);
+}
+
+static bool gpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s, const char **why)
+{
+    (void)b;
+    const ptq_gpu_kernel *k = kernel_of(s);
+    if (k)
+        return !k->supports || k->supports(p, s, why);
+    if (why)
+        *why = "no CUDA kernel for this operator";
+    return false;
+}
+
+static uint32_t gpu_host_inputs(ptq_backend *b, const ptq_program *p, const ptq_step *s)
+{
+    (void)b;
+    const ptq_gpu_kernel *k = kernel_of(s);
+    return k && k->host_inputs ? k->host_inputs(p, s) : 0;
+}
+
+static ptq_status gpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
+{
+    const ptq_gpu_kernel *k = kernel_of(s);
+    return k && k->prepare ? k->prepare(&b->gpu, p, s, state) : PTQ_OK;
+}
+
+static void gpu_release(ptq_backend *b, const ptq_step *s, void *state)
+{
+    const ptq_gpu_kernel *k = kernel_of(s);
+    if (state && k && k->release)
+        k->release(&b->gpu, state);
+}
+
+static ptq_status gpu_run(ptq_backend *b, const ptq_step_run *r)
+{
+    const ptq_gpu_kernel *k = kernel_of(r->step);
+    if (!k)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: operator %s has no CUDA kernel", r->step->name,
+                        r->step->node->op);
+    ptq_status s = k->run(&b->gpu, r);
+    return s == PTQ_OK ? s : ptq_fail_prefix(s, "node %s", r->step->name);
+}
+
+static ptq_status gpu_sync(ptq_backend *b)
+{
+    return ptq_dev_sync(b->gpu.dev);
+}
+
+extern const ptq_backend_ops ptq_backend_cuda;
+const ptq_backend_ops ptq_backend_cuda = {
+    .name = "cuda",
+    .summary = "an NVIDIA GPU",
+    .probe = gpu_probe,
+    .open = gpu_open,
+    .close = gpu_close,
+    .alloc = gpu_alloc,
+    .free = gpu_free,
+    .upload = gpu_upload,
+    .download = gpu_download,
+    .supports = gpu_supports,
+    .host_inputs = gpu_host_inputs,
+    .prepare = gpu_prepare,
+    .release = gpu_release,
+    .run = gpu_run,
+    .sync = gpu_sync,
+};

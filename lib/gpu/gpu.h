@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the CUDA backend: g_*.c turn steps into kernel arguments, k_*.cu hold the kernels,
+ * dev.h the device. A kernel row answers for one kind of step or one float operator. */
+#ifndef PTQ_GPU_GPU_H
+#define PTQ_GPU_GPU_H
+
+#include "lib/exec/geometry.h"
+#include "lib/gpu/kernels.h"
+
+typedef struct ptq_gpu {
+    ptq_dev *dev;
+    void *scratch; /* device bytes that live during one run of one step */
+    size_t scratch_bytes;
+} ptq_gpu;
+
+typedef struct ptq_gpu_kernel {
+    const char *name;
+    /* NULL: every step of the kind. On false *why is a static text. */
+    bool (*supports)(const ptq_program *p, const ptq_step *s, const char **why);
+    /* Bit i: input i is read on the host (or was packed by prepare). NULL: none. */
+    uint32_t (*host_inputs)(const ptq_program *p, const ptq_step *s);
+    ptq_status (*prepare)(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state);
+    void (*release)(ptq_gpu *g, void *state);
+    ptq_status (*run)(ptq_gpu *g, const ptq_step_run *r);
+} ptq_gpu_kernel;
+
+/* Device scratch of at least nbytes, valid until the next call. */
+ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out);
+/* A device copy of n bytes; *out stays NULL when src is NULL. Freed with ptq_dev_free. */
+ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
+
+/* Constant input of a step, or NULL. */
+static inline const ptq_tensor *ptq_gpu_constant(const ptq_program *p, const ptq_step *s, int i)
+{
+    return i < s->nin && s->in[i] >= 0 ? p->values.v[s->in[i]].constant : NULL;
+}
+static inline ptq_dtype ptq_gpu_dtype(const ptq_program *p, const ptq_step *s, int i)
+{
+    return i < s->nin && s->in[i] >= 0 ? p->values.v[s->in[i]].dtype : PTQ_DT_UNDEFINED;
+}
+static inline bool ptq_gpu_is8(ptq_dtype t)
+{
+    return t == PTQ_DT_S8 || t == PTQ_DT_U8;
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PTQ_TESTS_FAKE_DEV_H
+#define PTQ_TESTS_FAKE_DEV_H
+
+#include <ptq/status.h>
+
+/* Makes the at-th device call from now on fail with `s`; 0: none. */
+void ptq_fake_fail(long at, ptq_status s);
+extern long ptq_fake_calls; /* since the last ptq_fake_fail */
+extern long ptq_fake_live;  /* allocations that have not been freed */
+
+#endif
