@@ -54,6 +54,7 @@ typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, f
 typedef struct ptq_f32_fns {
     int lanes;       /* floats per vector */
     int tile_rows;   /* divides PTQ_A_PANEL */
+    int tile_rows_narrow; /* of tiles one vector wide; divides it too */
     int tile_cols;   /* divides PTQ_B_PANEL */
     int tile_t_cols; /* 0: no tile_t */
     int tile_t_rows; /* rows per call of tile_t: 16 or 32 */

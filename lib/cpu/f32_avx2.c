@@ -12,6 +12,7 @@
 #define VF __m256
 #define VW 8
 #define TILE_ROWS 4
+#define TILE_ROWS_NARROW 8
 #define TILE_T_COLS 6
 #define vload _mm256_loadu_ps
 #define vstore _mm256_storeu_ps
@@ -53,6 +54,7 @@ static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f3
 const ptq_f32_fns ptq_f32_avx2 = {
     .lanes = VW,
     .tile_rows = TILE_ROWS,
+    .tile_rows_narrow = TILE_ROWS_NARROW,
     .tile_cols = 3 * VW,
     .tile_t_cols = TILE_T_COLS,
     .tile_t_rows = 2 * VW,

@@ -12,6 +12,7 @@
 #define VF __m512
 #define VW 16
 #define TILE_ROWS 8
+#define TILE_ROWS_NARROW 16
 #define TILE_T_COLS 8
 #define vload _mm512_loadu_ps
 #define vstore _mm512_storeu_ps
@@ -69,6 +70,7 @@ static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f3
 const ptq_f32_fns ptq_f32_avx512 = {
     .lanes = VW,
     .tile_rows = TILE_ROWS,
+    .tile_rows_narrow = TILE_ROWS_NARROW,
     .tile_cols = 3 * VW,
     .tile_t_cols = TILE_T_COLS,
     .tile_t_rows = 2 * VW,

@@ -53,6 +53,7 @@ static void taps(const float *x, const int64_t *off, const float *w, int ntaps, 
 const ptq_f32_fns ptq_f32_ref = {
     .lanes = LANES,
     .tile_rows = 8,
+    .tile_rows_narrow = 8,
     .tile_cols = 48,
     .tile = tile,
     .columns = columns,

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Product tiles of one vector instruction set; the including file defines the vector type VF with
  * VW lanes, vload, vstore, vset1, vadd, vfma(a, b, c) = a * b + c, vclamp(x, lo, hi), the tile's
- * TILE_ROWS and TILE_T_COLS. All loop bounds are constants after inlining, so the accumulators
+ * TILE_ROWS, TILE_ROWS_NARROW and TILE_T_COLS. All loop bounds are constants after inlining, so the accumulators
  * live in registers. */
+
+/* The left operand is read once, from memory when it is a large weight: fetched this many floats
+ * ahead (64 lines). Past the end of a block lies the same panel's next one. */
+enum { PREFETCH = 1024 };
 
 #define PTQ_INLINE static inline __attribute__((always_inline))
 
 PTQ_INLINE void tile_body(const int R, const int V, const ptq_f32_tile *t)
 {
-    VF acc[TILE_ROWS][3];
+    VF acc[TILE_ROWS_NARROW][3];
     const float *a = t->a, *b = t->b;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++)
@@ -20,7 +24,8 @@ PTQ_INLINE void tile_body(const int R, const int V, const ptq_f32_tile *t)
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++)
             bv[v] = vload(b + v * VW);
-#pragma GCC unroll 8
+        __builtin_prefetch(a + PREFETCH);
+#pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             VF av = vset1(a[r]);
 #pragma GCC unroll 3
@@ -30,7 +35,7 @@ PTQ_INLINE void tile_body(const int R, const int V, const ptq_f32_tile *t)
         a += PTQ_A_PANEL;
         b += t->ldb;
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++) {
@@ -48,12 +53,41 @@ PTQ_INLINE void tile_body(const int R, const int V, const ptq_f32_tile *t)
 }
 
 #define TILE_CASES(R)                                                                              \
-    case (R) * 4 + 1: tile_body(R, 1, t); break;                                                   \
     case (R) * 4 + 2: tile_body(R, 2, t); break;                                                   \
     case (R) * 4 + 3: tile_body(R, 3, t); break;
 
+/* One vector of columns has few accumulators per row: more rows hide the latency of the chains. */
+static void tile_narrow(const ptq_f32_tile *t)
+{
+    switch (t->rows) {
+    case 1: tile_body(1, 1, t); break;
+    case 2: tile_body(2, 1, t); break;
+    case 3: tile_body(3, 1, t); break;
+    case 4: tile_body(4, 1, t); break;
+    case 5: tile_body(5, 1, t); break;
+    case 6: tile_body(6, 1, t); break;
+    case 7: tile_body(7, 1, t); break;
+    case 8: tile_body(8, 1, t); break;
+#if TILE_ROWS_NARROW == 16
+    case 9: tile_body(9, 1, t); break;
+    case 10: tile_body(10, 1, t); break;
+    case 11: tile_body(11, 1, t); break;
+    case 12: tile_body(12, 1, t); break;
+    case 13: tile_body(13, 1, t); break;
+    case 14: tile_body(14, 1, t); break;
+    case 15: tile_body(15, 1, t); break;
+    case 16: tile_body(16, 1, t); break;
+#endif
+    default: break;
+    }
+}
+
 static void tile(const ptq_f32_tile *t)
 {
+    if (t->nv == 1) {
+        tile_narrow(t);
+        return;
+    }
     switch (t->rows * 4 + t->nv) {
         TILE_CASES(1)
         TILE_CASES(2)

@@ -154,7 +154,7 @@ static void copy_columns(const ptq_gemm_job *j, int64_t col, int64_t n, int64_t 
 /* A tile whose columns do not lie side by side in C, or reach past its end, goes through a copy. */
 static void tile_by_copy(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, int64_t col, int n)
 {
-    float buf[8 * PTQ_B_PANEL], bias[PTQ_B_PANEL];
+    float buf[PTQ_A_PANEL * PTQ_B_PANEL], bias[PTQ_B_PANEL];
     t->ldc = PTQ_B_PANEL;
     t->c = buf;
     if (t->bias_col) {
@@ -185,8 +185,9 @@ static void panel_product(const run *r, const ptq_gemm_job *j, ptq_f32_tile *t, 
                                  (col + x + w <= j->image ||
                                   (col + x) / j->image == (col + x + w - 1) / j->image));
         float *base = column(j, col + x);
-        for (int i = 0; i < rows; i += f->tile_rows) {
-            t->rows = rows - i < f->tile_rows ? rows - i : f->tile_rows;
+        int step = t->nv == 1 ? f->tile_rows_narrow : f->tile_rows;
+        for (int i = 0; i < rows; i += step) {
+            t->rows = rows - i < step ? rows - i : step;
             t->a = a + i;
             t->b = b + x;
             t->bias_row = j->bias_row ? j->bias_row + i0 + i : NULL;

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency of whole models, fp32 and int8, beside ONNX Runtime on the same files.
+
+usage: ort.py [-b BATCHES] [-j THREADS] [--rounds N] [--seconds S] [--int8 FOLDER] [MODEL...]
+FOLDER holds <model>.int8.onnx as `quantize run` wrote them; without it only fp32 is measured.
+Both sides take turns and the best run of each counts, so that other work on the machine weighs
+little. The last column is our throughput as a share of ONNX Runtime's (1: equal, 2: twice)."""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import onnxruntime as ort
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "oracle"))
+import common  # noqa: E402
+
+ort.set_default_logger_severity(3)
+MODELS = ("tinyimagenet-resnet50", "tinyimagenet-mobilenet_v2", "tinyimagenet-efficientnet_b0",
+          "tinyimagenet-vit", "cifar10-convnext", "shakespeare-gpt")
+ap = argparse.ArgumentParser()
+ap.add_argument("-b", default="1,16")
+ap.add_argument("-j", default="1,2")
+ap.add_argument("--rounds", type=int, default=3)
+ap.add_argument("--seconds", type=float, default=0.5)
+ap.add_argument("--int8", type=pathlib.Path)
+ap.add_argument("models", nargs="*")
+args = ap.parse_args()
+
+
+def ours(path, feeds, threads, integer, nout, runs):
+    """Best milliseconds of one round."""
+    opt = ["--int", "--float-out"] if integer else []
+    out = subprocess.run([str(common.build("tests/run_model")), *opt, "-j", str(threads), "--time",
+                          str(runs + 1), str(path), *feeds, *["/dev/null"] * nout],
+                         capture_output=True, text=True, check=True).stdout
+    return float(re.search(r"([0-9.]+) ms at best", out).group(1))
+
+
+def theirs(session, x, runs):
+    best, feed = 1e9, {session.get_inputs()[0].name: x}
+    for _ in range(runs + 1):
+        t = time.perf_counter()
+        session.run(None, feed)
+        best = min(best, time.perf_counter() - t)
+    return 1e3 * best
+
+
+def measure(path, model, batch, threads, integer):
+    o = ort.SessionOptions()
+    o.intra_op_num_threads = threads
+    # its threads must not spin while ours run
+    o.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    o.add_session_config_entry("session.force_spinning_stop", "1")
+    s = ort.InferenceSession(str(path), o, providers=["CPUExecutionProvider"])
+    x = common.inputs(model, batch)
+    with tempfile.TemporaryDirectory() as d:
+        np.save(f"{d}/x.npy", x)
+        nout = len(s.get_outputs())
+        first = theirs(s, x, 2)
+        runs = max(3, int(1e3 * args.seconds / first))
+        a, b = [], []
+        for _ in range(args.rounds):
+            a.append(ours(path, [f"{d}/x.npy"], threads, integer, nout, runs))
+            b.append(theirs(s, x, runs))
+    return min(a), min(b)
+
+
+print(f"onnxruntime {ort.__version__}; milliseconds, best of {args.rounds} rounds")
+print(f"{'model':30} {'kind':5} {'batch':>5} {'threads':>7} {'ours':>9} {'ORT':>9} {'share':>6}")
+for m in common.models():
+    if m["name"] not in (args.models or MODELS):
+        continue
+    files = [("fp32", common.shared() / "models" / (m["name"] + ".onnx"))]
+    if args.int8:
+        files.append(("int8", args.int8 / (m["name"] + ".int8.onnx")))
+    for kind, path in files:
+        for batch in map(int, args.b.split(",")):
+            for threads in map(int, args.j.split(",")):
+                a, b = measure(path, m, batch, threads, kind == "int8")
+                print(f"{m['name']:30} {kind:5} {batch:5} {threads:7} {a:9.3f} {b:9.3f} "
+                      f"{b / a:6.2f}", flush=True)
