@@ -47,6 +47,15 @@ typedef struct ptq_f32_lanes {
     uint16_t mask[16];
 } ptq_f32_lanes;
 
+/* Taps that each read a constant distance from their output: output i (of n) takes x[off[t] + i] where bit i
+ * of the tap's mask is set, else 0. mask: [taps][vectors], 16 outputs each. */
+typedef struct ptq_f32_masks {
+    int64_t n, vectors;
+    int taps;
+    const int64_t *off;
+    const uint16_t *mask;
+} ptq_f32_masks;
+
 typedef void (*ptq_f32_unary)(const float *x, float *y, int64_t n, const float *par);
 /* sa, sb: 1 contiguous, 0 one value for all. */
 typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, float *y, int64_t n);
@@ -66,6 +75,11 @@ typedef struct ptq_f32_fns {
     /* y[i] = chain over taps of x[off[t] + i] * w[t] from +0, then + *bias, then the clamp. */
     void (*taps)(const float *x, const int64_t *off, const float *w, int ntaps, const float *bias,
                  ptq_act act, float *y, int64_t n);
+    /* The same with masks; NULL where the instruction set has none. */
+    void (*taps_masked)(const float *x, const ptq_f32_masks *m, const float *w, const float *bias,
+                        ptq_act act, float *y);
+    /* even[i] = x[2 i], odd[i] = x[2 i + 1] */
+    void (*split2)(const float *x, float *even, float *odd, int64_t n);
     ptq_f32_unary exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, softplus, hard_sigmoid, hard_swish,
         clip, leaky_relu, elu, neg, abs, sqrt, reciprocal;
     ptq_f32_binary add, sub, mul, div, min, max;

@@ -67,6 +67,43 @@ static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f3
     }
 }
 
+/* V vectors of outputs from vector i on; lanes past the last output are neither read nor written. */
+PTQ_INLINE void masked_body(const int V, const float *x, const ptq_f32_masks *m, int64_t i,
+                            const float *w, const float *bias, ptq_act act, float *y)
+{
+    VF acc[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+        acc[v] = vset1(0.0f);
+    const uint16_t *mask = m->mask + i;
+    for (int t = 0; t < m->taps; t++, mask += m->vectors) {
+        const float *p = x + m->off[t] + i * VW;
+        VF wv = vset1(w[t]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++)
+            acc[v] = vfma(_mm512_maskz_loadu_ps(mask[v], p + v * VW), wv, acc[v]);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+        int64_t left = m->n - (i + v) * VW;
+        if (bias)
+            acc[v] = vadd(acc[v], vset1(*bias));
+        if (act.on)
+            acc[v] = vclamp(acc[v], act.lo, act.hi);
+        _mm512_mask_storeu_ps(y + (i + v) * VW, (__mmask16)(left >= VW ? 0xffff : (1 << left) - 1), acc[v]);
+    }
+}
+
+static void taps_masked(const float *x, const ptq_f32_masks *m, const float *w, const float *bias,
+                        ptq_act act, float *y)
+{
+    int64_t i = 0;
+    for (; i + 4 <= m->vectors; i += 4)
+        masked_body(4, x, m, i, w, bias, act, y);
+    for (; i < m->vectors; i++)
+        masked_body(1, x, m, i, w, bias, act, y);
+}
+
 const ptq_f32_fns ptq_f32_avx512 = {
     .lanes = VW,
     .tile_rows = TILE_ROWS,
@@ -78,5 +115,6 @@ const ptq_f32_fns ptq_f32_avx512 = {
     .tile_t = tile_t,
     .columns = columns,
     .taps = taps,
+    .taps_masked = taps_masked,
     F32_LOOPS,
 };

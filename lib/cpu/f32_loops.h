@@ -144,6 +144,14 @@ static void affine_loop(const float *x, float scale, float bias, float *restrict
         y[i] = fmaf(x[i], scale, bias);
 }
 
+static void split2_loop(const float *restrict x, float *restrict even, float *restrict odd, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        even[i] = x[2 * i];
+        odd[i] = x[2 * i + 1];
+    }
+}
+
 /* Column sums of an [n, cols] block, rows ld apart, each in the order of the law. */
 static void acc_rows_loop(const float *x, int64_t n, int64_t ld, int64_t cols, float *restrict y)
 {
@@ -198,4 +206,4 @@ static void dequant_u8_loop(const uint8_t *x, float scale, int32_t zp, float *re
     .mul = mul_loop, .div = div_loop, .min = min_loop, .max = max_loop, .sum = sum_loop,           \
     .sumsq = sumsq_loop, .max_of = max_of_loop, .exp_sum = exp_sum_loop,                           \
     .normalize = normalize_loop, .affine = affine_loop, .acc_rows = acc_rows_loop,                 \
-    .quant8 = quant8_loop, .dequant_s8 = dequant_s8_loop, .dequant_u8 = dequant_u8_loop
+    .split2 = split2_loop, .quant8 = quant8_loop, .dequant_s8 = dequant_s8_loop, .dequant_u8 = dequant_u8_loop

@@ -3,41 +3,17 @@
  * order (input channel, kernel position), padding takes part as zeros, then + bias, then the clamp.
  * General case: product of packed weights with columns copied from padded planes into panels.
  * ConvTranspose is the same product on an input with `up` - 1 zeros between its elements and
- * mirrored weights. One input channel per group: direct taps over padded planes. */
-#include "lib/cpu/fkernel.h"
+ * mirrored weights. One input channel per group: f_conv_direct.c. */
+#include "lib/cpu/f_conv.h"
 #include "lib/cpu/gemm.h"
 
 typedef struct conv_state {
     float *packed; /* [groups][packed A]; NULL: weights are computed */
 } conv_state;
 
-/* Spatial sizes as three dimensions, missing ones are 1. */
-typedef struct geometry {
-    int64_t in[3], out[3], k[3], stride[3], dil[3], pad[3], up[3];
-    int64_t batch, c, m, group, cg, mg, kvol, isize, osize;
-    bool pointwise; /* an output element needs the input elements at its own place only */
-} geometry;
-
-/* The elements from, from + stride, ... of an input row lie side by side from `to` on. */
-enum { FAST_STRIDE = 4 };
-typedef struct row_piece {
-    int64_t from, to, n;
-} row_piece;
-
-/* A padded plane split by stride phase, so that every tap reads neighbours for neighbouring outputs:
- * the element at padded position u lies in phase u % stride at u / stride. Phases that no tap
- * reads are left out. */
-typedef struct planes {
-    int64_t q[3];  /* size of one phase plane */
-    int64_t np[3]; /* phases kept per dimension */
-    int64_t volume, size; /* floats of one phase, of all of them */
-    int64_t phase0[3], at0[3]; /* where input element 0 lies */
-    row_piece row[FAST_STRIDE]; /* of the last dimension by phase, up to that stride */
-} planes;
-
 typedef struct conv_ctx {
-    geometry g;
-    planes pl;
+    ptq_conv_geometry g;
+    ptq_conv_planes pl;
     const ptq_f32_fns *f;
     const float *x, *packed, *w, *bias;
     float *y;
@@ -52,110 +28,9 @@ static bool supports_conv(const ptq_program *p, const ptq_step *s, const char **
     return ptq_supports_f32(p, s, why);
 }
 
-/* ---- padded planes ---- */
-
-static void split3(int64_t i, const int64_t size[3], int64_t out[3])
-{
-    out[2] = i % size[2];
-    out[1] = i / size[2] % size[1];
-    out[0] = i / size[2] / size[1];
-}
-
-static void lay_planes(const geometry *g, planes *p)
-{
-    for (int d = 0; d < 3; d++) {
-        int64_t reach = (g->k[d] - 1) * g->dil[d];
-        int64_t u = (g->out[d] - 1) * g->stride[d] + reach + 1;
-        p->q[d] = (u + g->stride[d] - 1) / g->stride[d];
-        p->np[d] = reach + 1 < g->stride[d] ? reach + 1 : g->stride[d];
-        p->phase0[d] = (g->pad[d] % g->stride[d] + g->stride[d]) % g->stride[d];
-        p->at0[d] = (g->pad[d] - p->phase0[d]) / g->stride[d];
-    }
-    int64_t s = g->stride[2], pad = g->pad[2];
-    for (int64_t ph = 0; ph < p->np[2] && s <= FAST_STRIDE; ph++) {
-        row_piece *r = &p->row[ph];
-        int64_t i0 = (ph - p->phase0[2] + s) % s; /* the first element of this phase */
-        while (i0 + pad < 0)
-            i0 += s;
-        r->from = i0;
-        r->to = (i0 + pad) / s;
-        r->n = i0 < g->in[2] ? (g->in[2] - i0 + s - 1) / s : 0;
-        if (r->n > p->q[2] - r->to)
-            r->n = p->q[2] > r->to ? p->q[2] - r->to : 0;
-    }
-    p->volume = p->q[0] * p->q[1] * p->q[2];
-    p->size = p->volume * p->np[0] * p->np[1] * p->np[2];
-}
-
-/* Where each tap starts in the planes of a channel. */
-static void tap_offsets(const geometry *g, const planes *p, int64_t *off)
-{
-    for (int64_t t = 0; t < g->kvol; t++) {
-        int64_t tap[3], phase = 0, at = 0;
-        split3(t, g->k, tap);
-        for (int d = 0; d < 3; d++) {
-            int64_t u = tap[d] * g->dil[d];
-            phase = phase * p->np[d] + u % g->stride[d];
-            at = at * p->q[d] + u / g->stride[d];
-        }
-        off[t] = phase * p->volume + at;
-    }
-}
-
-/* Copies rows of n floats; short rows are the common case, calls would cost more than the copy. */
-static void copy_row(const float *x, int64_t step, float *dst, int64_t n)
-{
-    if (step == 1 && n >= 16) {
-        memcpy(dst, x, (size_t)n * sizeof *dst);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = x[i * step];
-}
-
-/* One row of input elements into every kept phase of the last dimension. */
-static void fill_row(const geometry *g, const planes *p, const float *x, float *dst)
-{
-    int64_t s = g->stride[2], up = g->up[2], n = g->in[2];
-    if (up == 1 && s <= FAST_STRIDE) {
-        for (int64_t ph = 0; ph < p->np[2]; ph++) {
-            const row_piece *r = &p->row[ph];
-            copy_row(x + r->from, s, dst + ph * p->volume + r->to, r->n);
-        }
-        return;
-    }
-    int64_t phase = p->phase0[2], at = p->at0[2];
-    for (int64_t i = 0; i < n; i++) {
-        if (phase < p->np[2] && at >= 0 && at < p->q[2])
-            dst[phase * p->volume + at] = x[i];
-        for (phase += up; phase >= s; phase -= s)
-            at++;
-    }
-}
-
-static void fill_plane(const geometry *g, const planes *p, const float *x, float *dst)
-{
-    memset(dst, 0, (size_t)p->size * sizeof *dst);
-    int64_t ph0 = p->phase0[0], at0 = p->at0[0];
-    for (int64_t i0 = 0; i0 < g->in[0]; i0++) {
-        int64_t ph1 = p->phase0[1], at1 = p->at0[1];
-        bool in0 = ph0 < p->np[0] && at0 >= 0 && at0 < p->q[0];
-        for (int64_t i1 = 0; i1 < g->in[1]; i1++, x += g->in[2]) {
-            if (in0 && ph1 < p->np[1] && at1 >= 0 && at1 < p->q[1])
-                fill_row(g, p, x,
-                         dst + (ph0 * p->np[1] + ph1) * p->np[2] * p->volume +
-                             (at0 * p->q[1] + at1) * p->q[2]);
-            for (ph1 += g->up[1]; ph1 >= g->stride[1]; ph1 -= g->stride[1])
-                at1++;
-        }
-        for (ph0 += g->up[0]; ph0 >= g->stride[0]; ph0 -= g->stride[0])
-            at0++;
-    }
-}
-
 typedef struct fill_ctx {
-    const geometry *g;
-    const planes *pl;
+    const ptq_conv_geometry *g;
+    const ptq_conv_planes *pl;
     const float *x;
     float *dst;
 } fill_ctx;
@@ -165,7 +40,7 @@ static void fill_range(const void *ctx, int64_t from, int64_t to, int worker)
     (void)worker;
     const fill_ctx *f = ctx;
     for (int64_t i = from; i < to; i++)
-        fill_plane(f->g, f->pl, f->x + i * f->g->isize, f->dst + i * f->pl->size);
+        ptq_conv_fill_plane(f->g, f->pl, f->x + i * f->g->isize, f->dst + i * f->pl->size);
 }
 
 /* ---- columns ---- */
@@ -195,7 +70,7 @@ static void add_run(ptq_f32_lanes *lanes, int j, int64_t n, int64_t at)
 /* Columns [j0, j0 + nj) of the product, relative to the image that j0 lies in. */
 static void place_columns(const conv_ctx *v, int64_t j0, int nj, ptq_f32_lanes *lanes)
 {
-    const geometry *g = &v->g;
+    const ptq_conv_geometry *g = &v->g;
     int64_t o[3], out[3] = {g->out[0], g->out[1], g->out[2]}, q[3] = {0, v->pl.q[1], v->pl.q[2]};
     if (g->pointwise) {
         out[0] = out[1] = 1;
@@ -205,7 +80,7 @@ static void place_columns(const conv_ctx *v, int64_t j0, int nj, ptq_f32_lanes *
         lanes[i].nseg = 0;
         memset(lanes[i].at, 0xff, sizeof lanes[i].at);
     }
-    split3(j0 % g->osize, out, o);
+    ptq_conv_split3(j0 % g->osize, out, o);
     int64_t image = 0;
     for (int j = 0; j < nj;) {
         int64_t n = out[2] - o[2] < nj - j ? out[2] - o[2] : nj - j;
@@ -227,7 +102,7 @@ static void pack_columns(const void *ctx, int64_t job, int64_t k0, int64_t kc, i
 {
     (void)work;
     const conv_ctx *v = ctx;
-    const geometry *g = &v->g;
+    const ptq_conv_geometry *g = &v->g;
     ptq_f32_lanes lanes[PTQ_B_PANEL / 16];
     int64_t image = v->merged ? j0 / g->osize : job / g->group;
     int64_t group = v->merged ? job : job % g->group;
@@ -239,7 +114,7 @@ static void pack_columns(const void *ctx, int64_t job, int64_t k0, int64_t kc, i
 static void conv_job(const void *ctx, int64_t i, ptq_gemm_job *out)
 {
     const conv_ctx *v = ctx;
-    const geometry *g = &v->g;
+    const ptq_conv_geometry *g = &v->g;
     int64_t image = v->merged ? 0 : i / g->group, group = v->merged ? i : i % g->group;
     int64_t k = g->cg * g->kvol;
     *out = (ptq_gemm_job){
@@ -259,7 +134,7 @@ static void conv_job(const void *ctx, int64_t i, ptq_gemm_job *out)
 static ptq_status run_images(ptq_cpu *c, const conv_ctx *whole, int64_t first, int64_t n, ptq_act act)
 {
     conv_ctx v = *whole;
-    geometry *g = &v.g;
+    ptq_conv_geometry *g = &v.g;
     int64_t k = g->cg * g->kvol;
     g->batch = n;
     v.x += first * g->c * g->isize;
@@ -286,7 +161,7 @@ static ptq_status run_images(ptq_cpu *c, const conv_ctx *whole, int64_t first, i
     if (!s)
         return ptq_fail_nomem();
     int64_t *off = (int64_t *)(void *)s;
-    tap_offsets(g, &v.pl, off);
+    ptq_conv_tap_offsets(g, &v.pl, off);
     for (int64_t i = g->kvol; i < k; i++)
         off[i] = off[i - g->kvol] + v.src_plane;
     v.off = off;
@@ -302,9 +177,9 @@ static ptq_status run_images(ptq_cpu *c, const conv_ctx *whole, int64_t first, i
 
 static ptq_status run_product(ptq_cpu *c, conv_ctx *v, ptq_act act)
 {
-    const geometry *g = &v->g;
+    const ptq_conv_geometry *g = &v->g;
     enum { PLANE_FLOATS = 1 << 19 }; /* of a piece of the batch: they stay in the caches */
-    lay_planes(g, &v->pl);
+    ptq_conv_lay_planes(g, &v->pl);
     if (v->pl.size >= INT32_MAX)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "a padded image of %lld elements is too large",
                         (long long)v->pl.size);
@@ -316,104 +191,6 @@ static ptq_status run_product(ptq_cpu *c, conv_ctx *v, ptq_act act)
     }
     for (int64_t i = 0; i < g->batch; i += piece)
         PTQ_TRY(run_images(c, v, i, g->batch - i < piece ? g->batch - i : piece, act));
-    return PTQ_OK;
-}
-
-/* ---- one input channel per group ----
- * Outputs are computed along whole padded rows; what falls between two rows is thrown away. */
-
-typedef struct depthwise {
-    const conv_ctx *v;
-    ptq_act act;
-    int64_t span;       /* outputs computed per plane */
-    const int64_t *off; /* [kvol] */
-    char *scratch;
-    size_t per_worker, y_at;
-} depthwise;
-
-static ptq_status depthwise_task(void *arg, size_t i, int worker)
-{
-    const depthwise *p = arg;
-    const conv_ctx *v = p->v;
-    const geometry *g = &v->g;
-    const int64_t *q = v->pl.q;
-    int64_t image = (int64_t)i / g->group, group = (int64_t)i % g->group;
-    float *x = (float *)(void *)(p->scratch + (size_t)worker * p->per_worker);
-    float *tmp = (float *)(void *)(p->scratch + (size_t)worker * p->per_worker + p->y_at);
-    fill_plane(g, &v->pl, v->x + (image * g->c + group) * g->isize, x);
-    for (int64_t mi = 0; mi < g->mg; mi++) {
-        int64_t m = group * g->mg + mi;
-        v->f->taps(x, p->off, v->w + m * g->kvol, (int)g->kvol, v->bias ? v->bias + m : NULL,
-                   p->act, tmp, p->span);
-        float *y = v->y + (image * g->m + m) * g->osize;
-        for (int64_t o0 = 0; o0 < g->out[0]; o0++)
-            for (int64_t o1 = 0; o1 < g->out[1]; o1++, y += g->out[2])
-                copy_row(tmp + (o0 * q[1] + o1) * q[2], 1, y, g->out[2]);
-    }
-    return PTQ_OK;
-}
-
-static ptq_status run_depthwise(ptq_cpu *c, conv_ctx *v, ptq_act act)
-{
-    const geometry *g = &v->g;
-    planes *l = &v->pl;
-    enum { SLACK = 64 }; /* vectors reach past the last element */
-    lay_planes(g, l);
-    depthwise p = {.v = v, .act = act};
-    p.span = ((g->out[0] - 1) * l->q[1] + g->out[1] - 1) * l->q[2] + g->out[2];
-    p.y_at = (size_t)(l->size + SLACK) * sizeof(float) / 64 * 64 + 64;
-    p.per_worker = p.y_at + ((size_t)(p.span + SLACK) * sizeof(float) / 64 + 1) * 64;
-    size_t table = ((size_t)g->kvol * sizeof(int64_t) + 63) / 64 * 64;
-    char *s = ptq_cpu_scratch(c, table + p.per_worker * (size_t)ptq_pool_threads(c->pool));
-    if (!s)
-        return ptq_fail_nomem();
-    int64_t *off = (int64_t *)(void *)s;
-    tap_offsets(g, l, off);
-    p.off = off;
-    p.scratch = s + table;
-    return ptq_pool_for(c->pool, (size_t)(g->batch * g->group), depthwise_task, &p);
-}
-
-/* ---- geometry ---- */
-
-static ptq_status conv_geometry(const ptq_step_run *r, bool transposed, geometry *g)
-{
-    const ptq_tensor *x = r->in[0], *w = r->in[1], *y = &r->out[0];
-    int nd = x->rank - 2, lead = 3 - nd;
-    ptq_window win;
-    if (nd < 1 || nd > 3 || w->rank != x->rank)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED,
-                        "node %s: convolution of rank %d is not supported (3 to 5 are)",
-                        r->step->name, x->rank);
-    PTQ_TRY(ptq_window_read(r->step->node, nd, x->dims + 2, w->dims + 2, &win));
-    *g = (geometry){.batch = x->dims[0], .c = x->dims[1], .m = y->dims[1], .group = win.group};
-    g->cg = g->c / g->group;
-    g->mg = g->m / g->group;
-    g->pointwise = true;
-    for (int d = 0; d < 3; d++) {
-        g->in[d] = g->out[d] = g->k[d] = g->stride[d] = g->dil[d] = g->up[d] = 1;
-        if (d < lead)
-            continue;
-        int s = d - lead;
-        g->in[d] = x->dims[2 + s];
-        g->out[d] = y->dims[2 + s];
-        g->k[d] = w->dims[2 + s];
-        g->dil[d] = win.dilation[s];
-        g->stride[d] = transposed ? 1 : win.stride[s];
-        g->up[d] = transposed ? win.stride[s] : 1;
-        g->pad[d] = win.pad_begin[s];
-        if (transposed)
-            g->pad[d] = win.dilation[s] * (g->k[d] - 1) - win.pad_begin[s];
-        if (g->k[d] != 1 || g->stride[d] != 1 || g->pad[d] != 0 || g->up[d] != 1 ||
-            g->in[d] != g->out[d])
-            g->pointwise = false;
-    }
-    g->kvol = ptq_product(g->k, 0, 3);
-    g->isize = ptq_product(g->in, 0, 3);
-    g->osize = ptq_product(g->out, 0, 3);
-    if (g->isize >= INT32_MAX)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: an image of %lld elements is too large",
-                        r->step->name, (long long)g->isize);
     return PTQ_OK;
 }
 
@@ -474,12 +251,14 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
     conv_ctx v = {.f = ptq_cpu_f32(c), .x = r->in[0]->data, .w = r->in[1]->data,
                   .y = r->out[0].data, .packed = st ? st->packed : NULL};
     const ptq_tensor *bias = ptq_in(r, 2);
-    PTQ_TRY(conv_geometry(r, false, &v.g));
+    PTQ_TRY(ptq_conv_geometry_of(r, false, &v.g));
     v.bias = bias ? bias->data : NULL;
     if (v.g.batch * v.g.m * v.g.osize == 0)
         return PTQ_OK;
-    if (direct(v.g.cg, v.g.mg))
-        return run_depthwise(c, &v, ptq_step_act(r->step));
+    if (direct(v.g.cg, v.g.mg)) {
+        ptq_conv_direct d = {&v.g, v.x, v.w, v.bias, v.y, ptq_step_act(r->step)};
+        return ptq_conv_run_direct(c, &d);
+    }
     return run_product(c, &v, ptq_step_act(r->step));
 }
 
@@ -495,7 +274,7 @@ const ptq_cpu_kernel ptq_cpu_f_conv = {
 /* ---- ConvTranspose ---- */
 
 /* [C, M/group, k...] to packed [group][M/group][C/group * k mirrored]. */
-static ptq_status mirror_weights(const float *w, const geometry *g, float **out)
+static ptq_status mirror_weights(const float *w, const ptq_conv_geometry *g, float **out)
 {
     int64_t k = g->cg * g->kvol;
     float *t = ptq_alloc_aligned((size_t)(g->m * k) * sizeof *t);
@@ -512,7 +291,7 @@ static ptq_status mirror_weights(const float *w, const geometry *g, float **out)
 }
 
 /* The padding at the beginning follows from the output's size when the attributes leave it open. */
-static void transpose_pads(const ptq_step_run *r, geometry *g)
+static void transpose_pads(const ptq_step_run *r, ptq_conv_geometry *g)
 {
     const ptq_node *n = r->step->node;
     size_t no, np;
@@ -538,7 +317,7 @@ static ptq_status conv_transpose_run(ptq_cpu *c, const ptq_step_run *r)
     conv_ctx v = {.f = ptq_cpu_f32(c), .x = r->in[0]->data, .w = r->in[1]->data,
                   .y = r->out[0].data};
     const ptq_tensor *bias = ptq_in(r, 2);
-    PTQ_TRY(conv_geometry(r, true, &v.g));
+    PTQ_TRY(ptq_conv_geometry_of(r, true, &v.g));
     transpose_pads(r, &v.g);
     v.bias = bias ? bias->data : NULL;
     v.g.pointwise = false;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the fp32 convolutions share: sizes and padded planes. */
+#ifndef PTQ_CPU_F_CONV_H
+#define PTQ_CPU_F_CONV_H
+
+#include "lib/cpu/fkernel.h"
+
+/* Spatial sizes as three dimensions, missing ones are 1. */
+typedef struct ptq_conv_geometry {
+    int64_t in[3], out[3], k[3], stride[3], dil[3], pad[3], up[3];
+    int64_t batch, c, m, group, cg, mg, kvol, isize, osize;
+    bool pointwise; /* an output element needs the input elements at its own place only */
+} ptq_conv_geometry;
+
+/* The elements from, from + stride, ... of an input row lie side by side from `to` on. */
+enum { FAST_STRIDE = 4 };
+typedef struct ptq_conv_row {
+    int64_t from, to, n;
+} ptq_conv_row;
+
+/* A padded plane split by stride phase, so that every tap reads neighbours for neighbouring outputs:
+ * the element at padded position u lies in phase u % stride at u / stride. Phases that no tap
+ * reads are left out. */
+typedef struct ptq_conv_planes {
+    int64_t q[3];  /* size of one phase plane */
+    int64_t np[3]; /* phases kept per dimension */
+    int64_t volume, size; /* floats of one phase, of all of them */
+    int64_t phase0[3], at0[3]; /* where input element 0 lies */
+    ptq_conv_row row[FAST_STRIDE]; /* of the last dimension by phase, up to that stride */
+} ptq_conv_planes;
+
+ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv_geometry *g);
+
+void ptq_conv_split3(int64_t i, const int64_t size[3], int64_t out[3]);
+void ptq_conv_lay_planes(const ptq_conv_geometry *g, ptq_conv_planes *p);
+/* Where each tap starts in the planes of a channel. */
+void ptq_conv_tap_offsets(const ptq_conv_geometry *g, const ptq_conv_planes *p, int64_t *off);
+void ptq_conv_fill_plane(const ptq_conv_geometry *g, const ptq_conv_planes *p, const float *x, float *dst);
+/* Copies rows of n floats; short rows are the common case, calls would cost more than the copy. */
+static inline void ptq_conv_copy_row(const float *x, int64_t step, float *dst, int64_t n)
+{
+    if (step == 1 && n >= 16) {
+        memcpy(dst, x, (size_t)n * sizeof *dst);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = x[i * step];
+}
+
+/* One input channel per group: weights [m][kvol], bias or NULL. */
+typedef struct ptq_conv_direct {
+    const ptq_conv_geometry *g;
+    const float *x, *w, *bias;
+    float *y;
+    ptq_act act;
+} ptq_conv_direct;
+ptq_status ptq_conv_run_direct(ptq_cpu *c, const ptq_conv_direct *v);
+
+#endif
