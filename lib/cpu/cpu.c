@@ -202,35 +202,54 @@ static ptq_status no_kernel(const ptq_step *s)
                     s->node ? s->node->op : s->def->name);
 }
 
+/* Finding a row by name takes as long as a small step, so it is done once. */
+typedef struct cpu_step {
+    const ptq_cpu_kernel *kernel;
+    void *state;
+} cpu_step;
+
 static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
 {
     const ptq_cpu_kernel *k = kernel_of(s);
     if (!k)
         return no_kernel(s);
-    return k->prepare ? k->prepare(&b->cpu, p, s, state) : PTQ_OK;
+    cpu_step *own = ptq_calloc(1, sizeof *own);
+    if (!own)
+        return ptq_fail_nomem();
+    own->kernel = k;
+    ptq_status e = k->prepare ? k->prepare(&b->cpu, p, s, &own->state) : PTQ_OK;
+    if (e != PTQ_OK) {
+        free(own);
+        return e;
+    }
+    *state = own;
+    return PTQ_OK;
 }
 
 static void cpu_release(ptq_backend *b, const ptq_step *s, void *state)
 {
     (void)b;
-    const ptq_cpu_kernel *k = kernel_of(s);
-    if (!state)
+    (void)s;
+    cpu_step *own = state;
+    if (!own)
         return;
-    if (k && k->release)
-        k->release(state);
+    if (own->state && own->kernel->release)
+        own->kernel->release(own->state);
     else
-        free(state);
+        free(own->state);
+    free(own);
 }
 
 static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
 {
-    const ptq_cpu_kernel *k = kernel_of(r->step);
-    if (!k)
-        return no_kernel(r->step);
+    const cpu_step *own = r->state;
+    const ptq_cpu_kernel *k = own->kernel;
     if (r->step->nout > 0 && r->step->out[0] >= 0 && !r->out[0].data && !k->finds_shape)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: the shape of its output is not known",
                         r->step->name);
-    return k->run(&b->cpu, r);
+    ptq_step_run inner = *r;
+    inner.state = own->state;
+    return k->run(&b->cpu, &inner);
 }
 
 /* upload and download are NULL: tensors lie in host memory. */

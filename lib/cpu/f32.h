@@ -22,6 +22,7 @@ typedef struct ptq_f32_tile {
     int64_t ldc;
     bool first; /* chains start at +0; else they go on from C */
     bool last;  /* bias and clamp follow */
+    bool fetch; /* A is a weight and may lie in memory: fetch it ahead */
     const float *bias_row, *bias_col; /* of this tile; at most one is set */
     ptq_act act;
 } ptq_f32_tile;

@@ -21,6 +21,9 @@
 #define vfma _mm256_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm256_min_ps(vset1(hi), _mm256_max_ps(vset1(lo), (x)))
+/* The second operand when one is NaN; then a NaN that was there stays. */
+#define vmax_sticky(p, x) \
+    _mm256_blendv_ps(_mm256_max_ps((p), (x)), (p), _mm256_cmp_ps((p), (p), _CMP_UNORD_Q))
 
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"

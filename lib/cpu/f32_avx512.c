@@ -21,6 +21,9 @@
 #define vfma _mm512_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm512_min_ps(vset1(hi), _mm512_max_ps(vset1(lo), (x)))
+/* The second operand when one is NaN; then a NaN that was there stays. */
+#define vmax_sticky(p, x) \
+    _mm512_mask_mov_ps(_mm512_max_ps((p), (x)), _mm512_cmp_ps_mask((p), (p), _CMP_UNORD_Q), (p))
 
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"

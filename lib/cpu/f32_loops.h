@@ -2,6 +2,8 @@
 /* Elementwise loops and reductions in plain C, compiled once per instruction set: the compiler
  * turns them into vectors of that set, the law of fmath.h keeps the bytes. */
 
+enum { MAX_PARTIALS = 64 };
+
 /* In place is allowed: an element depends on its own place only. */
 #define PTQ_IVDEP _Pragma("GCC ivdep")
 
@@ -102,21 +104,20 @@ static float sumsq_loop(const float *x, float mean, int64_t n)
     return ptq_fold16(p);
 }
 
-static float max_of_loop(const float *x, int64_t n)
+/* NaN of either side wins; a NaN that is there already stays. */
+static inline float sticky_max(float p, float v)
 {
-    float p[PTQ_LANES];
-    for (int l = 0; l < PTQ_LANES; l++)
-        p[l] = n > 0 ? x[0] : -INFINITY;
-    int64_t i = 0;
-    for (; i + PTQ_LANES <= n; i += PTQ_LANES)
-        for (int l = 0; l < PTQ_LANES; l++) {
-            float v = x[i + l];
-            p[l] = p[l] != p[l] ? p[l] : (v > p[l] || v != v ? v : p[l]);
-        }
-    for (int l = 0; i < n; i++, l++)
-        p[l] = p[l] != p[l] ? p[l] : (x[i] > p[l] || x[i] != x[i] ? x[i] : p[l]);
-    for (int l = 1; l < PTQ_LANES; l++)
-        p[0] = p[0] != p[0] ? p[0] : (p[l] > p[0] || p[l] != p[l] ? p[l] : p[0]);
+    return p != p ? p : (v > p || v != v ? v : p);
+}
+
+/* The largest of 64 partials; x[i] for i >= `from` is added to partial i % 64 first. */
+static inline float max_fold(float *p, const float *x, int64_t from, int64_t n)
+{
+    for (int64_t i = from; i < n; i++)
+        p[i % MAX_PARTIALS] = sticky_max(p[i % MAX_PARTIALS], x[i]);
+    for (int w = MAX_PARTIALS / 2; w > 0; w /= 2)
+        for (int l = 0; l < w; l++)
+            p[l] = sticky_max(p[l], p[l + w]);
     return p[0];
 }
 
@@ -204,6 +205,6 @@ static void dequant_u8_loop(const uint8_t *x, float scale, int32_t zp, float *re
     .leaky_relu = leaky_relu_loop, .elu = elu_loop, .neg = neg_loop, .abs = abs_loop,              \
     .sqrt = sqrt_loop, .reciprocal = reciprocal_loop, .add = add_loop, .sub = sub_loop,            \
     .mul = mul_loop, .div = div_loop, .min = min_loop, .max = max_loop, .sum = sum_loop,           \
-    .sumsq = sumsq_loop, .max_of = max_of_loop, .exp_sum = exp_sum_loop,                           \
+    .sumsq = sumsq_loop, .max_of = max_of, .exp_sum = exp_sum_loop,                           \
     .normalize = normalize_loop, .affine = affine_loop, .acc_rows = acc_rows_loop,                 \
     .split2 = split2_loop, .quant8 = quant8_loop, .dequant_s8 = dequant_s8_loop, .dequant_u8 = dequant_u8_loop

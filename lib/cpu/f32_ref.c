@@ -27,6 +27,14 @@ static void tile(const ptq_f32_tile *t)
         }
 }
 
+static float max_of(const float *x, int64_t n)
+{
+    float p[MAX_PARTIALS];
+    for (int l = 0; l < MAX_PARTIALS; l++)
+        p[l] = n > 0 ? x[0] : -INFINITY;
+    return max_fold(p, x, 0, n);
+}
+
 static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,
                     int groups, float *dst, int64_t ld)
 {

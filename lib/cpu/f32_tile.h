@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Product tiles of one vector instruction set; the including file defines the vector type VF with
- * VW lanes, vload, vstore, vset1, vadd, vfma(a, b, c) = a * b + c, vclamp(x, lo, hi), the tile's
- * TILE_ROWS, TILE_ROWS_NARROW and TILE_T_COLS. All loop bounds are constants after inlining, so the accumulators
- * live in registers. */
+ * VW lanes, vload, vstore, vset1, vadd, vfma(a, b, c) = a * b + c, vclamp(x, lo, hi),
+ * vmax_sticky(p, x), the tile's TILE_ROWS, TILE_ROWS_NARROW and TILE_T_COLS. All loop bounds are
+ * constants after inlining, so the accumulators live in registers. */
 
-/* The left operand is read once, from memory when it is a large weight: fetched this many floats
+/* Weights on the left are read once, from memory when there are many: fetched this many floats
  * ahead (64 lines). Past the end of a block lies the same panel's next one. */
 enum { PREFETCH = 1024 };
 
@@ -24,7 +24,8 @@ PTQ_INLINE void tile_body(const int R, const int V, const ptq_f32_tile *t)
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++)
             bv[v] = vload(b + v * VW);
-        __builtin_prefetch(a + PREFETCH);
+        if (t->fetch)
+            __builtin_prefetch(a + PREFETCH);
 #pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             VF av = vset1(a[r]);
@@ -179,4 +180,27 @@ static void taps(const float *x, const int64_t *off, const float *w, int ntaps, 
         taps_body(4, x + i, off, w, ntaps, bias, act, y + i);
     for (; i < n; i += VW)
         taps_body(1, x + i, off, w, ntaps, bias, act, y + i);
+}
+
+/* Element i goes to partial i % 64, as in the reference, so that NaN come out alike. */
+static float max_of(const float *x, int64_t n)
+{
+    VF p[MAX_PARTIALS / VW];
+    float q[MAX_PARTIALS];
+    int64_t i = 0;
+    for (int j = 0; j < MAX_PARTIALS / VW; j++)
+        p[j] = vset1(n > 0 ? x[0] : -INFINITY);
+    for (; i + MAX_PARTIALS <= n; i += MAX_PARTIALS)
+#pragma GCC unroll 8
+        for (int j = 0; j < MAX_PARTIALS / VW; j++)
+            p[j] = vmax_sticky(p[j], vload(x + i + j * VW));
+#pragma GCC unroll 8
+    for (int j = 0; j < MAX_PARTIALS / VW; j++) {
+        if (i + VW <= n) {
+            p[j] = vmax_sticky(p[j], vload(x + i));
+            i += VW;
+        }
+        vstore(q + j * VW, p[j]);
+    }
+    return max_fold(q, x, i, n);
 }

@@ -241,7 +241,7 @@ static ptq_status task(void *arg, size_t index, int worker)
     for (int64_t k0 = 0; k0 < p->k || k0 == 0; k0 += KC) {
         int64_t kc = min64(p->k - k0, KC);
         ptq_f32_tile t = {.kc = kc, .ldb = PTQ_B_PANEL, .first = k0 == 0,
-                          .last = k0 + kc == p->k, .act = p->act};
+                          .last = k0 + kc == p->k, .fetch = !r->own_a, .act = p->act};
         if (r->own_a)
             for (int64_t i = i0; i < i1; i += PTQ_A_PANEL)
                 ptq_gemm_pack_a(j.a, j.a_row, j.a_col, p->m, i, k0, kc, abuf + (i - i0) * kc);
