@@ -209,21 +209,27 @@ START_TEST(lower__float_products)
 }
 END_TEST
 
-/* K just below and just above what an int32 sum can hold: 255 * 127 * K. */
+/* K just below and just above what an int32 sum can hold: 255 * 127 * K; and far above, with
+ * weights so small that the sum still fits. */
 START_TEST(lower__accumulator_bound)
 {
     enum { LIMIT = INT32_MAX / (255 * 127) };
-    for (int over = 0; over < 2; over++) {
+    static const struct {
+        int64_t k;
+        int value;
+        bool over;
+    } rows[] = {{LIMIT, 127, false}, {LIMIT + 1, 127, true}, {10 * LIMIT, 12, false}, {10 * LIMIT, 13, true}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
         ptq_graph *g = kit_graph(13);
-        int64_t k = LIMIT + over;
+        const int64_t k = rows[i].k;
         int8_t *w = malloc((size_t)k);
-        memset(w, 127, (size_t)k);
+        memset(w, rows[i].value, (size_t)k);
         ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, k});
         ptq_value *wd = kit_weight(g, "w", 2, (int64_t[]){k, 1}, w, 1.0f);
         ptq_value *m = KIT(g, "MatMul", "m", kit_qdq(g, "x", x, 1.0f, PTQ_DT_U8, 0), wd);
         kit_output(g, kit_qdq(g, "m", m, 1.0f, PTQ_DT_U8, 0));
         done(expect(g, &integer,
-                    over ? "quantize dequantize MatMul quantize dequantize"
+                    rows[i].over ? "quantize dequantize MatMul quantize dequantize"
                          : "quantize qgemm dequantize"),
              g);
         free(w);

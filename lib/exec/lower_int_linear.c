@@ -120,6 +120,14 @@ static int64_t worst_sum(const linear *s, int64_t c, int32_t wzp)
     return sum * span(s->xtype, s->xa.zp);
 }
 
+/* Does channel c fit an int32 accumulator? The types alone say so for all but very long sums. */
+static bool fits(const linear *s, int64_t c, int32_t wzp, int32_t bias)
+{
+    const int64_t room = INT32_MAX - llabs((long long)bias);
+    const int64_t product = span(s->w.q->dtype, wzp) * span(s->xtype, s->xa.zp);
+    return s->k * product <= room || worst_sum(s, c, wzp) <= room;
+}
+
 static ptq_status make_params(ptq_lower_ctx *l, const linear *s, ptq_qlinear_params **out,
                               const char **why)
 {
@@ -150,7 +158,7 @@ static ptq_status make_params(ptq_lower_ctx *l, const linear *s, ptq_qlinear_par
             *why = "its bias is float and not a multiple of the accumulator's unit";
             return PTQ_OK;
         }
-        if (worst_sum(s, c, wzp[i]) + llabs((long long)bias[c]) > INT32_MAX) {
+        if (!fits(s, c, wzp[i], bias[c])) {
             *why = "its sums do not fit an int32 accumulator";
             return PTQ_OK;
         }
