@@ -360,6 +360,83 @@ START_TEST(bias__keeps_headroom)
 }
 END_TEST
 
+/* Codes from the cache are those without it, are shared, and stay as they are when a bias wants
+ * wider scales. */
+START_TEST(cache__quantizes_once)
+{
+    fill();
+    size_t n;
+    const ptq_weight_algo *const *algos = ptq_weight_algos(&n);
+    for (size_t k = 0; k < n * 2; k++) {
+        const ptq_weight_algo *a = algos[k / 2];
+        ptq_weight w = weight(k & 1 ? 0 : -1);
+        ptq_weight_cache *cache;
+        ptq_weight_codes fresh = quantize(a->name, &w, NULL, NULL), one, two;
+        ck_assert_ok(ptq_weight_cache_new(3, &cache));
+        ck_assert_ok(ptq_weight_quantize_once(cache, 2, a, &w, NULL, &one));
+        ck_assert_ok(ptq_weight_quantize_once(cache, 2, a, &w, NULL, &two));
+        ck_assert(one.shared && two.shared && one.codes == two.codes);
+        ck_assert_mem_eq(one.codes, fresh.codes, N);
+        ck_assert_mem_eq(one.scale, fresh.scale, (size_t)fresh.channels * sizeof(float));
+        ck_assert(one.mse == fresh.mse && one.dead == fresh.dead);
+        if (!a->table) {
+            float bias[C] = {1e6f, 1e6f, 0, 0, 0, 0}, bs[C], bs_fresh[C];
+            int32_t bq[C], bq_fresh[C];
+            int64_t wider, wider_fresh;
+            ck_assert_ok(ptq_weight_fit_bias(a, &w, &fresh, bias, C, 1e-9f, 9, bq_fresh, bs_fresh, &wider_fresh));
+            ck_assert_ok(ptq_weight_fit_bias(a, &w, &one, bias, C, 1e-9f, 9, bq, bs, &wider));
+            ck_assert_int_gt(wider, 0);
+            ck_assert_int_eq(wider, wider_fresh);
+            ck_assert(!one.shared && one.codes != two.codes && one.mse == fresh.mse);
+            ck_assert_mem_eq(one.codes, fresh.codes, N);
+            ck_assert_mem_eq(bq, bq_fresh, sizeof bq);
+            ptq_weight_codes_clear(&fresh);
+            fresh = quantize(a->name, &w, NULL, NULL);
+            ck_assert_mem_eq(two.codes, fresh.codes, N);
+            ck_assert_mem_eq(two.scale, fresh.scale, (size_t)fresh.channels * sizeof(float));
+        }
+        ptq_weight_codes_clear(&one);
+        ptq_weight_codes_clear(&two);
+        ptq_weight_codes_clear(&fresh);
+        ptq_weight_cache_free(cache);
+    }
+}
+END_TEST
+
+START_TEST(cache__knows_what_it_holds)
+{
+    fill();
+    const ptq_weight_algo *plain, *mse;
+    ptq_weight w = weight(0), other = weight(-1);
+    const ptq_weight_options seven = {.reduced = true};
+    ptq_weight_cache *cache;
+    ptq_weight_codes first, q, want;
+    ck_assert_ok(ptq_weight_find("symmetric", &plain));
+    ck_assert_ok(ptq_weight_find("mse", &mse));
+    ck_assert_ok(ptq_weight_cache_new(1, &cache));
+    ck_assert_ok(ptq_weight_quantize_once(cache, 0, plain, &w, NULL, &first));
+    const struct {
+        size_t id;
+        const ptq_weight_algo *algo;
+        const ptq_weight *w;
+        const ptq_weight_options *o;
+    } rows[] = {{0, mse, &w, NULL}, {0, plain, &other, NULL}, {0, plain, &w, &seven}, {1, plain, &w, NULL}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        ck_assert_ok(ptq_weight_quantize_once(cache, rows[i].id, rows[i].algo, rows[i].w, rows[i].o, &q));
+        want = quantize(rows[i].algo->name, rows[i].w, rows[i].o, NULL);
+        ck_assert(!q.shared && q.codes != first.codes);
+        ck_assert_mem_eq(q.codes, want.codes, N);
+        ptq_weight_codes_clear(&q);
+        ptq_weight_codes_clear(&want);
+    }
+    ck_assert_ok(ptq_weight_quantize_once(NULL, 0, plain, &w, NULL, &q));
+    ck_assert(!q.shared);
+    ptq_weight_codes_clear(&q);
+    ptq_weight_codes_clear(&first);
+    ptq_weight_cache_free(cache);
+}
+END_TEST
+
 START_TEST(act__table_from_linear_codes)
 {
     uint8_t table[256];
@@ -505,6 +582,8 @@ int main(void)
     tcase_add_test(t, table__published_example);
     tcase_add_test(t, dead__channels_on_any_axis);
     tcase_add_test(t, bias__keeps_headroom);
+    tcase_add_test(t, cache__quantizes_once);
+    tcase_add_test(t, cache__knows_what_it_holds);
     tcase_add_test(t, act__table_from_linear_codes);
     tcase_add_test(t, act__scale_near_brute_force);
     tcase_add_test(t, weights__conformance);

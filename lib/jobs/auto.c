@@ -26,6 +26,7 @@ typedef struct state {
     const ptq_qspec *spec;
     const ptq_quant_options *opt;
     ptq_judge *judge;
+    ptq_solved *solved;
     const ptq_range_algo *method;
     const ptq_range_algo **per_tensor;
     bool *float_nodes;
@@ -43,11 +44,19 @@ static ptq_status progress(state *s)
     return PTQ_OK;
 }
 
+/* With the layers left in float so far. per_tensor may be NULL. */
+static ptq_status decide(state *s, const ptq_range_algo *method, const ptq_range_algo *const *per_tensor,
+                         ptq_decision *out)
+{
+    ptq_choice c = {.method = method, .per_tensor = per_tensor, .float_nodes = s->float_nodes, .solved = s->solved};
+    return ptq_decide(s->m->graph, s->stats, s->spec, &c, out);
+}
+
 static ptq_status score(state *s, const ptq_range_algo *method, size_t n, double *nsr)
 {
     ptq_decision d;
     PTQ_TRY(progress(s));
-    PTQ_TRY(ptq_decide(s->m->graph, s->stats, s->spec, method, s->per_tensor, s->float_nodes, &d));
+    PTQ_TRY(decide(s, method, s->per_tensor, &d));
     ptq_status st = ptq_judge_score(s->judge, &d, s->spec, n, nsr);
     ptq_decision_clear(&d);
     return st;
@@ -98,7 +107,7 @@ static ptq_status list_alternatives(state *s, alternative **out, size_t *count)
     size_t n;
     const ptq_range_algo *const *algos = ptq_range_algos(&n);
     ptq_decision base;
-    PTQ_TRY(ptq_decide(s->m->graph, s->stats, s->spec, s->method, NULL, s->float_nodes, &base));
+    PTQ_TRY(decide(s, s->method, NULL, &base));
     int nt = base.place->ntensors;
     alternative *list = ptq_calloc((size_t)nt * n, sizeof *list);
     ptq_status st = list ? PTQ_OK : ptq_fail_nomem();
@@ -107,7 +116,7 @@ static ptq_status list_alternatives(state *s, alternative **out, size_t *count)
         ptq_decision d;
         if (algos[a] == s->method)
             continue;
-        st = ptq_decide(s->m->graph, s->stats, s->spec, algos[a], NULL, s->float_nodes, &d);
+        st = decide(s, algos[a], NULL, &d);
         for (int i = 0; i < nt && st == PTQ_OK; i++) {
             double step = fabs(log((double)d.params[i].scale / (double)base.params[i].scale));
             if (base.place->tensors[i].root == i && !base.place->tensors[i].fixed && step > 0.05)
@@ -192,7 +201,7 @@ static ptq_status rank_layers(state *s, layer **out, size_t *count, double *tota
     ptq_decision d;
     double base;
     PTQ_TRY(score(s, s->method, TRIAL_SAMPLES, &base));
-    PTQ_TRY(ptq_decide(s->m->graph, s->stats, s->spec, s->method, s->per_tensor, s->float_nodes, &d));
+    PTQ_TRY(decide(s, s->method, s->per_tensor, &d));
     layer *list = ptq_calloc((size_t)d.place->nnodes, sizeof *list);
     ptq_status st = list ? PTQ_OK : ptq_fail_nomem();
     *count = 0;
@@ -287,8 +296,11 @@ ptq_status ptq_auto(const ptq_model *m, const ptq_statistics *stats, const ptq_s
     size_t nalgos;
     ptq_range_algos(&nalgos);
     s.ntrials = nalgos + TENSOR_TRIALS + 4;
-    PTQ_TRY(ptq_judge_new(m, samples, &opt->loop, JUDGE_SAMPLES, &s.judge));
-    ptq_status st = run(&s, root);
+    PTQ_TRY(ptq_solved_new(m->graph->values.n, &s.solved));
+    ptq_status st = ptq_judge_new(m, samples, &opt->loop, JUDGE_SAMPLES, &s.judge);
+    if (st == PTQ_OK)
+        st = run(&s, root);
     ptq_judge_free(s.judge);
+    ptq_solved_free(s.solved);
     return st;
 }

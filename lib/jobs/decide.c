@@ -11,9 +11,47 @@ typedef struct decide {
     const ptq_graph *g;
     const ptq_statistics *stats;
     const ptq_qspec *spec;
-    const ptq_range_algo *method;
-    const ptq_range_algo *const *per_tensor;
+    const ptq_choice *choice;
 } decide;
+
+struct ptq_solved {
+    size_t nvalues;
+    ptq_act_params *params; /* [methods][nvalues]; method is NULL where nothing was solved */
+};
+
+ptq_status ptq_solved_new(size_t nvalues, ptq_solved **out)
+{
+    size_t n;
+    ptq_range_algos(&n);
+    ptq_solved *s = ptq_calloc(1, sizeof *s);
+    if (s)
+        s->params = ptq_calloc(n * nvalues, sizeof *s->params);
+    if (!s || !s->params) {
+        free(s);
+        return ptq_fail_nomem();
+    }
+    s->nvalues = nvalues;
+    *out = s;
+    return PTQ_OK;
+}
+
+void ptq_solved_free(ptq_solved *s)
+{
+    if (s)
+        free(s->params);
+    free(s);
+}
+
+/* Where the parameters of a tensor by a method are kept; NULL: nowhere. */
+static ptq_act_params *kept(const ptq_solved *s, const ptq_range_algo *algo, int id)
+{
+    size_t n;
+    const ptq_range_algo *const *rows = ptq_range_algos(&n);
+    for (size_t i = 0; s && i < n; i++)
+        if (rows[i] == algo)
+            return &s->params[i * s->nvalues + (size_t)id];
+    return NULL;
+}
 
 static ptq_status override_of(const decide *d, const char *name, json_t **out)
 {
@@ -50,23 +88,10 @@ static ptq_status apply_override(const decide *d, const char *name, json_t *o, c
     return PTQ_OK;
 }
 
-static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_act_params *q)
+static ptq_status solve_by(const decide *d, const ptq_tensor_place *t, const ptq_range_algo *algo, ptq_act_params *q)
 {
     const char *name = t->value->name;
-    const ptq_range_algo *algo = d->method;
-    json_t *o = NULL;
-    bool done = false;
     float lo = 0.0f, hi = 0.0f;
-    PTQ_TRY(override_of(d, name, &o));
-    if (d->per_tensor && d->per_tensor[t->value->id])
-        algo = d->per_tensor[t->value->id];
-    if (o) {
-        PTQ_TRY(apply_override(d, name, o, &algo, q, &done));
-        if (done)
-            return PTQ_OK;
-    }
-    if (t->fixed && !o)
-        return from_range(&d->spec->grid, t->fixed_lo, t->fixed_hi, "fixed", q);
     const ptq_tensor_stats *st = ptq_statistics_find(d->stats, name);
     if (!st)
         return ptq_fail(PTQ_ERR_DATA, "the statistics hold nothing about tensor '%s'; calibrate this model again",
@@ -77,6 +102,34 @@ static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_a
     PTQ_TRY(from_range(&d->spec->grid, (double)lo, (double)hi, algo->name, q));
     if (d->spec->act_log2)
         return ptq_log2_act_scale(st, q->dtype, q->zp, &q->scale, NULL);
+    return PTQ_OK;
+}
+
+static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_act_params *q)
+{
+    const char *name = t->value->name;
+    const ptq_choice *c = d->choice;
+    const ptq_range_algo *algo = c->method;
+    json_t *o = NULL;
+    bool done = false;
+    PTQ_TRY(override_of(d, name, &o));
+    if (c->per_tensor && c->per_tensor[t->value->id])
+        algo = c->per_tensor[t->value->id];
+    if (o) {
+        PTQ_TRY(apply_override(d, name, o, &algo, q, &done));
+        if (done)
+            return PTQ_OK;
+    }
+    if (t->fixed && !o)
+        return from_range(&d->spec->grid, t->fixed_lo, t->fixed_hi, "fixed", q);
+    ptq_act_params *old = kept(c->solved, algo, t->value->id);
+    if (!old || !old->method) {
+        PTQ_TRY(solve_by(d, t, algo, q));
+        if (old)
+            *old = *q;
+        return PTQ_OK;
+    }
+    *q = *old;
     return PTQ_OK;
 }
 
@@ -101,13 +154,12 @@ static ptq_status check_overrides(const decide *d, const ptq_placement *p)
 }
 
 ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq_qspec *spec,
-                      const ptq_range_algo *method, const ptq_range_algo *const *per_tensor,
-                      const bool *float_nodes, ptq_decision *out)
+                      const ptq_choice *choice, ptq_decision *out)
 {
-    decide d = {.g = g, .stats = stats, .spec = spec, .method = method, .per_tensor = per_tensor};
+    decide d = {.g = g, .stats = stats, .spec = spec, .choice = choice};
     ptq_scope scope = spec->scope;
     ptq_decision r = {0};
-    scope.float_nodes = float_nodes;
+    scope.float_nodes = choice->float_nodes;
     PTQ_TRY(ptq_place(g, spec->target, &scope, &r.place));
     r.params = ptq_calloc((size_t)r.place->ntensors, sizeof *r.params);
     ptq_status s = r.params ? check_overrides(&d, r.place) : ptq_fail_nomem();
@@ -143,9 +195,12 @@ double ptq_int8_mac_share(const ptq_placement *p)
     return all > 0.0 ? int8 / all : 1.0;
 }
 
-static ptq_status rewrite(ptq_graph *g, const ptq_decision *d, const ptq_qspec *spec, ptq_rewrite_report *report)
+static ptq_status rewrite(ptq_graph *g, const ptq_decision *d, const ptq_qspec *spec, ptq_weight_cache *cache,
+                          ptq_rewrite_report *report)
 {
-    PTQ_TRY(ptq_rewrite_qdq(g, d->place, d->params, &spec->rewrite, report));
+    ptq_rewrite_options o = spec->rewrite;
+    o.cache = cache;
+    PTQ_TRY(ptq_rewrite_qdq(g, d->place, d->params, &o, report));
     if (spec->qoperator)
         PTQ_TRY(ptq_rewrite_qoperator(g));
     /* Constants and values that nobody reads any more stay out of the file. */
@@ -158,12 +213,12 @@ static ptq_status rewrite(ptq_graph *g, const ptq_decision *d, const ptq_qspec *
     return ptq_infer_graph(g);
 }
 
-ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_model **out,
-                     ptq_rewrite_report *report)
+ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_weight_cache *cache,
+                     ptq_model **out, ptq_rewrite_report *report)
 {
     ptq_graph *g;
     PTQ_TRY(ptq_graph_clone(m->graph, &g));
-    ptq_status s = rewrite(g, d, spec, report);
+    ptq_status s = rewrite(g, d, spec, cache, report);
     if (s != PTQ_OK) {
         ptq_graph_free(g);
         return s;

@@ -22,6 +22,7 @@ struct ptq_judge {
     ptq_pool *pool;
     kept_batch *batches;
     size_t nbatches, nsamples;
+    ptq_weight_cache *codes; /* of weights, which no decision changes */
 };
 
 static ptq_status copy_outputs(ptq_judge *j, kept_batch *b, const ptq_tensor *out)
@@ -103,6 +104,8 @@ ptq_status ptq_judge_new(const ptq_model *m, const ptq_samples *samples, const p
     j->opt = opt;
     ptq_status s = ptq_pool_new(opt->threads, &j->pool);
     if (s == PTQ_OK)
+        s = ptq_weight_cache_new(m->graph->values.n, &j->codes);
+    if (s == PTQ_OK)
         s = fill(j, samples, limit);
     if (s != PTQ_OK) {
         ptq_judge_free(j);
@@ -126,6 +129,7 @@ void ptq_judge_free(ptq_judge *j)
         free(b->outputs);
     }
     free(j->batches);
+    ptq_weight_cache_free(j->codes);
     ptq_pool_free(j->pool);
     free(j);
 }
@@ -167,7 +171,7 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
     };
     ptq_model *q;
     ptq_session *session = NULL;
-    PTQ_TRY(ptq_build(j->m, d, spec, &q, NULL));
+    PTQ_TRY(ptq_build(j->m, d, spec, j->codes, &q, NULL));
     ptq_status s = ptq_session_new(q->graph, &so, &session);
     if (s == PTQ_OK)
         s = run_all(j, session, n ? n : j->nsamples, dist);

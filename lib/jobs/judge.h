@@ -14,7 +14,7 @@ void ptq_judge_free(ptq_judge *j);
 size_t ptq_judge_samples(const ptq_judge *j);
 
 /* Noise-to-signal ratio of the outputs (mean over outputs of |y8 - y32|^2 / |y32|^2), over the
- * first `n` kept samples (0: all). */
+ * first `n` kept samples (0: all). Every call with the same spec. */
 ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec *spec, size_t n, double *nsr);
 
 /* 10 log10(1 / nsr). */

@@ -142,8 +142,9 @@ static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, c
     } else {
         PTQ_TRY(ptq_range_find(method, &algo));
     }
-    PTQ_TRY(ptq_decide(m->graph, stats, &j->spec, algo, j->per_tensor, j->float_nodes, &j->decision));
-    PTQ_TRY(ptq_build(m, &j->decision, &j->spec, &j->model, &weights));
+    ptq_choice choice = {.method = algo, .per_tensor = j->per_tensor, .float_nodes = j->float_nodes};
+    PTQ_TRY(ptq_decide(m->graph, stats, &j->spec, &choice, &j->decision));
+    PTQ_TRY(ptq_build(m, &j->decision, &j->spec, NULL, &j->model, &weights));
     PTQ_TRY(set_metadata(j->model->graph, stats, &j->spec, method));
     return fill(&j->spec, &j->decision, &weights, method, j->report->root);
 }

@@ -29,16 +29,27 @@ typedef struct ptq_decision {
     ptq_placement *place;
     ptq_act_params *params; /* [place->ntensors] */
 } ptq_decision;
-/* method: NULL leaves it to per_tensor; per_tensor: by value id, NULL entries take `method`;
- * may be NULL. float_nodes: by node id, left in float besides the scope; may be NULL. */
+/* Parameters that were solved before, by method and value id: auto asks for the same ones again
+ * and again. For one graph, statistics and spec. */
+typedef struct ptq_solved ptq_solved;
+ptq_status ptq_solved_new(size_t nvalues, ptq_solved **out);
+void ptq_solved_free(ptq_solved *s);
+
+/* What the spec leaves open. Everything may be NULL, but not both of the first two. */
+typedef struct ptq_choice {
+    const ptq_range_algo *method; /* NULL leaves it to per_tensor */
+    const ptq_range_algo *const *per_tensor; /* by value id; NULL entries take `method` */
+    const bool *float_nodes; /* by node id: left in float besides the scope */
+    ptq_solved *solved;
+} ptq_choice;
 ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq_qspec *spec,
-                      const ptq_range_algo *method, const ptq_range_algo *const *per_tensor,
-                      const bool *float_nodes, ptq_decision *out);
+                      const ptq_choice *choice, ptq_decision *out);
 void ptq_decision_clear(ptq_decision *d);
 
-/* The quantized model: a rewritten copy that borrows weights from `m`, which must outlive it. */
-ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_model **out,
-                     ptq_rewrite_report *report);
+/* The quantized model: a rewritten copy that borrows weights from `m`, which must outlive it, and
+ * with a cache (see ptq_rewrite_options; else NULL) their codes from there. */
+ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_weight_cache *cache,
+                     ptq_model **out, ptq_rewrite_report *report);
 
 /* Share of multiply-accumulates that run in integers. */
 double ptq_int8_mac_share(const ptq_placement *p);

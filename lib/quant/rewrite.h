@@ -5,6 +5,7 @@
 #define PTQ_QUANT_REWRITE_H
 
 #include "lib/quant/place.h"
+#include "lib/quant/weight.h"
 
 /* Parameters of one activation tensor. */
 typedef struct ptq_act_params {
@@ -21,6 +22,9 @@ typedef struct ptq_rewrite_options {
     bool per_channel;
     bool reduce_range;    /* 7-bit weights, for machines that add products in 16 bits */
     bool act_log2;        /* activation codes pass a table of powers of two */
+    /* Codes from earlier rewrites of clones of the same graph, or NULL. The graph then borrows
+     * codes from it and must not outlive it. */
+    ptq_weight_cache *cache;
 } ptq_rewrite_options;
 
 /* What was done to one weight, for the summary. */

@@ -4,7 +4,6 @@
 #define PTQ_QUANT_REWRITE_IMPL_H
 
 #include "lib/quant/rewrite.h"
-#include "lib/quant/weight.h"
 
 typedef struct ptq_rewriter {
     ptq_graph *g;
@@ -22,9 +21,9 @@ typedef struct ptq_written {
     int axis;
 } ptq_written;
 
-/* NAME and the suffix, unique. */
+/* NAME and the suffix, unique. The data is borrowed unless copy. */
 ptq_status ptq_emit_constant(ptq_graph *g, const char *base, const char *suffix, ptq_dtype dtype, int rank,
-                             const int64_t *dims, const void *data, ptq_value **out);
+                             const int64_t *dims, const void *data, bool copy, ptq_value **out);
 /* y = DequantizeLinear(x, scale, zp) before `before`; axis is set when >= 0. */
 ptq_status ptq_emit_dq(ptq_graph *g, const char *base, ptq_value *x, ptq_value *scale, ptq_value *zp,
                        int axis, ptq_node *before, ptq_value **out);

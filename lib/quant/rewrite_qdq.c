@@ -6,19 +6,19 @@
 #include "lib/quant/rewrite_impl.h"
 
 ptq_status ptq_emit_constant(ptq_graph *g, const char *base, const char *suffix, ptq_dtype dtype, int rank,
-                             const int64_t *dims, const void *data, ptq_value **out)
+                             const int64_t *dims, const void *data, bool copy, ptq_value **out)
 {
     ptq_tensor t = {.dtype = dtype, .rank = rank};
     for (int i = 0; i < rank; i++)
         t.dims[i] = dims[i];
     if (!ptq_tensor_nbytes(dtype, rank, t.dims, &t.nbytes))
         return ptq_fail(PTQ_ERR_INTERNAL, "%s%s: shape overflows", base, suffix);
-    /* The graph copies the bytes; the cast only drops const for the shared struct. */
+    /* Nobody writes through it; this only drops const for the shared struct. */
     memcpy(&t.data, &data, sizeof data);
     const char *name = ptq_arena_printf(g->arena, "%s%s", base, suffix);
     if (!name)
         return ptq_fail_nomem();
-    return ptq_graph_constant(g, name, &t, true, out);
+    return ptq_graph_constant(g, name, &t, copy, out);
 }
 
 static ptq_status emit_node(ptq_graph *g, const char *op, const char *base, ptq_value *x, ptq_value *scale,
@@ -65,8 +65,8 @@ static ptq_status scale_and_zp(ptq_rewriter *r, const ptq_act_params *q, const c
                        : q->dtype == PTQ_DT_U8  ? (const void *)&u8
                        : q->dtype == PTQ_DT_S16 ? (const void *)&s16
                                                 : (const void *)&u16;
-    PTQ_TRY(ptq_emit_constant(r->g, base, "_scale", PTQ_DT_F32, 0, NULL, &q->scale, scale));
-    return ptq_emit_constant(r->g, base, "_zero_point", q->dtype, 0, NULL, data, zp);
+    PTQ_TRY(ptq_emit_constant(r->g, base, "_scale", PTQ_DT_F32, 0, NULL, &q->scale, true, scale));
+    return ptq_emit_constant(r->g, base, "_zero_point", q->dtype, 0, NULL, data, true, zp);
 }
 
 /* Codes of powers of two: a table on the linear codes, same type, scale and zero point. Gather
@@ -79,7 +79,7 @@ static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const 
     ptq_value *tv, *idx, *y;
     ptq_node *cast, *gather;
     PTQ_TRY(ptq_log2_table(q->dtype, q->scale, q->zp, q->scale, q->zp, table));
-    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", q->dtype, 1, (int64_t[]){256}, table, &tv));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", q->dtype, 1, (int64_t[]){256}, table, true, &tv));
     const char *cn = ptq_arena_printf(g->arena, "%s_log2_index", base);
     const char *gn = ptq_arena_printf(g->arena, "%s_log2", base);
     if (!cn || !gn)

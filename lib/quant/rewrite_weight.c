@@ -33,7 +33,7 @@ static ptq_status emit_codes(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
     ptq_value *codes, *scale, *zp;
     int64_t per[1] = {q->channels};
     int srank = q->axis >= 0 ? 1 : 0;
-    PTQ_TRY(ptq_emit_constant(g, base, "_quantized", q->dtype, w->rank, w->dims, q->codes, &codes));
+    PTQ_TRY(ptq_emit_constant(g, base, "_quantized", q->dtype, w->rank, w->dims, q->codes, !q->shared, &codes));
     if (q->table)
         return ptq_fail(PTQ_ERR_INTERNAL, "node %s: table codes take another way", n->name);
     uint8_t *z = ptq_arena_alloc(g->arena, (size_t)q->channels);
@@ -41,8 +41,8 @@ static ptq_status emit_codes(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
         return ptq_fail_nomem();
     for (int64_t c = 0; c < q->channels; c++)
         z[c] = (uint8_t)q->zero_point[c];
-    PTQ_TRY(ptq_emit_constant(g, base, "_scale", PTQ_DT_F32, srank, per, q->scale, &scale));
-    PTQ_TRY(ptq_emit_constant(g, base, "_zero_point", q->dtype, srank, per, z, &zp));
+    PTQ_TRY(ptq_emit_constant(g, base, "_scale", PTQ_DT_F32, srank, per, q->scale, true, &scale));
+    PTQ_TRY(ptq_emit_constant(g, base, "_zero_point", q->dtype, srank, per, z, false, &zp));
     return ptq_emit_dq(g, base, codes, scale, zp, q->axis, n, real);
 }
 
@@ -71,8 +71,8 @@ static ptq_status emit_table(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
     const char *base = n->in[1]->name;
     ptq_value *codes, *table, *scale;
     ptq_node *node;
-    PTQ_TRY(ptq_emit_constant(g, base, "_log_codes", PTQ_DT_U8, w->rank, w->dims, q->codes, &codes));
-    PTQ_TRY(ptq_emit_constant(g, base, "_log_table", PTQ_DT_F32, 1, (int64_t[]){256}, q->table, &table));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log_codes", PTQ_DT_U8, w->rank, w->dims, q->codes, !q->shared, &codes));
+    PTQ_TRY(ptq_emit_constant(g, base, "_log_table", PTQ_DT_F32, 1, (int64_t[]){256}, q->table, true, &table));
     PTQ_TRY(emit_op(g, "Cast", base, "_log_index", codes, NULL, PTQ_DT_S32, n, &node));
     PTQ_TRY(ptq_attr_set_int(g, node, "to", PTQ_DT_S32));
     PTQ_TRY(emit_op(g, "Gather", base, "_log_decoded", table, node->out[0], PTQ_DT_F32, n, &node));
@@ -81,7 +81,7 @@ static ptq_status emit_table(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
         int64_t dims[PTQ_MAX_RANK];
         for (int i = 0; i < w->rank; i++)
             dims[i] = i == q->axis ? q->channels : 1;
-        PTQ_TRY(ptq_emit_constant(g, base, "_log_scale", PTQ_DT_F32, w->rank, dims, q->scale, &scale));
+        PTQ_TRY(ptq_emit_constant(g, base, "_log_scale", PTQ_DT_F32, w->rank, dims, q->scale, true, &scale));
         PTQ_TRY(emit_op(g, "Mul", base, "_log_real", node->out[0], scale, PTQ_DT_F32, n, &node));
     }
     *real = node->out[0];
@@ -100,9 +100,9 @@ static ptq_status emit_bias(ptq_rewriter *r, ptq_node *n, const int32_t *bias_q,
     if (!zeros)
         return ptq_fail_nomem();
     int srank = per_channel ? 1 : 0;
-    PTQ_TRY(ptq_emit_constant(g, base, "_quantized", PTQ_DT_S32, 1, dims, bias_q, &b));
-    PTQ_TRY(ptq_emit_constant(g, base, "_quantized_scale", PTQ_DT_F32, srank, dims, bias_scale, &scale));
-    PTQ_TRY(ptq_emit_constant(g, base, "_quantized_zero_point", PTQ_DT_S32, srank, dims, zeros, &zp));
+    PTQ_TRY(ptq_emit_constant(g, base, "_quantized", PTQ_DT_S32, 1, dims, bias_q, true, &b));
+    PTQ_TRY(ptq_emit_constant(g, base, "_quantized_scale", PTQ_DT_F32, srank, dims, bias_scale, true, &scale));
+    PTQ_TRY(ptq_emit_constant(g, base, "_quantized_zero_point", PTQ_DT_S32, srank, dims, zeros, false, &zp));
     PTQ_TRY(ptq_emit_dq(g, base, b, scale, zp, per_channel ? 0 : -1, n, &real));
     ptq_node_set_input(g, n, 2, real);
     return PTQ_OK;
@@ -112,7 +112,7 @@ static ptq_status emit_bias(ptq_rewriter *r, ptq_node *n, const int32_t *bias_q,
 static ptq_status quantize_both(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, const ptq_weight_options *wo, float sx,
                                 ptq_weight_codes *q, ptq_weight_note *note)
 {
-    PTQ_TRY(ptq_weight_quantize(r->algo, w, wo, q));
+    PTQ_TRY(ptq_weight_quantize_once(r->opt->cache, (size_t)n->in[1]->id, r->algo, w, wo, q));
     const ptq_tensor *b = n->nin > 2 && n->in[2] ? n->in[2]->constant : NULL;
     if (!r->p->target->bias_int32 || q->table || !b)
         return PTQ_OK;
@@ -171,7 +171,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     note.mse = note.mse_linear = q.mse;
     note.dead_channels = (int)q.dead;
     ptq_weight_codes_clear(&q);
-    if (s == PTQ_OK && r->algo->steps > 0)
+    if (s == PTQ_OK && r->report && r->algo->steps > 0)
         s = linear_mse(&w, &wo, &note.mse_linear);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "node %s, weight %s", n->name, v->name);
@@ -210,11 +210,11 @@ ptq_status ptq_rewrite_operand(ptq_rewriter *r, ptq_node *n, int slot)
     PTQ_TRY(ptq_weight_find(symmetric ? "symmetric" : "asymmetric", &algo));
     PTQ_TRY(ptq_weight_quantize(algo, &w, &wo, &q));
     uint8_t z = (uint8_t)q.zero_point[0];
-    ptq_status s = ptq_emit_constant(g, v->name, "_quantized", q.dtype, t->rank, t->dims, q.codes, &codes);
+    ptq_status s = ptq_emit_constant(g, v->name, "_quantized", q.dtype, t->rank, t->dims, q.codes, true, &codes);
     if (s == PTQ_OK)
-        s = ptq_emit_constant(g, v->name, "_scale", PTQ_DT_F32, 0, NULL, q.scale, &scale);
+        s = ptq_emit_constant(g, v->name, "_scale", PTQ_DT_F32, 0, NULL, q.scale, true, &scale);
     if (s == PTQ_OK)
-        s = ptq_emit_constant(g, v->name, "_zero_point", q.dtype, 0, NULL, &z, &zp);
+        s = ptq_emit_constant(g, v->name, "_zero_point", q.dtype, 0, NULL, &z, true, &zp);
     if (s == PTQ_OK)
         s = ptq_emit_dq(g, v->name, codes, scale, zp, -1, n, &real);
     ptq_weight_codes_clear(&q);

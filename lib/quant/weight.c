@@ -133,11 +133,42 @@ void ptq_weight_decode(const ptq_weight *w, const ptq_weight_codes *q, float *ou
 
 void ptq_weight_codes_clear(ptq_weight_codes *q)
 {
-    free(q->codes);
-    free(q->scale);
-    free(q->zero_point);
-    free(q->table);
+    if (!q->shared) {
+        free(q->codes);
+        free(q->scale);
+        free(q->zero_point);
+        free(q->table);
+    }
     memset(q, 0, sizeof *q);
+}
+
+/* Arrays for n codes of that many channels. */
+static ptq_status alloc_codes(ptq_weight_codes *q, bool table)
+{
+    const size_t channels = q->channels ? (size_t)q->channels : 1;
+    q->codes = ptq_calloc(q->n ? (size_t)q->n : 1, 1);
+    q->scale = ptq_calloc(channels, sizeof *q->scale);
+    q->zero_point = ptq_calloc(channels, sizeof *q->zero_point);
+    q->table = table ? ptq_calloc(256, sizeof *q->table) : NULL;
+    if (q->codes && q->scale && q->zero_point && (q->table || !table))
+        return PTQ_OK;
+    ptq_weight_codes_clear(q);
+    return ptq_fail_nomem();
+}
+
+ptq_status ptq_weight_codes_own(ptq_weight_codes *q)
+{
+    const ptq_weight_codes old = *q;
+    if (!q->shared)
+        return PTQ_OK;
+    q->shared = false;
+    PTQ_TRY(alloc_codes(q, old.table != NULL));
+    memcpy(q->codes, old.codes, (size_t)q->n);
+    memcpy(q->scale, old.scale, (size_t)q->channels * sizeof *q->scale);
+    memcpy(q->zero_point, old.zero_point, (size_t)q->channels * sizeof *q->zero_point);
+    if (q->table)
+        memcpy(q->table, old.table, 256 * sizeof *q->table);
+    return PTQ_OK;
 }
 
 ptq_status ptq_weight_quantize(const ptq_weight_algo *algo, const ptq_weight *w,
@@ -155,15 +186,7 @@ ptq_status ptq_weight_quantize(const ptq_weight_algo *algo, const ptq_weight *w,
     grid.pow2 = o.pow2;
     PTQ_TRY(check_weight(w, &q.n));
     q.channels = w->axis < 0 ? 1 : w->dims[w->axis];
-    const size_t channels = q.channels ? (size_t)q.channels : 1;
-    q.codes = ptq_calloc(q.n ? (size_t)q.n : 1, 1);
-    q.scale = ptq_calloc(channels, sizeof *q.scale);
-    q.zero_point = ptq_calloc(channels, sizeof *q.zero_point);
-    q.table = algo->table ? ptq_calloc(256, sizeof *q.table) : NULL;
-    if (!q.codes || !q.scale || !q.zero_point || (algo->table && !q.table)) {
-        ptq_weight_codes_clear(&q);
-        return ptq_fail_nomem();
-    }
+    PTQ_TRY(alloc_codes(&q, algo->table));
     if (algo->table)
         algo->levels(w, &q);
     for (int64_t c = 0; c < q.channels; c++) {

@@ -31,6 +31,7 @@ typedef struct ptq_weight_codes {
     double mse;          /* mean squared error of the decoded weights */
     double power;        /* mean square of the weights: SQNR = 10 log10(power / mse) dB */
     int64_t dead;        /* channels whose weights are all zero */
+    bool shared;         /* the arrays belong to a cache: read only */
 } ptq_weight_codes;
 
 /* For linear algorithms; zero means default. */
@@ -65,10 +66,21 @@ ptq_status ptq_weight_quantize(const ptq_weight_algo *algo, const ptq_weight *w,
 void ptq_weight_decode(const ptq_weight *w, const ptq_weight_codes *q, float *out);
 void ptq_weight_codes_clear(ptq_weight_codes *q); /* an all-zero struct is fine */
 
+/* Codes kept for a job that quantizes the same weights again and again. One thread at a time. */
+typedef struct ptq_weight_cache ptq_weight_cache;
+ptq_status ptq_weight_cache_new(size_t n, ptq_weight_cache **out);
+void ptq_weight_cache_free(ptq_weight_cache *c);
+/* As ptq_weight_quantize, but at most once for weight number id < n: *out shares what the cache
+ * keeps. Other arguments than those of the first call are quantized anew. cache may be NULL. */
+ptq_status ptq_weight_quantize_once(ptq_weight_cache *cache, size_t id, const ptq_weight_algo *algo,
+                                    const ptq_weight *w, const ptq_weight_options *options,
+                                    ptq_weight_codes *out);
+
 /* Bias in int32 with scale input_scale * scale[c], such that no accumulator can wrap:
  * |bias_q| + k * 255 * 128 < 2^31, where k is the number of products in a dot product. Where the
  * weight scale is too small for that (or its product with input_scale not a normal float) it is
- * enlarged and the codes of its channel are made again; *enlarged counts these channels.
+ * enlarged and the codes of its channel are made again (shared codes are copied first); *enlarged
+ * counts these channels.
  * bias: [channels], or for axis -1 [n_bias]; bias_q and bias_scale have n_bias entries; n_bias is
  * 1 or more when axis is -1, else channels. Not for the table form (PTQ_ERR_ARG).
  * PTQ_ERR_UNSUPPORTED when k alone exceeds the accumulator. */

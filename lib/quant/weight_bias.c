@@ -41,6 +41,7 @@ ptq_status ptq_weight_fit_bias(const ptq_weight_algo *algo, const ptq_weight *w,
         }
         const float least = least_scale(largest, limit, input_scale);
         if (q->scale[c] < least) {
+            PTQ_TRY(ptq_weight_codes_own(q));
             q->scale[c] = least;
             algo->encode(w, q, c);
             changed++;

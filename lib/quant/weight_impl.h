@@ -19,6 +19,9 @@ void ptq_channel_range(const ptq_channel *ch, float *min, float *max);
 /* Fills in mse, power and dead. */
 void ptq_weight_measure(const ptq_weight *w, ptq_weight_codes *q);
 
+/* Shared arrays become the codes' own, so that they can be changed. */
+ptq_status ptq_weight_codes_own(ptq_weight_codes *q);
+
 #define PTQ_CHANNEL_RUNS(ch, run)                                                                  \
     for (int64_t run = 0; run < (ch)->outer * (ch)->stride; run += (ch)->stride)
 
