@@ -3,6 +3,8 @@
 #ifndef PTQ_TESTS_JOBS_KIT_H
 #define PTQ_TESTS_JOBS_KIT_H
 
+#include <stdatomic.h>
+
 #include "lib/jobs/jobs.h"
 #include "tests/graph_text.h"
 
@@ -10,19 +12,22 @@ enum { JOBS_SAMPLES = 40, JOBS_CLASSES = 6 };
 
 typedef struct jobs_data {
     ptq_samples samples;
-    int hashed;                 /* how often the digest was asked for */
+    int side;   /* of the square images */
+    atomic_int reads; /* how often a sample was asked for, on any thread */
+    int hashed;       /* and the digest */
     ptq_status hash_status;
 } jobs_data;
 
 static inline ptq_status jobs_read(void *ctx, size_t i, ptq_tensor *in, size_t n)
 {
+    jobs_data *d = ctx;
     ptq_rng r;
-    (void)ctx;
     ck_assert_uint_eq(n, 1);
-    in[0] = (ptq_tensor){.dtype = PTQ_DT_F32, .rank = 4, .dims = {1, 3, 8, 8}};
+    in[0] = (ptq_tensor){.dtype = PTQ_DT_F32, .rank = 4, .dims = {1, 3, d->side, d->side}};
     PTQ_TRY(ptq_tensor_alloc(&in[0]));
+    atomic_fetch_add(&d->reads, 1);
     ptq_rng_seed(&r, 100 + i);
-    for (int k = 0; k < 3 * 8 * 8; k++)
+    for (int k = 0; k < 3 * d->side * d->side; k++)
         ((float *)in[0].data)[k] = ptq_rng_normal(&r);
     return PTQ_OK;
 }
@@ -49,7 +54,7 @@ static inline ptq_status jobs_sha256(void *ctx, char hex[65])
 
 static inline void jobs_data_init(jobs_data *d)
 {
-    *d = (jobs_data){.samples = {.ctx = d, .count = JOBS_SAMPLES, .read = jobs_read,
+    *d = (jobs_data){.side = 8, .samples = {.ctx = d, .count = JOBS_SAMPLES, .read = jobs_read,
                                  .labels = jobs_labels, .sha256 = jobs_sha256}};
 }
 

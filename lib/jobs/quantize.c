@@ -149,6 +149,15 @@ static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, c
     return fill(&j->spec, &j->decision, &weights, method, j->report->root);
 }
 
+/* Models from memory have no digest: what their tensors are called must do. */
+static ptq_status check_same_model(const ptq_model *m, const ptq_statistics *stats)
+{
+    if (!m->sha256[0] || !stats->model_sha256[0] || strcmp(m->sha256, stats->model_sha256) == 0)
+        return PTQ_OK;
+    return ptq_fail(PTQ_ERR_DATA, "the statistics belong to another model (sha256 %.12s...) than %s (%.12s...): "
+                    "calibrate this one", stats->model_sha256, m->path, m->sha256);
+}
+
 ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
                         const ptq_quant_options *opt, ptq_model **out, ptq_report **report)
 {
@@ -161,6 +170,7 @@ ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, c
     if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; use --requantize to go on",
                         m->path[0] ? m->path : "the model");
+    PTQ_TRY(check_same_model(m, stats));
     ptq_status s = run(&j, m, stats, samples, opt);
     ptq_qspec_clear(&j.spec);
     ptq_decision_clear(&j.decision);

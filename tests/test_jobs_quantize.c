@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Quantizing from statistics. */
+#include "tests/unit.h"
+
+#include <string.h>
+
+#include "tests/jobs_kit.h"
+
+START_TEST(statistics__of_another_model)
+{
+    jobs_data d;
+    ptq_model *m = jobs_model(), *q;
+    ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+    ptq_statistics *stats;
+    ptq_report *r;
+    jobs_data_init(&d);
+    o.method = "mse";
+    memset(m->sha256, 'a', 64);
+    ck_assert_ok(ptq_model_calibrate(m, &d.samples, NULL, NULL, &stats));
+    static const struct {
+        char model, stats;
+        ptq_status want;
+    } rows[] = {{'a', 'a', PTQ_OK}, {'b', 'a', PTQ_ERR_DATA}, {'\0', 'a', PTQ_OK}, {'b', '\0', PTQ_OK}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        m->sha256[0] = rows[i].model;
+        stats->model_sha256[0] = rows[i].stats;
+        ptq_status s = ptq_model_quantize(m, stats, NULL, &o, &q, &r);
+        ck_assert_int_eq(s, rows[i].want);
+        if (s == PTQ_OK) {
+            ptq_model_free(q);
+            ptq_report_free(r);
+        } else {
+            ck_assert(strstr(ptq_last_error(), "another model"));
+        }
+    }
+    ptq_statistics_free(stats);
+    ptq_model_free(m);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("jobs_quantize");
+    TCase *t = tcase_create("all");
+    tcase_add_test(t, statistics__of_another_model);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
