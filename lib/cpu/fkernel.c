@@ -50,18 +50,6 @@ ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn,
     return ptq_pool_for(c->pool, (size_t)((n + r.piece - 1) / r.piece), range_task, &r);
 }
 
-bool ptq_ints_of(const ptq_tensor *t, int64_t *v, int max, int *n)
-{
-    int64_t count = ptq_tensor_elements(t);
-    if (count > max || (t->dtype != PTQ_DT_S64 && t->dtype != PTQ_DT_S32))
-        return false;
-    for (int64_t i = 0; i < count; i++)
-        v[i] = t->dtype == PTQ_DT_S64 ? ((const int64_t *)t->data)[i]
-                                      : ((const int32_t *)t->data)[i];
-    *n = (int)count;
-    return true;
-}
-
 ptq_status ptq_prepare_opset(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state)
 {
     (void)c;

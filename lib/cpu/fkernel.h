@@ -7,17 +7,13 @@
 #include <string.h>
 
 #include "lib/cpu/f32.h"
+#include "lib/exec/args.h"
 
 /* The activation fused behind a float step. */
 static inline ptq_act ptq_step_act(const ptq_step *s)
 {
     const ptq_float_params *p = s->params;
     return p ? p->act : (ptq_act){0};
-}
-
-static inline const ptq_tensor *ptq_in(const ptq_step_run *r, int i)
-{
-    return i < r->step->nin ? r->in[i] : NULL;
 }
 
 /* Constant input of a step, or NULL. */
@@ -31,31 +27,9 @@ bool ptq_inputs_are(const ptq_program *p, const ptq_step *s, int first, int n, p
 /* supports() of kernels that take only float32 inputs. */
 bool ptq_supports_f32(const ptq_program *p, const ptq_step *s, const char **why);
 
-static inline int64_t ptq_product(const int64_t *d, int from, int to)
-{
-    int64_t n = 1;
-    for (int i = from; i < to; i++)
-        n *= d[i];
-    return n;
-}
-
-/* Axis attribute into [0, rank]. */
-static inline int ptq_axis(int64_t axis, int rank)
-{
-    return (int)(axis < 0 ? axis + rank : axis);
-}
-
-static inline size_t ptq_elem_bytes(ptq_dtype t)
-{
-    return (size_t)ptq_dtype_bits(t) / 8;
-}
-
 /* Calls fn on pieces of [0, n), at least `grain` long where possible, over the pool. */
 typedef void (*ptq_range_fn)(const void *ctx, int64_t from, int64_t to, int worker);
 ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn, const void *ctx);
-
-/* Integers of a small s32 or s64 tensor; false when it is neither or has more than max. */
-bool ptq_ints_of(const ptq_tensor *t, int64_t *v, int max, int *n);
 
 /* Keeps the opset for operators whose meaning changed: *state is an int. */
 ptq_status ptq_prepare_opset(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state);
