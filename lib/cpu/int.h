@@ -30,6 +30,7 @@ typedef struct ptq_int_tile {
     void *y;
     size_t ldy;   /* bytes */
     bool float_out;
+    bool sgn;     /* the output is int8; unsigned where no value is negative */
 } ptq_int_tile;
 
 /* One output pixel of a depthwise convolution over c channels, channels innermost.

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX2: 16-bit operands, vpmaddwd (vpmaddubsw saturates: see int_avx512.c). */
+/* The flags say -O3, but the -O2 of the user's CFLAGS comes later and wins. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
 #include <immintrin.h>
 #include <string.h>
 
@@ -50,10 +54,11 @@ static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_
     }
 }
 
-static inline void v_finish(const ptq_int_tile *t, vi acc, int row, int col)
+static inline void v_finish(const ptq_int_tile *t, const vi *acc, int row, int nv)
 {
-    v_store(acc, t->mult + col, t->lo, t->hi, t->zy, t->float_out, (uint8_t *)t->y + (size_t)row * t->ldy,
-            (size_t)col, t->n - col);
+    for (int col = 0; col < nv * LANES; col += LANES)
+        v_store(acc[col / LANES], t->mult + col, t->lo, t->hi, t->zy, t->float_out,
+                (uint8_t *)t->y + (size_t)row * t->ldy, (size_t)col, t->n - col);
 }
 
 #include "lib/cpu/int_tile.h"

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX-512BW without VNNI: 16-bit operands, vpmaddwd. vpmaddubsw would be shorter, but it saturates
  * pairs of products above 32767, so that 8-bit weights of full range lose their exact sum. */
+/* The flags say -O3, but the -O2 of the user's CFLAGS comes later and wins. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
 #include "lib/cpu/int_dot512.h"
 
 static inline vi v_dot(vi acc, vi a, vi b)

@@ -187,6 +187,7 @@ static ptq_status run_block(void *arg, size_t i, int worker)
     t.hi = (float)(p->qhi - p->y.zp);
     t.zy = p->y.zp;
     t.float_out = p->float_out;
+    t.sgn = p->qlo < 0;
     const uint8_t *a = pack;
     if (g->direct) {
         a = g->direct + (size_t)r0 * g->direct_lda;

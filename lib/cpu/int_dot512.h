@@ -22,27 +22,68 @@ static inline vi v_bcast(const void *p)
     return _mm512_set1_epi32(v);
 }
 
+static inline vi v_quant(vi acc, const float *mult, float lo, float hi, int32_t zy)
+{
+    __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
+    f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(lo)), _mm512_set1_ps(hi));
+    return _mm512_add_epi32(_mm512_cvtps_epi32(f), _mm512_set1_epi32(zy));
+}
+
+/* Four vectors of values on the output's grid to bytes, each 128-bit part on its own: part p holds
+ * the four values p of the first vector, then those of the second and so on. */
+static inline vi v_bytes(const vi *q, bool sgn)
+{
+    vi lo = _mm512_packs_epi32(q[0], q[1]), hi = _mm512_packs_epi32(q[2], q[3]);
+    return sgn ? _mm512_packs_epi16(lo, hi) : _mm512_packus_epi16(lo, hi);
+}
+
+static inline __mmask16 mask16(int64_t left)
+{
+    return (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
+}
+
+static inline __mmask64 mask64(int64_t left)
+{
+    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
+}
+
 static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_t zy, bool float_out,
                            void *y, size_t at, int left)
 {
-    __mmask16 mask = (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
-    __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
     if (float_out) {
-        _mm512_mask_storeu_ps((float *)y + at, mask, f);
+        __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
+        _mm512_mask_storeu_ps((float *)y + at, mask16(left), f);
         return;
     }
-    f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(lo)), _mm512_set1_ps(hi));
-    vi q = _mm512_add_epi32(_mm512_cvtps_epi32(f), _mm512_set1_epi32(zy));
-    _mm512_mask_cvtepi32_storeu_epi8((uint8_t *)y + at, mask, q);
+    vi q = v_quant(acc, mult, lo, hi, zy);
+    _mm_mask_storeu_epi8((uint8_t *)y + at, mask16(left), _mm512_cvtepi32_epi8(q));
 }
 
-static inline void v_finish(const ptq_int_tile *t, vi acc, int row, int col)
+static inline __attribute__((always_inline)) void v_finish(const ptq_int_tile *t, vi *acc, int row,
+                                                           const int nv)
 {
+    uint8_t *y = (uint8_t *)t->y + (size_t)row * t->ldy;
     if (t->rowsum)
-        acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(_mm512_set1_epi32(t->rowsum[row]),
-                                                       v_load(t->wzp + col)));
-    v_store(acc, t->mult + col, t->lo, t->hi, t->zy, t->float_out, (uint8_t *)t->y + (size_t)row * t->ldy,
-            (size_t)col, t->n - col);
+        for (int j = 0; j < nv; j++)
+            acc[j] = _mm512_sub_epi32(acc[j], _mm512_mullo_epi32(_mm512_set1_epi32(t->rowsum[row]),
+                                                                 v_load(t->wzp + j * LANES)));
+    if (t->float_out || nv == 1) {
+        for (int j = 0; j < nv; j++)
+            v_store(acc[j], t->mult + j * LANES, t->lo, t->hi, t->zy, t->float_out, y,
+                    (size_t)(j * LANES), t->n - j * LANES);
+        return;
+    }
+    /* one permutation and one store for the whole row */
+    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    vi q[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++)
+        q[j] = j < nv ? v_quant(acc[j], t->mult + j * LANES, t->lo, t->hi, t->zy) : _mm512_setzero_si512();
+    vi bytes = _mm512_permutexvar_epi32(order, v_bytes(q, t->sgn));
+    if (t->n >= 64)
+        _mm512_storeu_si512(y, bytes);
+    else
+        _mm512_mask_storeu_epi8(y, mask64(t->n), bytes);
 }
 
 #include "lib/cpu/int_tile.h"
@@ -82,8 +123,7 @@ INLINE void depthwise_part(const ptq_int_dw *d, int64_t c, const int nv)
     const __m128i flip = _mm_set1_epi8((char)d->flip);
 #pragma GCC unroll 4
     for (int j = 0; j < nv; j++) {
-        int64_t left = d->c - c - j * LANES;
-        mask[j] = (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
+        mask[j] = mask16(d->c - c - j * LANES);
         acc[j] = v_load(d->bias + c + j * LANES);
     }
     for (int t = 0; t < d->taps; t++) {

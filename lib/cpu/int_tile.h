@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tile kernel, written once and compiled for each instruction set. The including file defines
  * LANES, NV, MR, MR_NARROW, the vector type vi and the functions v_load, v_bcast (4 bytes to every
- * lane), v_dot (one k group) and v_finish (the epilogue of one vector, see ptq_int_tile).
+ * lane), v_dot (one k group) and v_finish (the epilogue of one row of nv vectors, see ptq_int_tile).
  * No include guard: once per compilation unit. */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -39,9 +39,7 @@ INLINE void tile_body(const ptq_int_tile *t, const int m, const int nv)
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
-#pragma GCC unroll 16
-        for (int j = 0; j < nv; j++)
-            v_finish(t, acc[i][j], i, j * LANES);
+        v_finish(t, acc[i], i, nv);
 }
 
 #define TILE(M, N)                                                                                 \

@@ -6,7 +6,7 @@
  *   set_i, set_f, add_i, sub_i, mul_lo, to_f, to_i (half to even), add_f, mul_f, div_f, sub_f,
  *   fma_f, min_f, max_f, lut, max. */
 
-static inline I finish(F y, ptq_qgrid g)
+static inline __attribute__((always_inline)) I finish(F y, ptq_qgrid g)
 {
     y = min_f(max_f(y, set_f((float)g.lo)), set_f((float)g.hi));
     return to_i(y);

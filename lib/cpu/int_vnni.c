@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* AVX-512 VNNI: operands in bytes, vpdpbusd. With PTQ_VNNI_EMULATION the instruction is spelled
  * out in AVX-512BW, so that the packing and the tiles can be tested on machines without it. */
+/* The flags say -O3, but the -O2 of the user's CFLAGS comes later and wins. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
 #include "lib/cpu/int_dot512.h"
 
 #ifdef PTQ_VNNI_EMULATION
@@ -27,7 +31,7 @@ static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32
     const __m512i f = _mm512_set1_epi8((char)flip);
     (void)za; /* folded into the bias */
     for (int64_t i = 0; i < n; i += 64) {
-        __mmask64 mask = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        __mmask64 mask = mask64(n - i);
         _mm512_mask_storeu_epi8(y + i, mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, src + i), f));
     }
 }
@@ -36,7 +40,7 @@ static int32_t rowsum(const uint8_t *a, int64_t n)
 {
     __m512i sum = _mm512_setzero_si512();
     for (int64_t i = 0; i < n; i += 64) {
-        __mmask64 mask = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        __mmask64 mask = mask64(n - i);
         sum = _mm512_add_epi64(
             sum, _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, a + i), _mm512_setzero_si512()));
     }
