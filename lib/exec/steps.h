@@ -88,7 +88,8 @@ typedef struct ptq_qbinary_params { /* qadd, qmul */
     int32_t qlo, qhi;
 } ptq_qbinary_params;
 
-typedef struct ptq_qpool_params { /* qavgpool, qglobalavgpool: exact int32 sum, law in numerics.md */
+typedef struct ptq_qpool_params { /* qavgpool: float sum in the window's order; qglobalavgpool:
+                                    * exact int32 sum (doc/numerics.md) */
     ptq_affine x, y;
     int32_t qlo, qhi;
 } ptq_qpool_params;
