@@ -33,20 +33,23 @@ typedef struct ptq_int_tile {
     bool sgn;     /* the output is int8; unsigned where no value is negative */
 } ptq_int_tile;
 
-/* One output pixel of a depthwise convolution over c channels, channels innermost.
- * y[c] = epilogue(bias[c] + sum_t (tap[t][c] ^ flip) * w[t * cpad + c]) */
+/* A run of output pixels of a depthwise convolution over c channels, channels innermost.
+ * y[c] = epilogue(bias[c] + sum_t (tap[t][c] ^ flip) * w[t, c]); tap t of the next pixel lies
+ * step[t] bytes further. */
 typedef struct ptq_int_dw {
     const uint8_t *const *tap;
+    const int64_t *step;
     int taps;
-    int64_t c, cpad;
+    int64_t pixels, c, cpad;
     uint8_t flip;
-    const int32_t *w; /* s16 values */
+    const void *w; /* see depthwise and depthwise4 below */
     const int32_t *bias;
     const float *mult;
     float lo, hi;
     int32_t zy;
     void *y;
-    bool float_out;
+    size_t ldy; /* bytes from pixel to pixel */
+    bool float_out, sgn;
 } ptq_int_dw;
 
 typedef struct ptq_int_dot {
@@ -64,7 +67,11 @@ typedef struct ptq_int_dot {
      * each column to sum; or s16 (row ^ flip) - zp, with zp once per element of dst. */
     void (*pack_b)(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip, const int16_t *zp,
                    int32_t *sum);
+    /* w: 16-bit values in int32, [tap][cpad] */
     void (*depthwise)(const ptq_int_dw *d);
+    /* Bytes, u8 x s8, 8-bit output alone; NULL: none. taps is a multiple of 4, w is [64 channels][4
+     * taps][channel][4]; channels of w, bias and mult in the order of byte_place in int_depthwise.c. */
+    void (*depthwise4)(const ptq_int_dw *d);
 } ptq_int_dot;
 
 /* ---- elementwise rows; `sgn` tells int8 from uint8 ---- */
@@ -155,6 +162,17 @@ ptq_status ptq_int_ref_qmaxpool(const ptq_step_run *r);
 ptq_status ptq_int_ref_quantize(const ptq_step_run *r);
 ptq_status ptq_int_ref_dequantize(const ptq_step_run *r);
 ptq_status ptq_int_ref_relayout(const ptq_step_run *r);
+
+/* ---- depthwise convolution (int_depthwise.c) ---- */
+enum { PTQ_INT_DW_TAPS = 512 }; /* at most */
+typedef struct ptq_int_depthwise ptq_int_depthwise; /* packed weights */
+ptq_status ptq_int_depthwise_new(const ptq_int_isa *isa, const ptq_qlinear_params *p,
+                                 const ptq_tensor *w, bool x_sgn, ptq_int_depthwise **out);
+void ptq_int_depthwise_free(ptq_int_depthwise *s);
+/* data and out in NHWC */
+ptq_status ptq_int_depthwise_run(ptq_cpu *c, const ptq_int_depthwise *s, const ptq_qlinear_params *p,
+                                 const ptq_window *w, const ptq_int_view *x, const ptq_int_view *y,
+                                 const uint8_t *data, uint8_t *out);
 
 /* ---- the packed product (int_dot.c) ---- */
 

@@ -112,15 +112,16 @@ static void pack_b(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip
     }
 }
 
-static void depthwise(const ptq_int_dw *d)
+static void depthwise_pixel(const ptq_int_dw *d, int64_t p)
 {
     const __m128i flip = _mm_set1_epi8((char)d->flip);
+    uint8_t *y = (uint8_t *)d->y + (size_t)p * d->ldy;
     for (int64_t c = 0; c < d->c; c += 16) {
         vi acc0 = v_load(d->bias + c), acc1 = v_load(d->bias + c + 8);
         int64_t left = d->c - c;
         for (int t = 0; t < d->taps; t++) {
-            const uint8_t *x = d->tap[t] + c;
-            const int32_t *w = d->w + t * d->cpad + c;
+            const uint8_t *x = d->tap[t] + p * d->step[t] + c;
+            const int32_t *w = (const int32_t *)d->w + t * d->cpad + c;
             __m128i v0 = _mm_xor_si128(load_bytes(x, left), flip);
             acc0 = _mm256_add_epi32(acc0, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v0), v_load(w)));
             if (left > 8) {
@@ -128,12 +129,18 @@ static void depthwise(const ptq_int_dw *d)
                 acc1 = _mm256_add_epi32(acc1, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v1), v_load(w + 8)));
             }
         }
-        v_store(acc0, d->mult + c, d->lo, d->hi, d->zy, d->float_out, d->y, (size_t)c,
+        v_store(acc0, d->mult + c, d->lo, d->hi, d->zy, d->float_out, y, (size_t)c,
                 (int)(left < LANES ? left : LANES));
         if (left > 8)
-            v_store(acc1, d->mult + c + 8, d->lo, d->hi, d->zy, d->float_out, d->y, (size_t)(c + 8),
+            v_store(acc1, d->mult + c + 8, d->lo, d->hi, d->zy, d->float_out, y, (size_t)(c + 8),
                     (int)(left - 8 < LANES ? left - 8 : LANES));
     }
+}
+
+static void depthwise(const ptq_int_dw *d)
+{
+    for (int64_t p = 0; p < d->pixels; p++)
+        depthwise_pixel(d, p);
 }
 
 const ptq_int_dot ptq_int_dot_avx2 = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qconv: an implicit product in NHWC. Rows are output pixels, k runs over (window, channels of the
- * group), padding holds the zero point. Depthwise convolutions have their own kernel. A PLAIN
+ * group), padding holds the zero point. Depthwise convolutions: int_depthwise.c. A PLAIN
  * tensor is turned to NHWC first. */
 #include <stdlib.h>
 #include <string.h>
@@ -9,15 +9,9 @@
 
 typedef struct state {
     const ptq_int_isa *isa;
-    bool depthwise;
-    int64_t groups;
+    ptq_int_depthwise *depthwise; /* or NULL: groups of products */
+    int64_t groups, taps;
     ptq_int_packed *w; /* [groups] */
-    /* depthwise */
-    int64_t taps, c, cpad;
-    uint8_t flip;
-    int32_t *dw_w, *dw_bias;
-    float *dw_mult;
-    uint8_t *zero; /* c bytes of x.zp */
     void *mem;
 } state;
 
@@ -40,6 +34,7 @@ static void release(void *p)
     state *s = p;
     if (!s)
         return;
+    ptq_int_depthwise_free(s->depthwise);
     free(s->w);
     free(s->mem);
     free(s);
@@ -51,38 +46,6 @@ static int64_t spatial_size(const ptq_tensor *w)
     for (int i = 2; i < w->rank; i++)
         n *= w->dims[i];
     return n;
-}
-
-static ptq_status prepare_depthwise(state *s, const ptq_qlinear_params *p, const ptq_tensor *w,
-                                    bool x_sgn)
-{
-    bool w_sgn = ptq_int_signed(w->dtype);
-    s->c = w->dims[0];
-    s->cpad = (s->c + 63) & ~INT64_C(63);
-    s->flip = x_sgn ? 0x80 : 0;
-    int32_t zx = p->x.zp + (x_sgn ? 128 : 0);
-    size_t row = (size_t)s->cpad * 4;
-    s->mem = ptq_alloc_aligned(row * (size_t)(s->taps + 2) + (size_t)s->cpad);
-    if (!s->mem)
-        return ptq_fail_nomem();
-    memset(s->mem, 0, row * (size_t)(s->taps + 2));
-    s->dw_w = s->mem;
-    s->dw_bias = s->dw_w + s->taps * s->cpad;
-    s->dw_mult = (float *)(void *)(s->dw_bias + s->cpad);
-    s->zero = (uint8_t *)(s->dw_mult + s->cpad);
-    memset(s->zero, (int)(uint8_t)p->x.zp, (size_t)s->cpad);
-    for (int64_t c = 0; c < s->c; c++) {
-        uint32_t bias = p->bias ? (uint32_t)p->bias[c] : 0;
-        for (int64_t t = 0; t < s->taps; t++) {
-            int32_t v = ptq_int_byte(w->data, c * s->taps + t, w_sgn) - ptq_int_wzp(p, c);
-            /* the upper half stays 0: the kernel multiplies pairs of 16-bit values */
-            s->dw_w[t * s->cpad + c] = v & 0xffff;
-            bias -= (uint32_t)zx * (uint32_t)v;
-        }
-        s->dw_bias[c] = (int32_t)bias;
-        s->dw_mult[c] = ptq_int_mult(p, c);
-    }
-    return PTQ_OK;
 }
 
 /* Weights [m][ci][tap] become [m][tap][ci], then panels, group by group. */
@@ -130,8 +93,9 @@ static ptq_status prepare(ptq_cpu *c, const ptq_program *prog, const ptq_step *s
     s->isa = isa;
     s->groups = groups;
     s->taps = spatial_size(w);
-    s->depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups;
-    ptq_status st = s->depthwise ? prepare_depthwise(s, p, w, x_sgn) : prepare_groups(s, p, w, x_sgn);
+    bool depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups;
+    ptq_status st = depthwise ? ptq_int_depthwise_new(isa, p, w, x_sgn, &s->depthwise)
+                              : prepare_groups(s, p, w, x_sgn);
     if (st != PTQ_OK) {
         release(s);
         return st;
@@ -252,69 +216,6 @@ static bool reads_x(const state *s, const ptq_window *w, int64_t c)
     return s->isa->dot->bytes && s->groups == 1 && s->w[0].flip_a == 0 && c % 4 == 0 && pointwise(w);
 }
 
-/* ---- depthwise ---- */
-
-typedef struct dw_job {
-    const state *s;
-    const ptq_qlinear_params *p;
-    const ptq_window *w;
-    const ptq_int_view *x, *y;
-    const uint8_t *data;
-    uint8_t *out;
-} dw_job;
-
-enum { MAX_TAPS = 512 };
-
-/* Taps of the output pixel p, and how far each moves to the next pixel while all stay inside. */
-static void dw_taps(const dw_job *j, const place *p, const uint8_t **tap, int64_t *step)
-{
-    const ptq_window *w = j->w;
-    int t = 0;
-    for (int64_t kd = 0; kd < w->kernel[0]; kd++)
-        for (int64_t kh = 0; kh < w->kernel[1]; kh++)
-            for (int64_t kw = 0; kw < w->kernel[2]; kw++, t++) {
-                int64_t xd = p->o[0] * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
-                int64_t xh = p->o[1] * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
-                int64_t xw = p->o[2] * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
-                bool in = xd >= 0 && xd < j->x->d[0] && xh >= 0 && xh < j->x->d[1] && xw >= 0 &&
-                          xw < j->x->d[2];
-                int64_t px = ((p->n * j->x->d[0] + xd) * j->x->d[1] + xh) * j->x->d[2] + xw;
-                tap[t] = in ? j->data + px * j->s->c : j->s->zero;
-                step[t] = in ? w->stride[2] * j->s->c : 0;
-            }
-}
-
-static void dw_lines(void *ctx, int64_t from, int64_t to)
-{
-    const dw_job *j = ctx;
-    const state *s = j->s;
-    const ptq_window *w = j->w;
-    const uint8_t *tap[MAX_TAPS];
-    int64_t step[MAX_TAPS];
-    size_t es = j->p->float_out ? sizeof(float) : 1;
-    ptq_int_dw d = {.tap = tap, .taps = (int)s->taps, .c = s->c, .cpad = s->cpad, .flip = s->flip,
-                    .w = s->dw_w, .bias = s->dw_bias, .mult = s->dw_mult, .zy = j->p->y.zp,
-                    .lo = (float)(j->p->qlo - j->p->y.zp), .hi = (float)(j->p->qhi - j->p->y.zp),
-                    .float_out = j->p->float_out};
-    int64_t reach = (w->kernel[2] - 1) * w->dilation[2];
-    for (int64_t line = from; line < to; line++) {
-        place p = place_of(j->y, line * j->y->d[2]);
-        bool inside = false; /* was the pixel before wholly inside its line? */
-        for (; p.o[2] < j->y->d[2]; p.o[2]++) {
-            int64_t w0 = p.o[2] * w->stride[2] - w->pad_begin[2];
-            bool now = w0 >= 0 && w0 + reach < j->x->d[2];
-            if (inside && now)
-                for (int64_t t = 0; t < s->taps; t++)
-                    tap[t] += step[t];
-            else
-                dw_taps(j, &p, tap, step);
-            inside = now;
-            d.y = j->out + (size_t)((line * j->y->d[2] + p.o[2]) * s->c) * es;
-            s->isa->dot->depthwise(&d);
-        }
-    }
-}
-
 /* ---- run ---- */
 
 /* x and y in NHWC; turned copies where they are PLAIN. */
@@ -366,7 +267,7 @@ static ptq_status run(ptq_cpu *c, const ptq_step_run *r)
 {
     const state *s = r->state;
     const ptq_qlinear_params *p = r->step->params;
-    if (!s || (s->depthwise && s->taps > MAX_TAPS))
+    if (!s || (s->depthwise && s->taps > PTQ_INT_DW_TAPS))
         return ptq_int_ref_qconv(r);
     ptq_window w;
     ptq_int_view x, y;
@@ -378,13 +279,10 @@ static ptq_status run(ptq_cpu *c, const ptq_step_run *r)
         product = ptq_int_product_scratch(c, s->isa->dot, y.n * y.pixels, s->w[0].kgroups);
     sides o = {0};
     PTQ_TRY(make_sides(c, r, &x, &y, product, es, &o));
-    if (s->depthwise) {
-        dw_job j = {.s = s, .p = p, .w = &w, .x = &x, .y = &y, .data = o.x, .out = o.y};
-        int64_t grain = 16384 / (y.d[2] * s->c * s->taps + 1) + 1;
-        PTQ_TRY(ptq_int_range(c, y.n * y.d[0] * y.d[1], grain, dw_lines, &j));
-    } else {
+    if (s->depthwise)
+        PTQ_TRY(ptq_int_depthwise_run(c, s->depthwise, p, &w, &x, &y, o.x, o.y));
+    else
         PTQ_TRY(run_groups(c, s, p, &w, &x, &y, &o, es));
-    }
     if (o.turn_y)
         return ptq_int_transpose(c, r->out[0].data, o.y, y.n, y.pixels, y.c, es);
     return PTQ_OK;

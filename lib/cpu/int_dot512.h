@@ -115,8 +115,8 @@ static void tile(const ptq_int_tile *t, int nv)
     }
 }
 
-/* 64 channels at a time: byte x 16-bit products in 32-bit lanes whose upper halves are 0. */
-INLINE void depthwise_part(const ptq_int_dw *d, int64_t c, const int nv)
+/* 16 or 64 channels at a time: byte x 16-bit products in 32-bit lanes whose upper halves are 0. */
+INLINE void depthwise_part(const ptq_int_dw *d, int64_t p, int64_t c, const int nv)
 {
     vi acc[NV];
     __mmask16 mask[NV];
@@ -127,8 +127,8 @@ INLINE void depthwise_part(const ptq_int_dw *d, int64_t c, const int nv)
         acc[j] = v_load(d->bias + c + j * LANES);
     }
     for (int t = 0; t < d->taps; t++) {
-        const uint8_t *x = d->tap[t] + c;
-        const int32_t *w = d->w + t * d->cpad + c;
+        const uint8_t *x = d->tap[t] + p * d->step[t] + c;
+        const int32_t *w = (const int32_t *)d->w + t * d->cpad + c;
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) {
             __m128i v = _mm_xor_si128(_mm_maskz_loadu_epi8(mask[j], x + j * LANES), flip);
@@ -138,15 +138,18 @@ INLINE void depthwise_part(const ptq_int_dw *d, int64_t c, const int nv)
     }
 #pragma GCC unroll 4
     for (int j = 0; j < nv; j++)
-        v_store(acc[j], d->mult + c + j * LANES, d->lo, d->hi, d->zy, d->float_out, d->y,
-                (size_t)(c + j * LANES), (int)(d->c - c - j * LANES > LANES ? LANES : d->c - c - j * LANES));
+        v_store(acc[j], d->mult + c + j * LANES, d->lo, d->hi, d->zy, d->float_out,
+                (uint8_t *)d->y + (size_t)p * d->ldy, (size_t)(c + j * LANES),
+                (int)(d->c - c - j * LANES > LANES ? LANES : d->c - c - j * LANES));
 }
 
 static void depthwise(const ptq_int_dw *d)
 {
-    int64_t c = 0;
-    for (; d->c - c > 48; c += 64)
-        depthwise_part(d, c, 4);
-    for (; d->c - c > 0; c += 16)
-        depthwise_part(d, c, 1);
+    for (int64_t p = 0; p < d->pixels; p++) {
+        int64_t c = 0;
+        for (; d->c - c > 48; c += 64)
+            depthwise_part(d, p, c, 4);
+        for (; d->c - c > 0; c += 16)
+            depthwise_part(d, p, c, 1);
+    }
 }

@@ -68,6 +68,49 @@ static void pack_b(void *dst, const uint8_t *const *row, int64_t n, uint8_t flip
     }
 }
 
+/* 64 channels of all pixels. The bytes of four taps are interleaved, so that one instruction adds
+ * the products of four taps in a channel's lane. `groups`: of four taps. */
+INLINE void depthwise4_part(const ptq_int_dw *d, int64_t c, const int groups)
+{
+    const int8_t *w = (const int8_t *)d->w + c * 4 * groups;
+    const __mmask64 mask = mask64(d->c - c);
+    const vi flip = _mm512_set1_epi8((char)d->flip);
+    for (int64_t p = 0; p < d->pixels; p++) {
+        vi acc[4], q[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            acc[j] = v_load(d->bias + c + j * LANES);
+#pragma GCC unroll 3
+        for (int g = 0; g < groups; g++) {
+            vi r[4];
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                const uint8_t *x = d->tap[4 * g + k] + p * d->step[4 * g + k] + c;
+                r[k] = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x), flip);
+            }
+            vi lo01 = _mm512_unpacklo_epi8(r[0], r[1]), lo23 = _mm512_unpacklo_epi8(r[2], r[3]);
+            vi hi01 = _mm512_unpackhi_epi8(r[0], r[1]), hi23 = _mm512_unpackhi_epi8(r[2], r[3]);
+            acc[0] = v_dot(acc[0], _mm512_unpacklo_epi16(lo01, lo23), v_load(w + g * 256));
+            acc[1] = v_dot(acc[1], _mm512_unpackhi_epi16(lo01, lo23), v_load(w + g * 256 + 64));
+            acc[2] = v_dot(acc[2], _mm512_unpacklo_epi16(hi01, hi23), v_load(w + g * 256 + 128));
+            acc[3] = v_dot(acc[3], _mm512_unpackhi_epi16(hi01, hi23), v_load(w + g * 256 + 192));
+        }
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            q[j] = v_quant(acc[j], d->mult + c + j * LANES, d->lo, d->hi, d->zy);
+        _mm512_mask_storeu_epi8((uint8_t *)d->y + (size_t)p * d->ldy + c, mask, v_bytes(q, d->sgn));
+    }
+}
+
+static void depthwise4(const ptq_int_dw *d)
+{
+    for (int64_t c = 0; c < d->c; c += 64)
+        if (d->taps == 12)
+            depthwise4_part(d, c, 3);
+        else
+            depthwise4_part(d, c, d->taps / 4);
+}
+
 const ptq_int_dot DOT_NAME = {
     .bytes = true,
     .kgroup = 4,
@@ -80,4 +123,5 @@ const ptq_int_dot DOT_NAME = {
     .pack_b = pack_b,
     .rowsum = rowsum,
     .depthwise = depthwise,
+    .depthwise4 = depthwise4,
 };
