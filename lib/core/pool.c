@@ -31,13 +31,29 @@ struct ptq_pool {
     pthread_mutex_t lock;
     pthread_cond_t wake, idle;
     job *current;
-    uint64_t serial; /* counts jobs, so that a worker runs each once */
-    int active;
-    bool stop;
+    _Atomic uint64_t serial; /* counts jobs, so that a worker runs each once */
+    atomic_int active;
+    int asleep;   /* workers in wake: they alone need a signal */
+    bool waiting; /* the caller, in idle */
+    int spins;
+    atomic_bool stop;
     atomic_flag busy; /* a second caller runs serially instead of waiting */
 };
 
 static _Thread_local bool inside_task;
+
+/* Waking a sleeping thread takes longer than many a step of a small model, so both sides look
+ * for a while before they sleep: about 50 us. Not when threads outnumber processors. */
+enum { SPINS = 2000 };
+
+static void pause_thread(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 static void work(job *j, int index)
 {
@@ -65,10 +81,16 @@ static void *worker_main(void *p)
     worker *w = p;
     ptq_pool *pool = w->pool;
     uint64_t seen = 0;
-    pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (!pool->stop && (!pool->current || pool->serial == seen))
+        for (int i = 0; i < pool->spins && atomic_load(&pool->serial) == seen && !atomic_load(&pool->stop); i++)
+            pause_thread();
+        pthread_mutex_lock(&pool->lock);
+        while (!pool->stop && (!pool->current || pool->serial == seen)) {
+            seen = pool->serial; /* a job that is over by now */
+            pool->asleep++;
             pthread_cond_wait(&pool->wake, &pool->lock);
+            pool->asleep--;
+        }
         if (pool->stop)
             break;
         seen = pool->serial;
@@ -77,8 +99,9 @@ static void *worker_main(void *p)
         pthread_mutex_unlock(&pool->lock);
         work(j, w->index);
         pthread_mutex_lock(&pool->lock);
-        if (--pool->active == 0)
+        if (--pool->active == 0 && pool->waiting)
             pthread_cond_signal(&pool->idle);
+        pthread_mutex_unlock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -105,6 +128,7 @@ ptq_status ptq_pool_new(int threads, ptq_pool **out)
     atomic_flag_clear(&p->busy);
     p->workers = w;
     p->threads = 1;
+    p->spins = threads <= sysconf(_SC_NPROCESSORS_ONLN) ? SPINS : 0;
     for (int i = 1; i < threads; i++) {
         w[i] = (worker){.pool = p, .index = i};
         if (pthread_create(&w[i].thread, NULL, worker_main, &w[i]) != 0) {
@@ -158,15 +182,22 @@ ptq_status ptq_pool_for(ptq_pool *p, size_t n, ptq_task_fn fn, void *arg)
     pthread_mutex_lock(&p->lock);
     p->current = &j;
     p->serial++;
-    pthread_cond_broadcast(&p->wake);
+    if (p->asleep > 0)
+        pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
 
     work(&j, 0);
 
     pthread_mutex_lock(&p->lock);
     p->current = NULL; /* no worker may enter the job from here on */
+    pthread_mutex_unlock(&p->lock);
+    for (int i = 0; i < p->spins && atomic_load(&p->active) > 0; i++)
+        pause_thread();
+    pthread_mutex_lock(&p->lock); /* the last worker may still hold it */
+    p->waiting = true;
     while (p->active > 0)
         pthread_cond_wait(&p->idle, &p->lock);
+    p->waiting = false;
     pthread_mutex_unlock(&p->lock);
     pthread_mutex_destroy(&j.lock);
     atomic_flag_clear(&p->busy);
