@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* qconv, qgemm, qmatmul: weights and epilogue tables are uploaded once. */
+/* qconv, qgemm, qmatmul: weights and epilogue tables are uploaded once, in the form of the kernel
+ * that will use them: tensor cores, depthwise, or the reference. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/gpu/gpu.h"
 
+typedef enum form { REFERENCE, GEMM, DEPTHWISE } form;
+
 typedef struct linear {
-    void *w; /* NULL: the weight is computed, or there is none */
-    void *mult, *wzp, *bias;
+    form form;
+    void *w; /* as the form has it; NULL: the weight is computed */
+    void *mult, *wzp, *bias, *zero;
+    int32_t n, npad, kpad, c; /* GEMM and DEPTHWISE; c is the padded number of channels */
 } linear;
 
 static bool eight_bits(const ptq_program *p, const ptq_step *s, const char **why)
@@ -35,29 +41,166 @@ static void release(ptq_gpu *g, void *state)
     ptq_dev_free(g->dev, l->mult);
     ptq_dev_free(g->dev, l->wzp);
     ptq_dev_free(g->dev, l->bias);
+    ptq_dev_free(g->dev, l->zero);
     free(l);
 }
 
-static ptq_status upload_mult(ptq_gpu *g, const ptq_qlinear_params *q, void **out)
+static float multiplier(const ptq_qlinear_params *q, int64_t c)
+{
+    int64_t i = q->nw == 1 ? 0 : c;
+    return q->float_out ? q->x.scale * q->wscale[i] : q->mult[i];
+}
+
+/* ---- packing ---- */
+
+/* Weights as int8 with zero point 0: bytes as they are, or uint8 less 128. False when a zero point
+ * is left, which costs row sums: the reference does those. */
+static bool plain_weights(const ptq_qlinear_params *q, const ptq_tensor *w, uint8_t *flip)
+{
+    int32_t want = w->dtype == PTQ_DT_U8 ? 128 : 0;
+    *flip = w->dtype == PTQ_DT_U8 ? 0x80 : 0;
+    for (int i = 0; i < q->nw; i++)
+        if ((q->wzp ? q->wzp[i] : 0) != want)
+            return false;
+    return true;
+}
+
+/* One product as the packers see it: element (k, n) of the weights lies at k_at(k) + n * n_step. */
+typedef struct source {
+    const uint8_t *data;
+    uint8_t flip;
+    int64_t n, taps, c;        /* k = tap * c + channel */
+    int64_t n_step, tap_step, c_step;
+} source;
+
+static int64_t round_up(int64_t v, int64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, int64_t npad, bool fold,
+                                linear *l)
+{
+    int32_t *bias = ptq_calloc((size_t)npad, sizeof *bias);
+    float *mult = ptq_calloc((size_t)npad, sizeof *mult);
+    ptq_status st = bias && mult ? PTQ_OK : ptq_fail_nomem();
+    for (int64_t n = 0; n < s->n && st == PTQ_OK; n++) {
+        uint32_t sum = 0;
+        for (int64_t t = 0; t < s->taps && fold; t++)
+            for (int64_t c = 0; c < s->c; c++)
+                sum += (uint32_t)(int8_t)(s->data[n * s->n_step + t * s->tap_step + c * s->c_step] ^ s->flip);
+        bias[n] = (int32_t)((uint32_t)(q->bias ? q->bias[n] : 0) - (uint32_t)q->x.zp * sum);
+        mult[n] = multiplier(q, n);
+    }
+    if (st == PTQ_OK)
+        st = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->bias);
+    if (st == PTQ_OK)
+        st = ptq_gpu_keep(g, mult, (size_t)npad * sizeof *mult, &l->mult);
+    free(bias);
+    free(mult);
+    return st;
+}
+
+static ptq_status pack_gemm(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, linear *l)
+{
+    int64_t c = round_up(s->c, 16), npad = round_up(s->n, PTQ_K_GEMM_N);
+    int64_t kpad = round_up(s->taps * c, PTQ_K_GEMM_K);
+    uint8_t zero[16], *w;
+    if (npad > INT32_MAX / 2 || kpad > INT32_MAX / 2 || !(w = ptq_calloc((size_t)npad, (size_t)kpad)))
+        return ptq_fail_nomem();
+    for (int64_t n = 0; n < s->n; n++)
+        for (int64_t t = 0; t < s->taps; t++)
+            for (int64_t i = 0; i < s->c; i++)
+                w[n * kpad + t * c + i] = s->data[n * s->n_step + t * s->tap_step + i * s->c_step] ^ s->flip;
+    memset(zero, q->x.zp, sizeof zero);
+    l->form = GEMM;
+    l->n = (int32_t)s->n;
+    l->npad = (int32_t)npad;
+    l->kpad = (int32_t)kpad;
+    l->c = (int32_t)c;
+    ptq_status st = ptq_gpu_keep(g, w, (size_t)(npad * kpad), &l->w);
+    free(w);
+    PTQ_TRY(st);
+    PTQ_TRY(ptq_gpu_keep(g, zero, sizeof zero, &l->zero));
+    return upload_tables(g, q, s, npad, true, l);
+}
+
+static ptq_status pack_depthwise(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, linear *l)
+{
+    int64_t cpad = round_up(s->n, 4);
+    uint8_t *w = ptq_calloc((size_t)s->taps, (size_t)cpad);
+    if (!w)
+        return ptq_fail_nomem();
+    for (int64_t n = 0; n < s->n; n++)
+        for (int64_t t = 0; t < s->taps; t++)
+            w[t * cpad + n] = s->data[n * s->n_step + t * s->tap_step] ^ s->flip;
+    l->form = DEPTHWISE;
+    l->n = (int32_t)s->n;
+    l->c = (int32_t)cpad;
+    ptq_status st = ptq_gpu_keep(g, w, (size_t)(s->taps * cpad), &l->w);
+    free(w);
+    PTQ_TRY(st);
+    return upload_tables(g, q, s, cpad, false, l);
+}
+
+static ptq_status upload_reference(ptq_gpu *g, const ptq_qlinear_params *q, const ptq_tensor *w, linear *l)
 {
     float *m = ptq_calloc((size_t)q->nw, sizeof *m);
     if (!m)
         return ptq_fail_nomem();
     for (int i = 0; i < q->nw; i++)
-        m[i] = q->float_out ? q->x.scale * q->wscale[i] : q->mult[i];
-    ptq_status s = ptq_gpu_keep(g, m, (size_t)q->nw * sizeof *m, out);
+        m[i] = multiplier(q, i);
+    ptq_status s = ptq_gpu_keep(g, m, (size_t)q->nw * sizeof *m, &l->mult);
     free(m);
-    return s;
+    PTQ_TRY(s);
+    PTQ_TRY(ptq_gpu_keep(g, w ? w->data : NULL, w ? w->nbytes : 0, &l->w));
+    PTQ_TRY(ptq_gpu_keep(g, q->wzp, (size_t)q->nw * sizeof *q->wzp, &l->wzp));
+    return ptq_gpu_keep(g, q->bias, (size_t)q->channels * sizeof *q->bias, &l->bias);
+}
+
+/* Channels last on both sides and at most two spatial dims: what the fast kernels take. */
+static bool fast_conv(const ptq_program *p, const ptq_step *s, const ptq_tensor *w)
+{
+    return w->rank == 4 && p->values.v[s->in[0]].layout == PTQ_LAYOUT_NHWC &&
+           p->values.v[s->out[0]].layout == PTQ_LAYOUT_NHWC;
+}
+
+/* The products of this device; PTQ_GPU_GEMM=none leaves them to the reference. */
+static bool has_tensor_cores(const ptq_gpu *g)
+{
+    const char *forced = getenv("PTQ_GPU_GEMM");
+    return ptq_dev_capability(g->dev) >= 80 && !(forced && strcmp(forced, "none") == 0);
 }
 
 static ptq_status upload(ptq_gpu *g, const ptq_program *p, const ptq_step *s, linear *l)
 {
     const ptq_qlinear_params *q = s->params;
     const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
-    PTQ_TRY(ptq_gpu_keep(g, w ? w->data : NULL, w ? w->nbytes : 0, &l->w));
-    PTQ_TRY(upload_mult(g, q, &l->mult));
-    PTQ_TRY(ptq_gpu_keep(g, q->wzp, (size_t)q->nw * sizeof *q->wzp, &l->wzp));
-    return ptq_gpu_keep(g, q->bias, (size_t)q->channels * sizeof *q->bias, &l->bias);
+    bool conv = strcmp(s->def->name, "qconv") == 0;
+    source src = {0};
+    if (!w || !plain_weights(q, w, &src.flip) || ptq_tensor_elements(w) == 0)
+        return upload_reference(g, q, w, l);
+    src.data = w->data;
+    if (!conv && w->rank == 2 && !q->trans_a && strcmp(s->def->name, "qgemm") == 0) {
+        src.n = w->dims[q->trans_b ? 0 : 1];
+        src.c = w->dims[q->trans_b ? 1 : 0];
+        src.taps = 1;
+        src.n_step = q->trans_b ? src.c : 1;
+        src.c_step = q->trans_b ? 1 : src.n;
+        return has_tensor_cores(g) ? pack_gemm(g, q, &src, l) : upload_reference(g, q, w, l);
+    }
+    if (!conv || !fast_conv(p, s, w))
+        return upload_reference(g, q, w, l);
+    src.n = w->dims[0];
+    src.c = w->dims[1];
+    src.taps = w->dims[2] * w->dims[3];
+    src.n_step = src.c * src.taps;
+    src.tap_step = 1;
+    src.c_step = src.taps;
+    int64_t group = ptq_attr_int(s->node, "group", 1);
+    if (group == 1 && has_tensor_cores(g))
+        return pack_gemm(g, q, &src, l);
+    return group > 1 && group == src.n && src.c == 1 ? pack_depthwise(g, q, &src, l) : upload_reference(g, q, w, l);
 }
 
 static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state)
@@ -74,6 +217,8 @@ static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, v
     return PTQ_OK;
 }
 
+/* ---- running ---- */
+
 static ptq_k_epilogue epilogue(const ptq_step_run *r)
 {
     const ptq_qlinear_params *q = r->step->params;
@@ -84,44 +229,112 @@ static ptq_k_epilogue epilogue(const ptq_step_run *r)
                             .float_out = q->float_out};
 }
 
-static const void *weights(const ptq_step_run *r)
+/* The activation with its channels padded, when they are not what the kernels read. */
+static ptq_status padded(ptq_gpu *g, const void *x, int64_t pixels, int64_t c, int32_t to, const uint8_t **out)
 {
-    const linear *l = r->state;
-    return l->w ? l->w : r->in[1]->data;
+    void *y;
+    *out = x;
+    if (c == to)
+        return PTQ_OK;
+    PTQ_TRY(ptq_gpu_scratch(g, (size_t)(pixels * to), &y));
+    *out = y;
+    return ptq_k_run_pad_channels(g->dev, &(ptq_k_pad_channels){x, y, pixels, (int32_t)c, to});
 }
 
-static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
+static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int64_t in_pixels, int64_t c)
 {
-    const ptq_tensor *x = r->in[0], *w = r->in[1], *y = &r->out[0];
-    int64_t kernel[3] = {1, 1, 1};
-    ptq_int_view vx, vy;
-    ptq_window win;
-    for (int i = 2; i < w->rank && i < 5; i++)
-        kernel[i - 2] = w->dims[i];
-    PTQ_TRY(ptq_int_window(r, kernel, &win));
-    if (!ptq_int_view_of(x, r->in_layout[0], &vx) || !ptq_int_view_of(y, r->out_layout[0], &vy))
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "rank %d", x->rank);
-    ptq_k_conv a = {.x = x->data, .w = weights(r), .y = y->data, .n = vx.n, .c = vx.c, .m = vy.c,
-                    .groups = vx.c / w->dims[1], .x_ns = vx.ns, .x_cs = vx.cs, .x_ps = vx.ps,
-                    .y_ns = vy.ns, .y_cs = vy.cs, .y_ps = vy.ps, .e = epilogue(r)};
+    const ptq_qlinear_params *q = r->step->params;
+    const linear *l = r->state;
+    PTQ_TRY(padded(g, r->in[0]->data, in_pixels, c, l->c, &a->x));
+    a->w = l->w;
+    a->y = r->out[0].data;
+    a->zero = l->zero;
+    a->bias = l->bias;
+    a->mult = l->mult;
+    a->n = l->n;
+    a->npad = l->npad;
+    a->kpad = l->kpad;
+    a->c = l->c;
+    a->zx = q->x.zp;
+    a->zy = q->y.zp;
+    a->lo = q->qlo;
+    a->hi = q->qhi;
+    a->x_signed = r->in[0]->dtype == PTQ_DT_S8;
+    a->float_out = q->float_out;
+    const ptq_k_gemm_row *row = ptq_k_gemm_choose(g->dev, a);
+    if (!row)
+        return ptq_fail(PTQ_ERR_INTERNAL, "no kernel for a product of %lld x %d x %d", (long long)a->m, a->n, a->kpad);
+    return row->run(g->dev, a);
+}
+
+static ptq_status run_depthwise(ptq_gpu *g, const ptq_step_run *r, const ptq_window *w, const ptq_int_view *x,
+                                const ptq_int_view *y)
+{
+    const ptq_qlinear_params *q = r->step->params;
+    const linear *l = r->state;
+    ptq_k_depthwise a = {
+        .x = r->in[0]->data, .w = l->w, .y = r->out[0].data, .bias = l->bias, .mult = l->mult, .batch = x->n,
+        .c = l->n, .cpad = l->c, .in_h = (int32_t)x->d[1], .in_w = (int32_t)x->d[2], .out_h = (int32_t)y->d[1],
+        .out_w = (int32_t)y->d[2], .kernel_h = (int32_t)w->kernel[1], .kernel_w = (int32_t)w->kernel[2],
+        .stride_h = (int32_t)w->stride[1], .stride_w = (int32_t)w->stride[2], .dil_h = (int32_t)w->dilation[1],
+        .dil_w = (int32_t)w->dilation[2], .pad_h = (int32_t)w->pad_begin[1], .pad_w = (int32_t)w->pad_begin[2],
+        .zx = q->x.zp, .zy = q->y.zp, .lo = q->qlo, .hi = q->qhi, .x_signed = r->in[0]->dtype == PTQ_DT_S8,
+        .float_out = q->float_out};
+    return ptq_k_run_depthwise(g->dev, &a);
+}
+
+static ptq_status run_reference(ptq_gpu *g, const ptq_step_run *r, const ptq_window *w, const ptq_int_view *x,
+                                const ptq_int_view *y)
+{
+    const linear *l = r->state;
+    ptq_k_conv a = {.x = r->in[0]->data, .w = l->w ? l->w : r->in[1]->data, .y = r->out[0].data, .n = x->n,
+                    .c = x->c, .m = y->c, .groups = x->c / r->in[1]->dims[1], .x_ns = x->ns, .x_cs = x->cs,
+                    .x_ps = x->ps, .y_ns = y->ns, .y_cs = y->cs, .y_ps = y->ps, .e = epilogue(r)};
     for (int i = 0; i < 3; i++) {
-        a.in[i] = vx.d[i];
-        a.out[i] = vy.d[i];
-        a.kernel[i] = win.kernel[i];
-        a.stride[i] = win.stride[i];
-        a.dilation[i] = win.dilation[i];
-        a.pad[i] = win.pad_begin[i];
+        a.in[i] = x->d[i];
+        a.out[i] = y->d[i];
+        a.kernel[i] = w->kernel[i];
+        a.stride[i] = w->stride[i];
+        a.dilation[i] = w->dilation[i];
+        a.pad[i] = w->pad_begin[i];
     }
     return ptq_k_run_conv(g->dev, &a);
 }
 
+static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
+{
+    const linear *l = r->state;
+    ptq_int_view x, y;
+    ptq_window w;
+    PTQ_TRY(ptq_int_window(r, r->in[1]->dims + 2, &w));
+    if (!ptq_int_view_of(r->in[0], r->in_layout[0], &x) || !ptq_int_view_of(&r->out[0], r->out_layout[0], &y))
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "rank %d", r->in[0]->rank);
+    if (l->form == DEPTHWISE)
+        return run_depthwise(g, r, &w, &x, &y);
+    if (l->form == REFERENCE)
+        return run_reference(g, r, &w, &x, &y);
+    ptq_k_gemm a = {
+        .m = y.n * y.pixels, .in_h = (int32_t)x.d[1], .in_w = (int32_t)x.d[2], .out_h = (int32_t)y.d[1],
+        .out_w = (int32_t)y.d[2], .kernel_h = (int32_t)w.kernel[1], .kernel_w = (int32_t)w.kernel[2],
+        .stride_h = (int32_t)w.stride[1], .stride_w = (int32_t)w.stride[2], .dil_h = (int32_t)w.dilation[1],
+        .dil_w = (int32_t)w.dilation[2], .pad_h = (int32_t)w.pad_begin[1], .pad_w = (int32_t)w.pad_begin[2],
+        .padded = w.pad_begin[1] || w.pad_begin[2] || w.pad_end[1] || w.pad_end[2]};
+    return run_gemm(g, r, &a, x.n * x.pixels, x.c);
+}
+
 static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
 {
+    const linear *l = r->state;
     ptq_int_mm mm;
     PTQ_TRY(ptq_int_mm_of(r, &mm));
-    ptq_k_matmul a = {.a = r->in[0]->data, .b = weights(r), .y = r->out[0].data, .batch = mm.batch, .m = mm.m,
-                      .n = mm.n, .k = mm.k, .a_row = mm.a_row, .a_col = mm.a_col, .b_row = mm.b_row,
-                      .b_col = mm.b_col, .nbd = mm.nbd, .e = epilogue(r)};
+    if (l->form == GEMM) { /* rows as the pixels of an image that is one wide: any number of them */
+        ptq_k_gemm a = {.m = mm.batch * mm.m, .in_h = 1, .in_w = 1, .out_h = 1, .out_w = 1, .kernel_h = 1,
+                        .kernel_w = 1, .stride_h = 1, .stride_w = 1, .dil_h = 1, .dil_w = 1};
+        return run_gemm(g, r, &a, a.m, mm.k);
+    }
+    ptq_k_matmul a = {.a = r->in[0]->data, .b = l->w ? l->w : r->in[1]->data, .y = r->out[0].data,
+                      .batch = mm.batch, .m = mm.m, .n = mm.n, .k = mm.k, .a_row = mm.a_row, .a_col = mm.a_col,
+                      .b_row = mm.b_row, .b_col = mm.b_col, .nbd = mm.nbd, .e = epilogue(r)};
     for (int i = 0; i < mm.nbd; i++) {
         a.bdim[i] = mm.bdim[i];
         a.a_step[i] = mm.a_step[i];

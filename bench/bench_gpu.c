@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Integer products on the device: every row of lib/gpu/gemm.def on the shapes that decide the speed of
+ * networks, with random data, replayed from a CUDA graph, operands rotating over more memory than the
+ * second-level cache holds. Prints the median and spread of microseconds, operations and bytes per
+ * second, and the fraction of the limit max(bytes / 4.19 TB/s, operations / 1300 TOPS). Results are
+ * proven by tests/test_gpu_gemm, not here.
+ *     bench_gpu [ROW] */
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/core/core.h"
+#include "lib/gpu/kernels.h"
+
+typedef struct shape {
+    const char *name;
+    int images, hw, c, n, kernel, stride;
+} shape;
+
+static const shape shapes[] = {
+    {"GEMM 8192 x 8192 x 8192", 8192, 1, 8192, 8192, 1, 1},
+    {"GEMM 4096 x 4096 x 4096", 4096, 1, 4096, 4096, 1, 1},
+    {"GEMM 49152 x 3072 x 768", 49152, 1, 768, 3072, 1, 1},
+    {"GEMM 49152 x 768 x 768", 49152, 1, 768, 768, 1, 1},
+    {"1x1 56 64->256", 256, 56, 64, 256, 1, 1},
+    {"1x1 56 64->64", 256, 56, 64, 64, 1, 1},
+    {"1x1 28 128->512", 256, 28, 128, 512, 1, 1},
+    {"1x1 14 256->1024", 256, 14, 256, 1024, 1, 1},
+    {"1x1 14 1024->256", 256, 14, 1024, 256, 1, 1},
+    {"1x1 7 512->2048", 256, 7, 512, 2048, 1, 1},
+    {"3x3 56 64->64", 256, 56, 64, 64, 3, 1},
+    {"3x3 28 128->128", 256, 28, 128, 128, 3, 1},
+    {"3x3 14 256->256", 256, 14, 256, 256, 3, 1},
+    {"3x3 7 512->512", 256, 7, 512, 512, 3, 1},
+    {"3x3/2 28 256->256", 256, 28, 256, 256, 3, 2},
+    {"7x7/2 224 16->64", 64, 224, 16, 64, 7, 2},
+    {"1x1 14 256->1024 batch 1", 1, 14, 256, 1024, 1, 1},
+    {"3x3 7 512->512 batch 1", 1, 7, 512, 512, 3, 1},
+};
+
+static ptq_dev *dev;
+
+static void must(ptq_status s)
+{
+    if (s == PTQ_OK)
+        return;
+    fprintf(stderr, "error: %s\n", ptq_last_error());
+    exit(1);
+}
+
+static void *random_bytes(size_t n, uint64_t seed)
+{
+    ptq_rng r;
+    void *d;
+    uint64_t *p = malloc(n + 8);
+    if (!p)
+        exit(1);
+    ptq_rng_seed(&r, seed);
+    for (size_t i = 0; i < n / 8 + 1; i++)
+        p[i] = ptq_rng_u64(&r);
+    must(ptq_dev_alloc(dev, n, &d));
+    must(ptq_dev_upload(dev, d, p, n));
+    free(p);
+    return d;
+}
+
+static int up(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+enum { SETS = 8, REPEAT = 15 };
+
+/* Microseconds of one product: median; *spread: 90th less 10th percentile over the median. */
+static double time_row(const ptq_k_gemm_row *row, ptq_k_gemm *sets, int nsets, double *spread)
+{
+    cudaStream_t st = ptq_dev_stream(dev);
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    cudaEvent_t t0, t1;
+    double us[REPEAT];
+    must(row->run(dev, &sets[0]));
+    must(ptq_dev_sync(dev));
+    cudaStreamBeginCapture(st, cudaStreamCaptureModeThreadLocal);
+    for (int i = 0; i < 2 * SETS; i++)
+        must(row->run(dev, &sets[i % nsets]));
+    cudaStreamEndCapture(st, &graph);
+    if (cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)
+        exit(1);
+    cudaEventCreate(&t0);
+    cudaEventCreate(&t1);
+    cudaGraphLaunch(exec, st);
+    for (int i = 0; i < REPEAT; i++) {
+        float ms;
+        cudaEventRecord(t0, st);
+        cudaGraphLaunch(exec, st);
+        cudaEventRecord(t1, st);
+        cudaEventSynchronize(t1);
+        cudaEventElapsedTime(&ms, t0, t1);
+        us[i] = 1e3 * (double)ms / (2 * SETS);
+    }
+    must(ptq_dev_sync(dev));
+    qsort(us, REPEAT, sizeof us[0], up);
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+    *spread = (us[REPEAT * 9 / 10] - us[REPEAT / 10]) / us[REPEAT / 2];
+    return us[REPEAT / 2];
+}
+
+static void run_shape(const shape *s, const char *only)
+{
+    ptq_k_gemm sets[SETS];
+    int pad = s->kernel / 2, out = (s->hw + 2 * pad - s->kernel) / s->stride + 1, k = s->kernel * s->kernel * s->c;
+    int kpad = (k + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+    int npad = (s->n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
+    int64_t m = (int64_t)s->images * out * out, in = (int64_t)s->images * s->hw * s->hw * s->c;
+    double bytes = (double)in + (double)s->n * k + (double)m * s->n, ops = 2.0 * (double)m * s->n * k;
+    int nsets = bytes > 256e6 ? 1 : bytes * SETS < 256e6 ? SETS : (int)(256e6 / bytes) + 1;
+    nsets = nsets > SETS ? SETS : nsets;
+    float *mult = malloc((size_t)npad * sizeof *mult);
+    for (int i = 0; i < npad; i++)
+        mult[i] = 0.001f;
+    for (int i = 0; i < nsets; i++) {
+        sets[i] = (ptq_k_gemm){.x = random_bytes((size_t)in, 1 + (uint64_t)i), .m = m, .n = s->n, .npad = npad,
+                               .w = random_bytes((size_t)npad * (size_t)kpad, 100 + (uint64_t)i), .kpad = kpad,
+                               .c = s->c, .in_h = s->hw, .in_w = s->hw, .out_h = out, .out_w = out,
+                               .kernel_h = s->kernel, .kernel_w = s->kernel, .stride_h = s->stride,
+                               .stride_w = s->stride, .dil_h = 1, .dil_w = 1, .pad_h = pad, .pad_w = pad,
+                               .lo = -128, .hi = 127, .x_signed = 1, .padded = pad > 0,
+                               .zero = random_bytes(16, 7), .bias = random_bytes((size_t)npad * 4, 8)};
+        void *y, *mu;
+        must(ptq_dev_alloc(dev, (size_t)(m * s->n), &y));
+        must(ptq_dev_alloc(dev, (size_t)npad * 4, &mu));
+        must(ptq_dev_upload(dev, mu, mult, (size_t)npad * 4));
+        sets[i].y = y;
+        sets[i].mult = mu;
+    }
+    free(mult);
+    double limit = bytes / 4.19e12 > ops / 1.3e15 ? bytes / 4.19e12 : ops / 1.3e15;
+    const ptq_k_gemm_row *chosen = ptq_k_gemm_choose(dev, &sets[0]);
+    for (int i = 0; ptq_k_gemm_at(i); i++) {
+        const ptq_k_gemm_row *row = ptq_k_gemm_at(i);
+        double spread;
+        if ((only && strcmp(only, row->name) != 0) || !row->supports(dev, &sets[0]))
+            continue;
+        double us = time_row(row, sets, nsets, &spread);
+        printf("%-26s %-14s%s %9.1f us (%4.1f %%) %7.0f TOPS %6.2f TB/s %5.1f %% of the limit\n", s->name, row->name,
+               row == chosen ? "*" : " ", us, 100 * spread, ops / us * 1e-6, bytes / us * 1e-6, limit * 1e8 / us);
+        fflush(stdout);
+    }
+    for (int i = 0; i < nsets; i++) {
+        const void *list[] = {sets[i].x, sets[i].w, sets[i].y, sets[i].zero, sets[i].bias, sets[i].mult};
+        for (size_t j = 0; j < PTQ_COUNT(list); j++)
+            ptq_dev_free(dev, (void *)(uintptr_t)list[j]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    char text[256];
+    must(ptq_dev_open(0, &dev));
+    ptq_dev_describe(0, text, sizeof text);
+    printf("%s\n", text);
+    for (size_t i = 0; i < PTQ_COUNT(shapes); i++)
+        run_shape(&shapes[i], argc > 1 ? argv[1] : NULL);
+    ptq_dev_close(dev);
+    return 0;
+}

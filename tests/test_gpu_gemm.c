@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every row of lib/gpu/gemm.def against the reference kernel on the device, byte by byte: shapes
+ * that straddle the tiles, windows, steps and pads of all kinds, every zero point, extreme values,
+ * int8 and float results. */
+#include "lib/core/core.h"
+#include "lib/gpu/kernels.h"
+#include "tests/gpu.h"
+#include "tests/unit.h"
+
+static ptq_rng rng;
+static ptq_dev *dev;
+static void *mem[8];
+static int nmem;
+
+static void *device(const void *from, size_t n)
+{
+    ck_assert_ok(ptq_dev_alloc(dev, n, &mem[nmem]));
+    if (from)
+        ck_assert_ok(ptq_dev_upload(dev, mem[nmem], from, n));
+    return mem[nmem++];
+}
+
+static int pick(int lo, int hi)
+{
+    return lo + (int)(ptq_rng_u64(&rng) % (uint64_t)(hi - lo + 1));
+}
+
+static uint8_t *bytes(size_t n, bool extreme)
+{
+    uint8_t *p = malloc(n + 16);
+    ck_assert_ptr_nonnull(p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = extreme ? (uint8_t)(pick(0, 1) ? 0x7f : 0x80) : (uint8_t)ptq_rng_u64(&rng);
+    return p;
+}
+
+typedef struct product {
+    ptq_k_gemm a;
+    ptq_k_conv ref;
+    size_t out_bytes;
+} product;
+
+/* Draws a product; images, size, channels and window are given. */
+static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
+{
+    product p = {.a = {.c = c, .n = n, .in_h = hw, .in_w = hw + pick(0, 2), .kernel_h = kernel, .kernel_w = kernel}};
+    ptq_k_gemm *a = &p.a;
+    if (kernel > 1 && pick(0, 3) == 0)
+        a->kernel_w = 1;
+    a->stride_h = kernel > 1 || pick(0, 3) == 0 ? pick(1, 2) : 1;
+    a->stride_w = kernel > 1 && pick(0, 4) == 0 ? pick(1, 3) : a->stride_h;
+    a->dil_h = a->dil_w = pick(0, 4) == 0 ? 2 : 1;
+    if (hw < (kernel - 1) * a->dil_h + 1)
+        a->dil_h = a->dil_w = 1;
+    int pad_end_h = 0, pad_end_w = 0;
+    if (kernel > 1 && pick(0, 4) > 0) {
+        a->pad_h = pick(0, kernel / 2);
+        a->pad_w = pick(0, a->kernel_w / 2);
+        pad_end_h = pick(0, kernel / 2);
+        pad_end_w = a->pad_w;
+    }
+    a->padded = a->pad_h || a->pad_w || pad_end_h || pad_end_w;
+    a->out_h = (a->in_h + a->pad_h + pad_end_h - (a->kernel_h - 1) * a->dil_h - 1) / a->stride_h + 1;
+    a->out_w = (a->in_w + a->pad_w + pad_end_w - (a->kernel_w - 1) * a->dil_w - 1) / a->stride_w + 1;
+    a->m = (int64_t)images * a->out_h * a->out_w;
+    a->npad = (n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
+    int taps = a->kernel_h * a->kernel_w, k = taps * c;
+    a->kpad = (k + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+    a->x_signed = pick(0, 1);
+    a->float_out = pick(0, 5) == 0;
+    a->zx = pick(0, 2) == 0 ? 0 : a->x_signed ? pick(-128, 127) : pick(0, 255);
+    bool y_signed = pick(0, 1);
+    a->lo = y_signed ? -128 : 0;
+    a->hi = a->lo + 255;
+    a->zy = pick(a->lo, a->hi);
+    if (pick(0, 2) == 0)
+        a->lo = a->zy; /* a Relu */
+
+    size_t nx = (size_t)images * a->in_h * a->in_w * c, nw = (size_t)n * k;
+    uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
+    uint8_t *packed = calloc((size_t)a->npad, (size_t)a->kpad);
+    int32_t *bias = calloc((size_t)a->npad, sizeof *bias), *raw = calloc((size_t)a->npad, sizeof *raw);
+    float *mult = calloc((size_t)a->npad, sizeof *mult);
+    for (int j = 0; j < n; j++) {
+        uint32_t sum = 0;
+        for (int i = 0; i < c; i++)
+            for (int t = 0; t < taps; t++) {
+                uint8_t v = w[((size_t)j * c + i) * taps + t];
+                packed[(size_t)j * a->kpad + t * c + i] = v;
+                sum += (uint32_t)(int8_t)v;
+            }
+        raw[j] = pick(-100000, 100000);
+        bias[j] = (int32_t)((uint32_t)raw[j] - (uint32_t)a->zx * sum);
+        mult[j] = (0.2f + ptq_rng_uniform(&rng)) / (300.0f * (float)k);
+    }
+    memset(zero, a->zx, sizeof zero);
+    p.out_bytes = (size_t)a->m * n * (a->float_out ? 4 : 1);
+    a->x = device(x, nx);
+    a->w = device(packed, (size_t)a->npad * a->kpad);
+    a->zero = device(zero, sizeof zero);
+    a->bias = device(bias, (size_t)a->npad * 4);
+    a->mult = device(mult, (size_t)a->npad * 4);
+    p.ref = (ptq_k_conv){.x = a->x, .w = device(w, nw), .n = images, .c = c, .m = n, .groups = 1,
+                         .in = {1, a->in_h, a->in_w}, .out = {1, a->out_h, a->out_w},
+                         .kernel = {1, a->kernel_h, a->kernel_w}, .stride = {1, a->stride_h, a->stride_w},
+                         .dilation = {1, a->dil_h, a->dil_w}, .pad = {0, a->pad_h, a->pad_w},
+                         .x_ns = (int64_t)a->in_h * a->in_w * c, .x_cs = 1, .x_ps = c,
+                         .y_ns = (int64_t)a->out_h * a->out_w * n, .y_cs = 1, .y_ps = n};
+    p.ref.e = (ptq_k_epilogue){.mult = a->mult, .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
+                               .zy = a->zy, .lo = a->lo, .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1,
+                               .float_out = a->float_out};
+    p.a.y = p.ref.y = device(NULL, p.out_bytes + 64);
+    free(x);
+    free(w);
+    free(packed);
+    free(bias);
+    free(raw);
+    free(mult);
+    return p;
+}
+
+static int check(product *p, const char *only)
+{
+    uint8_t *want = malloc(p->out_bytes + 64), *have = malloc(p->out_bytes + 64);
+    int ran = 0;
+    ck_assert_ok(ptq_k_run_conv(dev, &p->ref));
+    ck_assert_ok(ptq_dev_download(dev, want, p->ref.y, p->out_bytes));
+    for (int i = 0; ptq_k_gemm_at(i); i++) {
+        const ptq_k_gemm_row *r = ptq_k_gemm_at(i);
+        if (!r->supports(dev, &p->a) || (only && *only && strcmp(only, r->name) != 0))
+            continue;
+        memset(have, 0xa5, p->out_bytes + 64);
+        ck_assert_ok(ptq_dev_upload(dev, p->a.y, have, p->out_bytes + 64));
+        ck_assert_ok(r->run(dev, &p->a));
+        ck_assert_ok(ptq_dev_download(dev, have, p->a.y, p->out_bytes + 64));
+        size_t wrong = 0, first = 0;
+        for (size_t e = 0; e < p->out_bytes; e++)
+            if (have[e] != want[e] && wrong++ == 0)
+                first = e;
+        for (size_t e = 0; e < 64; e++)
+            wrong += have[p->out_bytes + e] != 0xa5;
+        if (wrong)
+            ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu (m %lld n %d c %d in %dx%d out %dx%d kernel "
+                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d)",
+                         r->name, wrong, p->out_bytes, first, (long long)p->a.m, p->a.n, p->a.c, p->a.in_h, p->a.in_w,
+                         p->a.out_h, p->a.out_w, p->a.kernel_h, p->a.kernel_w, p->a.stride_h, p->a.stride_w,
+                         p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out);
+        ran++;
+    }
+    free(want);
+    free(have);
+    while (nmem > 0)
+        ptq_dev_free(dev, mem[--nmem]);
+    return ran;
+}
+
+/* PTQ_GPU_SMALL=1: shapes up to three tiles, for the memory and race checkers. PTQ_GPU_GEMM: one row. */
+START_TEST(gpu_gemm__rows_equal_the_reference)
+{
+    static const int channels[] = {16, 32, 48, 64, 80, 128, 144, 192, 256, 512};
+    static const int columns[] = {1, 3, 5, 8, 17, 63, 64, 65, 127, 128, 129, 160, 255, 256, 257, 384};
+    static const int sizes[] = {1, 2, 7, 8, 11, 13, 16, 28};
+    const char *small = getenv("PTQ_GPU_SMALL"), *only = getenv("PTQ_GPU_GEMM");
+    int runs = 0, cases = small && *small == '1' ? 24 : 400;
+    ck_assert_ok(ptq_dev_open(0, &dev));
+    ptq_rng_seed(&rng, 2027);
+    for (int i = 0; i < cases; i++) {
+        int hw = sizes[pick(0, small ? 4 : 7)], kernel = hw >= 3 && pick(0, 1) ? (hw >= 7 && pick(0, 3) == 0 ? 5 : 3) : 1;
+        int images = pick(0, 4) == 0 ? 7 : pick(1, 3);
+        product p = draw(small ? 1 : images, hw, channels[pick(0, small ? 5 : 9)], columns[pick(0, 15)], kernel,
+                         pick(0, 4) == 0);
+        runs += check(&p, only);
+    }
+    printf("%d cases, %d kernel runs\n", cases, runs);
+    ck_assert_int_gt(runs, only && *only ? cases / 4 : cases);
+    ptq_dev_close(dev);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("integer products on the device");
+    TCase *t = tcase_create("gemm");
+    tcase_set_timeout(t, 600);
+    tcase_add_test(t, gpu_gemm__rows_equal_the_reference);
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
