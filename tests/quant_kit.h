@@ -33,7 +33,9 @@ static inline void qk_output(ptq_graph *g, ptq_value *v)
 static inline ptq_placement *qk_place(const ptq_graph *g, const char *target, const ptq_scope *scope)
 {
     ptq_placement *p;
-    ck_assert_ok(ptq_place(g, ptq_target_find(target), scope, &p));
+    const ptq_target *t;
+    ck_assert_ok(ptq_target_find(target, &t));
+    ck_assert_ok(ptq_place(g, t, scope, &p));
     return p;
 }
 

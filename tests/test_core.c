@@ -82,6 +82,25 @@ START_TEST(util__glob)
 }
 END_TEST
 
+START_TEST(util__unknown_names)
+{
+    const char *words[] = {"minmax", "entropy", "percentile"};
+    size_t i = 9;
+    ck_assert_ok(ptq_find_name("method", "entropy", words, 3, &i));
+    ck_assert_uint_eq(i, 1);
+    ck_assert_fails(ptq_find_name("method", "entrpy", words, 3, &i), PTQ_ERR_ARG);
+    ck_assert_str_eq(ptq_last_error(),
+                     "no method 'entrpy'; there are minmax, entropy, percentile; did you mean 'entropy'?");
+    ck_assert_fails(ptq_fail_unknown("zzzzzz", words, 3, "no %s", "z"), PTQ_ERR_ARG);
+    ck_assert_str_eq(ptq_last_error(), "no z");
+    ck_assert_uint_eq(i, 1);
+    const char *many[100]; /* more than a message holds */
+    for (size_t k = 0; k < PTQ_COUNT(many); k++)
+        many[k] = words[2];
+    ck_assert_fails(ptq_find_name("method", "entropy", many, PTQ_COUNT(many), &i), PTQ_ERR_ARG);
+}
+END_TEST
+
 START_TEST(util__sha256)
 {
     char hex[65];
@@ -172,6 +191,7 @@ int main(void)
     tcase_add_test(t, mem__arena_and_map);
     tcase_add_test(t, mem__sizes_overflow);
     tcase_add_test(t, util__glob);
+    tcase_add_test(t, util__unknown_names);
     tcase_add_test(t, util__sha256);
     tcase_add_test(t, pool__runs_all_and_reports_failure);
     tcase_add_test(t, atomic_file__all_or_nothing);

@@ -82,7 +82,8 @@ START_TEST(place__scope)
     ptq_graph *g = qk_residual();
     static const char *const none[] = {"nothing*"}, *const b[] = {"b"}, *const ops[] = {"Add"}, *const bad[] = {"Ad"};
     ptq_placement *p;
-    const ptq_target *t = ptq_target_find("portable");
+    const ptq_target *t;
+    ck_assert_ok(ptq_target_find("portable", &t));
     ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude = none, .nexclude = 1}, &p), PTQ_ERR_ARG);
     ck_assert_fails(ptq_place(g, t, &(ptq_scope){.exclude_ops = bad, .nexclude_ops = 1}, &p), PTQ_ERR_ARG);
     ck_assert_says("'Add'"); /* did you mean */

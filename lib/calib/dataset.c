@@ -123,11 +123,9 @@ static ptq_status open_own(ptq_dataset *ds, const ptq_dataset_options *o, uint8_
         size_t i = 0;
         while (i < o->n_inputs && strcmp(names[i], o->own[k].input) != 0)
             i++;
-        if (i == o->n_inputs) {
-            const char *near = ptq_closest(o->own[k].input, names, o->n_inputs);
-            return ptq_fail(PTQ_ERR_ARG, "the model has no input %s%s%s%s", o->own[k].input,
-                            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-        }
+        if (i == o->n_inputs)
+            return ptq_fail_unknown(o->own[k].input, names, o->n_inputs, "the model has no input %s",
+                                    o->own[k].input);
         if (bound[i])
             return ptq_fail(PTQ_ERR_ARG, "input %s is given twice", names[i]);
         bound[i] = 1;

@@ -93,6 +93,11 @@ void ptq_map_del(ptq_map *m, const char *key);
 
 /* The candidate closest to `word` (edit distance <= len/2), for "did you mean"; or NULL. */
 const char *ptq_closest(const char *word, const char *const *candidates, size_t n);
+/* PTQ_ERR_ARG with the text, and the candidate that `name` may have been meant to be. */
+ptq_status ptq_fail_unknown(const char *name, const char *const *candidates, size_t n, const char *fmt, ...)
+    PTQ_PRINTF(4, 5);
+/* Index of `name` in a table of names; PTQ_ERR_ARG "no WHAT 'NAME'" with what it may have meant. */
+ptq_status ptq_find_name(const char *what, const char *name, const char *const *names, size_t n, size_t *index);
 /* Shell pattern match of * ? [..] on names that may hold '/'. */
 bool ptq_glob_match(const char *pattern, const char *name);
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <sha2.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,6 +55,32 @@ const char *ptq_closest(const char *word, const char *const *candidates, size_t 
         }
     }
     return best;
+}
+
+ptq_status ptq_fail_unknown(const char *name, const char *const *candidates, size_t n, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    const char *near = ptq_closest(name, candidates, n);
+    return near ? ptq_fail(PTQ_ERR_ARG, "%s; did you mean '%s'?", text, near) : ptq_fail(PTQ_ERR_ARG, "%s", text);
+}
+
+ptq_status ptq_find_name(const char *what, const char *name, const char *const *names, size_t n, size_t *index)
+{
+    char list[512] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i], name) == 0) {
+            *index = i;
+            return PTQ_OK;
+        }
+        if (at < sizeof list)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", names[i]);
+    }
+    return ptq_fail_unknown(name, names, n, "no %s '%s'; there are %s", what, name, list);
 }
 
 static bool match_class(const char **pattern, char c)

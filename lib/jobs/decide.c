@@ -145,10 +145,8 @@ static ptq_status check_overrides(const decide *d, const ptq_placement *p)
             if (n < PTQ_COUNT(names))
                 names[n++] = p->tensors[i].value->name;
         }
-        const char *near = known ? NULL : ptq_closest(key, names, n);
         if (!known && !ptq_graph_find(d->g, key))
-            return ptq_fail(PTQ_ERR_ARG, "overrides: no tensor '%s'%s%s%s", key, near ? "; did you mean '" : "",
-                            near ? near : "", near ? "'?" : "");
+            return ptq_fail_unknown(key, names, n, "overrides: no tensor '%s'", key);
     }
     return PTQ_OK;
 }

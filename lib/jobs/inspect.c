@@ -100,13 +100,12 @@ static ptq_status fill(const ptq_model *m, const ptq_graph *g, const ptq_placeme
 
 ptq_status ptq_model_inspect(const ptq_model *m, const char *target, ptq_report **out)
 {
-    const ptq_target *t = ptq_target_find(target ? target : "portable");
+    const ptq_target *t;
     ptq_graph *g;
     ptq_model *copy = NULL;
     ptq_placement *p = NULL;
     ptq_report *r = NULL;
-    if (!t)
-        return ptq_fail(PTQ_ERR_ARG, "no target '%s'; there are portable, ort and tensorrt", target);
+    PTQ_TRY(ptq_target_find(target ? target : "portable", &t));
     /* Looked at as it would be quantized; the model itself stays as it is. */
     PTQ_TRY(ptq_graph_clone(m->graph, &g));
     PTQ_TRY(ptq_model_wrap(g, &copy));

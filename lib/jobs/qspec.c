@@ -5,20 +5,6 @@
 #include "lib/jobs/quantize.h"
 #include "lib/quant/weight.h"
 
-static ptq_status find_target(const char *name, const ptq_target **out)
-{
-    const char *names[16];
-    size_t n = 0;
-    *out = ptq_target_find(name);
-    if (*out)
-        return PTQ_OK;
-    for (size_t i = 0; i < ptq_target_count() && i < PTQ_COUNT(names); i++)
-        names[n++] = ptq_target_at(i)->name;
-    const char *near = ptq_closest(name, names, n);
-    return ptq_fail(PTQ_ERR_ARG, "no target '%s'; there are portable, ort and tensorrt%s%s%s", name,
-                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
-}
-
 static ptq_status set_activations(const ptq_quant_options *o, ptq_qspec *s)
 {
     ptq_dtype type = s->target->act;
@@ -113,7 +99,7 @@ static ptq_status set_scope(const ptq_quant_options *o, ptq_qspec *s)
 
 static ptq_status fill(const ptq_quant_options *o, ptq_qspec *s)
 {
-    PTQ_TRY(find_target(o->target ? o->target : "portable", &s->target));
+    PTQ_TRY(ptq_target_find(o->target ? o->target : "portable", &s->target));
     PTQ_TRY(set_activations(o, s));
     PTQ_TRY(set_weights(o, s));
     const char *format = o->format ? o->format : "qdq";

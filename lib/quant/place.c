@@ -81,10 +81,8 @@ static ptq_status check_pattern(const ptq_graph *g, const char *pattern, bool op
         if (n < PTQ_COUNT(names))
             names[n++] = name;
     }
-    const char *near = ptq_closest(pattern, names, n);
-    return ptq_fail(PTQ_ERR_ARG, "%s '%s' matches no %s%s%s%s", option, pattern,
-                    op ? "operator type of the model" : "node", near ? "; did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+    return ptq_fail_unknown(pattern, names, n, "%s '%s' matches no %s", option, pattern,
+                            op ? "operator type of the model" : "node");
 }
 
 static ptq_status check_scope(const ptq_graph *g, const ptq_scope *s)

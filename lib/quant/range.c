@@ -2,7 +2,6 @@
 #include "lib/quant/range.h"
 
 #include <math.h>
-#include <string.h>
 
 #define PTQ_RANGE(row) extern const ptq_range_algo row;
 #include "lib/quant/ranges.def"
@@ -23,16 +22,12 @@ const ptq_range_algo *const *ptq_range_algos(size_t *n)
 ptq_status ptq_range_find(const char *name, const ptq_range_algo **out)
 {
     const char *names[PTQ_COUNT(rows)];
-    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+    size_t i;
+    for (i = 0; i < PTQ_COUNT(rows); i++)
         names[i] = rows[i]->name;
-        if (strcmp(name, names[i]) == 0) {
-            *out = rows[i];
-            return PTQ_OK;
-        }
-    }
-    const char *near = ptq_closest(name, names, PTQ_COUNT(names));
-    return ptq_fail(PTQ_ERR_ARG, "no range algorithm %s%s%s%s", name, near ? " (did you mean " : "",
-                    near ? near : "", near ? "?)" : "");
+    PTQ_TRY(ptq_find_name("range algorithm", name, names, PTQ_COUNT(rows), &i));
+    *out = rows[i];
+    return PTQ_OK;
 }
 
 ptq_status ptq_range_solve(const ptq_range_algo *algo, const ptq_tensor_stats *stats,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/quant/target.h"
 
-#include <string.h>
-
 static const ptq_target targets[] = {
 #define PTQ_TARGET(name, summary, act, sym, zp, u8, bias, qop, res)                                \
     {#name, summary, act, sym, zp, u8, bias, qop, res},
@@ -10,12 +8,15 @@ static const ptq_target targets[] = {
 #undef PTQ_TARGET
 };
 
-const ptq_target *ptq_target_find(const char *name)
+ptq_status ptq_target_find(const char *name, const ptq_target **out)
 {
-    for (size_t i = 0; i < PTQ_COUNT(targets); i++)
-        if (strcmp(targets[i].name, name) == 0)
-            return &targets[i];
-    return NULL;
+    const char *names[PTQ_COUNT(targets)];
+    size_t i;
+    for (i = 0; i < PTQ_COUNT(targets); i++)
+        names[i] = targets[i].name;
+    PTQ_TRY(ptq_find_name("target", name, names, PTQ_COUNT(targets), &i));
+    *out = &targets[i];
+    return PTQ_OK;
 }
 
 size_t ptq_target_count(void)

@@ -17,7 +17,8 @@ typedef struct ptq_target {
                              branch joins in float (fused into the convolution's epilogue) */
 } ptq_target;
 
-const ptq_target *ptq_target_find(const char *name);
+/* PTQ_ERR_ARG with a suggestion when there is no such target. */
+ptq_status ptq_target_find(const char *name, const ptq_target **out);
 size_t ptq_target_count(void);
 const ptq_target *ptq_target_at(size_t i);
 

@@ -26,16 +26,12 @@ const ptq_weight_algo *const *ptq_weight_algos(size_t *n)
 ptq_status ptq_weight_find(const char *name, const ptq_weight_algo **out)
 {
     const char *names[PTQ_COUNT(rows)];
-    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+    size_t i;
+    for (i = 0; i < PTQ_COUNT(rows); i++)
         names[i] = rows[i]->name;
-        if (strcmp(name, names[i]) == 0) {
-            *out = rows[i];
-            return PTQ_OK;
-        }
-    }
-    const char *near = ptq_closest(name, names, PTQ_COUNT(names));
-    return ptq_fail(PTQ_ERR_ARG, "no weight algorithm %s%s%s%s", name,
-                    near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    PTQ_TRY(ptq_find_name("weight algorithm", name, names, PTQ_COUNT(rows), &i));
+    *out = rows[i];
+    return PTQ_OK;
 }
 
 ptq_channel ptq_weight_channel(const ptq_weight *w, ptq_weight_codes *q, int64_t c)

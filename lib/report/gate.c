@@ -63,10 +63,9 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
     }
     const json_t *v = walk(r->root, full);
     if (!v) {
-        const char *near = full == path ? ptq_closest(path, names, PTQ_COUNT(names)) : NULL;
-        return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s'%s%s%s%s", path, near ? "; did you mean '" : "",
-                        near ? near : "", near ? "'?" : "",
-                        full != path ? " (were labels given, was it measured?)" : "");
+        if (full != path)
+            return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s' (were labels given, was it measured?)", path);
+        return ptq_fail_unknown(path, names, PTQ_COUNT(names), "the report has no figure '%s'", path);
     }
     if (json_is_null(v) && is_identical(r->root, full)) {
         *value = INFINITY; /* no noise at all; JSON has no number for that */
