@@ -67,6 +67,29 @@ void ptq_channel_range(const ptq_channel *ch, float *min, float *max)
     *max = lo <= hi ? hi + 0.0f : 0.0f;
 }
 
+void ptq_search_scale(const ptq_scale_search *search, const ptq_channel *ch, const ptq_grid *grid, float amax,
+                      float *scale)
+{
+    enum { STRIDE = 4 };
+    double best = (double)INFINITY;
+    int best_at = 0;
+    for (int fine = 0; fine < 2 && amax > 0; fine++) {
+        const int step = fine ? 1 : STRIDE, first = fine ? best_at - STRIDE + 1 : 0;
+        const int last = fine ? best_at + STRIDE - 1 : search->last;
+        for (int i = first; i <= last; i += step) {
+            if (i < search->least)
+                continue;
+            const float s = search->scale(grid, amax, i);
+            const double e = search->error(ch, grid, s);
+            if (e < best) {
+                best = e;
+                best_at = i;
+                *scale = s;
+            }
+        }
+    }
+}
+
 static ptq_status check_weight(const ptq_weight *w, int64_t *n)
 {
     if (!ptq_shape_elements(w->rank, w->dims, n) || w->axis >= w->rank)

@@ -10,7 +10,6 @@
 enum {
     TOP = 127,     /* magnitude codes 0 .. 127 of the table form */
     ZERO = 0x80,   /* "-0" */
-    LANES = 8,
 };
 
 /* -- one step per octave: codes are integers ----------------------------------------------- */
@@ -38,61 +37,38 @@ static inline float level_of(float r)
     return level >= 1.0f ? level : 0.0f;
 }
 
-static double log2_error(const ptq_channel *ch, float s)
+static float log2_loss(float x, float inverse, float s, float top)
 {
-    const float inverse = 1.0f / s;
-    double total = 0;
-    PTQ_CHANNEL_RUNS (ch, r) {
-        const float *x = ch->data + r;
-        int64_t i = 0;
-        double sum[LANES] = {0};
-        for (; i + LANES <= ch->inner; i += LANES) {
-            for (int j = 0; j < LANES; j++) {
-                const float d = fabsf(x[i + j]) - level_of(x[i + j] * inverse) * s;
-                sum[j] += (double)d * (double)d;
-            }
-        }
-        for (; i < ch->inner; i++) {
-            const float d = fabsf(x[i]) - level_of(x[i] * inverse) * s;
-            sum[0] += (double)d * (double)d;
-        }
-        for (int j = 0; j < LANES; j++)
-            total += sum[j];
-    }
-    return total;
+    (void)top;
+    return fabsf(x) - level_of(x * inverse) * s;
 }
 
-/* Full scale by search: the top level at amax * 2^(i/16), i = 8 .. -20, every fourth first, then
- * those around the best; the first of equals. Above 2^(1/2) amax the top level would stay empty;
- * the levels repeat with every octave, so lower ones trade the clipping of the largest weights
- * against the zeroing of the smallest. */
-enum { HIGHEST = 8, LOWEST = -20, STRIDE = 4 };
+static double log2_error(const ptq_channel *ch, const ptq_grid *grid, float s)
+{
+    (void)grid;
+    return ptq_channel_error(ch, s, PTQ_LOG2_TOP, log2_loss);
+}
+
+static float log2_scale(const ptq_grid *grid, float amax, int i)
+{
+    const double full = (double)amax * exp2((double)(8 - i) / 16);
+    (void)grid;
+    return (float)fmax(full / PTQ_LOG2_TOP, (double)PTQ_MIN_SCALE);
+}
+
+/* The top level at amax * 2^(k/16), k = 8 .. -20. Above 2^(1/2) amax the top level would stay
+ * empty; the levels repeat with every octave, so lower ones trade the clipping of the largest
+ * weights against the zeroing of the smallest. */
+static const ptq_scale_search log2_search = {.last = 28, .least = -3, .scale = log2_scale, .error = log2_error};
 
 static void choose_log2(const ptq_weight *w, const ptq_grid *grid, ptq_weight_codes *q, int64_t c)
 {
     const ptq_channel ch = ptq_weight_channel(w, q, c);
     float min, max;
-    double best = (double)INFINITY;
-    int best_at = 0;
-    (void)grid;
     ptq_channel_range(&ch, &min, &max);
-    const float amax = fmaxf(-min, max);
     q->zero_point[c] = 0;
     q->scale[c] = 1.0f;
-    for (int fine = 0; fine < 2 && amax > 0; fine++) {
-        const int step = fine ? 1 : STRIDE, first = fine ? best_at + STRIDE - 1 : HIGHEST;
-        const int last = fine ? best_at - STRIDE + 1 : LOWEST;
-        for (int i = first; i >= last; i -= step) {
-            const double full = (double)amax * exp2((double)i / 16);
-            const float s = (float)fmax(full / PTQ_LOG2_TOP, (double)PTQ_MIN_SCALE);
-            const double e = log2_error(&ch, s);
-            if (e < best) {
-                best = e;
-                best_at = i;
-                q->scale[c] = s;
-            }
-        }
-    }
+    ptq_search_scale(&log2_search, &ch, grid, fmaxf(-min, max), &q->scale[c]);
 }
 
 const ptq_weight_algo ptq_weight_log2 = {
