@@ -27,6 +27,9 @@ ptq_status ptq_emit_constant(ptq_graph *g, const char *base, const char *suffix,
 /* y = DequantizeLinear(x, scale, zp) before `before`; axis is set when >= 0. */
 ptq_status ptq_emit_dq(ptq_graph *g, const char *base, ptq_value *x, ptq_value *scale, ptq_value *zp,
                        int axis, ptq_node *before, ptq_value **out);
+/* op(a) or op(a, b) before `before`; node and output are called NAME and the suffix. b may be NULL. */
+ptq_status ptq_emit_op(ptq_graph *g, const char *op, const char *base, const char *suffix, ptq_value *a,
+                       ptq_value *b, ptq_dtype dtype, ptq_node *before, ptq_node **out);
 /* Weight (and bias) of a weighted node whose data input has scale sx. */
 ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx);
 /* A constant operand of Add, Mul, ... per tensor. */

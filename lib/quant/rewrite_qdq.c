@@ -54,6 +54,23 @@ ptq_status ptq_emit_dq(ptq_graph *g, const char *base, ptq_value *x, ptq_value *
     return PTQ_OK;
 }
 
+ptq_status ptq_emit_op(ptq_graph *g, const char *op, const char *base, const char *suffix, ptq_value *a,
+                       ptq_value *b, ptq_dtype dtype, ptq_node *before, ptq_node **out)
+{
+    const char *name = ptq_arena_printf(g->arena, "%s%s", base, suffix);
+    ptq_value *y;
+    if (!name)
+        return ptq_fail_nomem();
+    PTQ_TRY(ptq_graph_node(g, op, "", ptq_graph_unique_node_name(g, name), b ? 2 : 1, 1, before, out));
+    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, name), &y));
+    y->dtype = dtype;
+    ptq_node_set_input(g, *out, 0, a);
+    if (b)
+        ptq_node_set_input(g, *out, 1, b);
+    ptq_node_set_output(g, *out, 0, y);
+    return PTQ_OK;
+}
+
 static ptq_status scale_and_zp(ptq_rewriter *r, const ptq_act_params *q, const char *base, ptq_value **scale,
                                ptq_value **zp)
 {
@@ -76,30 +93,16 @@ static ptq_status emit_act_log2(ptq_rewriter *r, const ptq_act_params *q, const 
 {
     uint8_t table[256];
     ptq_graph *g = r->g;
-    ptq_value *tv, *idx, *y;
+    ptq_value *tv;
     ptq_node *cast, *gather;
     PTQ_TRY(ptq_log2_table(q->dtype, q->scale, q->zp, q->scale, q->zp, table));
     PTQ_TRY(ptq_emit_constant(g, base, "_log2_table", q->dtype, 1, (int64_t[]){256}, table, true, &tv));
-    const char *cn = ptq_arena_printf(g->arena, "%s_log2_index", base);
-    const char *gn = ptq_arena_printf(g->arena, "%s_log2", base);
-    if (!cn || !gn)
-        return ptq_fail_nomem();
-    PTQ_TRY(ptq_graph_node(g, "Cast", "", ptq_graph_unique_node_name(g, cn), 1, 1, before, &cast));
+    PTQ_TRY(ptq_emit_op(g, "Cast", base, "_log2_index", *x, NULL, PTQ_DT_S32, before, &cast));
     PTQ_TRY(ptq_attr_set_int(g, cast, "to", PTQ_DT_S32));
-    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, cn), &idx));
-    idx->dtype = PTQ_DT_S32;
-    idx->shape = (*x)->shape;
-    ptq_node_set_input(g, cast, 0, *x);
-    ptq_node_set_output(g, cast, 0, idx);
-    PTQ_TRY(ptq_graph_node(g, "Gather", "", ptq_graph_unique_node_name(g, gn), 2, 1, before, &gather));
+    PTQ_TRY(ptq_emit_op(g, "Gather", base, "_log2", tv, cast->out[0], q->dtype, before, &gather));
     PTQ_TRY(ptq_attr_set_int(g, gather, "axis", 0));
-    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, gn), &y));
-    y->dtype = q->dtype;
-    y->shape = (*x)->shape;
-    ptq_node_set_input(g, gather, 0, tv);
-    ptq_node_set_input(g, gather, 1, idx);
-    ptq_node_set_output(g, gather, 0, y);
-    *x = y;
+    cast->out[0]->shape = gather->out[0]->shape = (*x)->shape;
+    *x = gather->out[0];
     return PTQ_OK;
 }
 

@@ -11,9 +11,14 @@ typedef struct unit {
     ptq_node *n;   /* the operator */
     ptq_node *act; /* absorbed activation, or NULL */
     ptq_node *q;   /* NULL: float output */
+    const struct converter *row;
 } unit;
 
-typedef ptq_status (*convert_fn)(unit *u);
+typedef struct converter {
+    const char *op;
+    ptq_status (*convert)(unit *u); /* leaves the unit alone where the forms would differ */
+    const char *quantized, *domain; /* the operator it becomes */
+} converter;
 
 static bool is_op(const ptq_node *n, const char *op)
 {
@@ -98,12 +103,11 @@ static bool find_unit(ptq_graph *g, ptq_node *n, unit *u)
 }
 
 /* New node in place of the unit; its output is the Q's output value. */
-static ptq_status replace(unit *u, const char *op, const char *domain, ptq_value *const *in, int nin,
-                          ptq_node **out)
+static ptq_status replace(unit *u, ptq_value *const *in, int nin)
 {
     ptq_node *n;
     const char *name = u->n->name;
-    PTQ_TRY(ptq_graph_node(u->g, op, domain,
+    PTQ_TRY(ptq_graph_node(u->g, u->row->quantized, u->row->domain,
                            ptq_graph_unique_node_name(u->g, ptq_arena_printf(u->g->arena, "%s_quant", name)),
                            nin, 1, u->n, &n));
     for (int i = 0; i < nin; i++)
@@ -113,150 +117,120 @@ static ptq_status replace(unit *u, const char *op, const char *domain, ptq_value
         ptq_node_remove(u->g, u->q);
     if (u->act)
         ptq_node_remove(u->g, u->act);
-    if (domain[0])
+    if (u->row->domain[0])
         u->g->opset_ms = 1;
     /* Attributes of the operator hold for its quantized form. */
     n->attrs = u->n->attrs;
     n->nattrs = u->n->nattrs;
-    ptq_node *old = u->n;
-    ptq_node_remove(u->g, old);
+    ptq_node_remove(u->g, u->n);
     ptq_node_set_output(u->g, n, 0, y);
-    *out = n;
+    u->n = n;
     return PTQ_OK;
 }
 
-/* x, scale, zp of a DQ into in[0..3). */
-static void triple(const ptq_node *dq, ptq_value **in)
+/* x, scale and zp of the n first inputs, one after another; false unless all are 8-bit DQs. */
+static bool triples(const unit *u, int n, ptq_value **in)
 {
-    in[0] = dq->in[0];
-    in[1] = dq->in[1];
-    in[2] = dq->nin > 2 ? dq->in[2] : NULL;
+    for (int i = 0; i < n; i++, in += 3) {
+        const ptq_node *dq = dq_of(u->n, i);
+        if (!dq || dq->nin < 3 || !dq->in[0] || !dq->in[2] ||
+            (dq->in[2]->dtype != PTQ_DT_S8 && dq->in[2]->dtype != PTQ_DT_U8))
+            return false;
+        in[0] = dq->in[0];
+        in[1] = dq->in[1];
+        in[2] = dq->in[2];
+    }
+    return true;
 }
 
-static bool int8_triple(const ptq_node *dq)
+/* Scale and zero point of the output. */
+static void result(const unit *u, ptq_value **in)
 {
-    return dq && dq->nin > 2 && dq->in[2] && dq->in[0] &&
-           (dq->in[2]->dtype == PTQ_DT_S8 || dq->in[2]->dtype == PTQ_DT_U8);
+    in[0] = u->q->in[1];
+    in[1] = u->q->in[2];
+}
+
+/* Do the n triples have the output's type? com.microsoft operators know one type for all. */
+static bool one_type(const unit *u, int n, ptq_value *const *in)
+{
+    for (int i = 0; i < n; i++)
+        if (in[3 * i + 2]->dtype != u->q->in[2]->dtype)
+            return false;
+    return true;
+}
+
+/* The codes of a quantized bias; false when there is another one. */
+static bool bias_codes(const unit *u, ptq_value **codes)
+{
+    *codes = NULL;
+    if (u->n->nin < 3 || !u->n->in[2])
+        return true;
+    const ptq_node *dq = dq_of(u->n, 2);
+    if (dq)
+        *codes = dq->in[0];
+    return dq != NULL;
 }
 
 static ptq_status to_conv(unit *u)
 {
-    ptq_node *x = dq_of(u->n, 0), *w = dq_of(u->n, 1), *b = u->n->nin > 2 && u->n->in[2] ? dq_of(u->n, 2) : NULL;
-    if (!u->q || !int8_triple(x) || !int8_triple(w) || (u->n->nin > 2 && u->n->in[2] && !b))
-        return PTQ_OK;
     ptq_value *in[9];
-    triple(x, in);
-    triple(w, in + 3);
-    in[6] = u->q->in[1];
-    in[7] = u->q->in[2];
-    if (b)
-        in[8] = b->in[0];
-    ptq_node *n;
-    return replace(u, "QLinearConv", "", in, b ? 9 : 8, &n);
+    if (!u->q || !triples(u, 2, in) || !bias_codes(u, &in[8]))
+        return PTQ_OK;
+    result(u, in + 6);
+    return replace(u, in, in[8] ? 9 : 8);
 }
 
 static ptq_status to_matmul(unit *u)
 {
-    ptq_node *a = dq_of(u->n, 0), *b = dq_of(u->n, 1);
-    if (!u->q || !int8_triple(a) || !int8_triple(b))
-        return PTQ_OK;
     ptq_value *in[8];
-    triple(a, in);
-    triple(b, in + 3);
-    in[6] = u->q->in[1];
-    in[7] = u->q->in[2];
-    ptq_node *n;
-    return replace(u, "QLinearMatMul", "", in, 8, &n);
+    if (!u->q || !triples(u, 2, in))
+        return PTQ_OK;
+    result(u, in + 6);
+    return replace(u, in, 8);
 }
 
 static ptq_status to_gemm(unit *u)
 {
-    ptq_node *a = dq_of(u->n, 0), *b = dq_of(u->n, 1), *c = NULL;
-    bool has_c = u->n->nin > 2 && u->n->in[2];
-    if (has_c)
-        c = dq_of(u->n, 2);
-    if (!int8_triple(a) || !int8_triple(b) || (has_c && !c) || ptq_attr_float(u->n, "beta", 1.0f) != 1.0f)
+    ptq_value *in[9];
+    if (!triples(u, 2, in) || !bias_codes(u, &in[6]) || ptq_attr_float(u->n, "beta", 1.0f) != 1.0f)
         return PTQ_OK;
-    ptq_value *in[9] = {0};
-    triple(a, in);
-    triple(b, in + 3);
-    in[6] = c ? c->in[0] : NULL;
-    if (u->q) {
-        in[7] = u->q->in[1];
-        in[8] = u->q->in[2];
-    }
-    ptq_node *n;
-    PTQ_TRY(replace(u, "QGemm", "com.microsoft", in, u->q ? 9 : has_c ? 7 : 6, &n));
-    ptq_attr_remove(n, "beta");
+    if (u->q)
+        result(u, in + 7);
+    PTQ_TRY(replace(u, in, u->q ? 9 : in[6] ? 7 : 6));
+    ptq_attr_remove(u->n, "beta");
     return PTQ_OK;
 }
 
 static ptq_status to_binary(unit *u)
 {
-    ptq_node *a = dq_of(u->n, 0), *b = dq_of(u->n, 1);
-    if (!u->q || !int8_triple(a) || !int8_triple(b) || a->in[2]->dtype != b->in[2]->dtype ||
-        a->in[2]->dtype != u->q->in[2]->dtype)
-        return PTQ_OK;
     ptq_value *in[8];
-    triple(a, in);
-    triple(b, in + 3);
-    in[6] = u->q->in[1];
-    in[7] = u->q->in[2];
-    ptq_node *n;
-    return replace(u, is_op(u->n, "Add") ? "QLinearAdd" : "QLinearMul", "com.microsoft", in, 8, &n);
-}
-
-static ptq_status to_unary5(unit *u, const char *op)
-{
-    ptq_node *x = dq_of(u->n, 0);
-    if (!u->q || u->act || !int8_triple(x) || x->in[2]->dtype != u->q->in[2]->dtype)
+    if (!u->q || !triples(u, 2, in) || !one_type(u, 2, in))
         return PTQ_OK;
+    result(u, in + 6);
+    return replace(u, in, 8);
+}
+
+static ptq_status to_unary(unit *u)
+{
     ptq_value *in[5];
-    triple(x, in);
-    in[3] = u->q->in[1];
-    in[4] = u->q->in[2];
-    ptq_node *n;
-    return replace(u, op, "com.microsoft", in, 5, &n);
-}
-
-static ptq_status to_avgpool(unit *u)
-{
-    return to_unary5(u, "QLinearAveragePool");
-}
-
-static ptq_status to_global_avgpool(unit *u)
-{
-    return to_unary5(u, "QLinearGlobalAveragePool");
-}
-
-static ptq_status to_sigmoid(unit *u)
-{
-    return to_unary5(u, "QLinearSigmoid");
-}
-
-static ptq_status to_leaky(unit *u)
-{
-    return to_unary5(u, "QLinearLeakyRelu");
+    if (!u->q || u->act || !triples(u, 1, in) || !one_type(u, 1, in))
+        return PTQ_OK;
+    result(u, in + 3);
+    return replace(u, in, 5);
 }
 
 static ptq_status to_concat(unit *u)
 {
-    int nin = u->n->nin;
+    const int n = u->n->nin;
     if (!u->q || u->act)
         return PTQ_OK;
-    ptq_value **in = ptq_arena_array(u->g->arena, (size_t)(2 + 3 * nin), sizeof *in);
+    ptq_value **in = ptq_arena_array(u->g->arena, (size_t)(2 + 3 * n), sizeof *in);
     if (!in)
         return ptq_fail_nomem();
-    in[0] = u->q->in[1];
-    in[1] = u->q->in[2];
-    for (int i = 0; i < nin; i++) {
-        ptq_node *x = dq_of(u->n, i);
-        if (!int8_triple(x) || x->in[2]->dtype != u->q->in[2]->dtype)
-            return PTQ_OK;
-        triple(x, in + 2 + 3 * i);
-    }
-    ptq_node *n;
-    return replace(u, "QLinearConcat", "com.microsoft", in, 2 + 3 * nin, &n);
+    if (!triples(u, n, in + 2) || !one_type(u, n, in + 2))
+        return PTQ_OK;
+    result(u, in);
+    return replace(u, in, 2 + 3 * n);
 }
 
 static bool same_params(const ptq_node *dq, const ptq_node *q)
@@ -271,31 +245,38 @@ static bool same_params(const ptq_node *dq, const ptq_node *q)
 /* A data mover between equal parameters runs on the integers themselves. */
 static ptq_status to_mover(unit *u)
 {
-    ptq_node *x = dq_of(u->n, 0);
-    if (!u->q || u->act || !int8_triple(x) || !same_params(x, u->q))
+    ptq_value *in[3];
+    if (!u->q || u->act || !triples(u, 1, in) || !same_params(dq_of(u->n, 0), u->q))
         return PTQ_OK;
     ptq_value *y = u->q->out[0];
-    ptq_node_set_input(u->g, u->n, 0, x->in[0]);
+    ptq_node_set_input(u->g, u->n, 0, in[0]);
     ptq_node_remove(u->g, u->q);
     ptq_node_set_output(u->g, u->n, 0, y);
     return PTQ_OK;
 }
 
-static const struct {
-    const char *op;
-    convert_fn convert;
-} converters[] = {
-    {"Conv", to_conv},
-    {"MatMul", to_matmul},
-    {"Gemm", to_gemm},
-    {"Add", to_binary},
-    {"Mul", to_binary},
-    {"AveragePool", to_avgpool},
-    {"GlobalAveragePool", to_global_avgpool},
-    {"Sigmoid", to_sigmoid},
-    {"LeakyRelu", to_leaky},
-    {"Concat", to_concat},
+#define MS "com.microsoft"
+static const converter converters[] = {
+    {"Conv", to_conv, "QLinearConv", ""},
+    {"MatMul", to_matmul, "QLinearMatMul", ""},
+    {"Gemm", to_gemm, "QGemm", MS},
+    {"Add", to_binary, "QLinearAdd", MS},
+    {"Mul", to_binary, "QLinearMul", MS},
+    {"AveragePool", to_unary, "QLinearAveragePool", MS},
+    {"GlobalAveragePool", to_unary, "QLinearGlobalAveragePool", MS},
+    {"Sigmoid", to_unary, "QLinearSigmoid", MS},
+    {"LeakyRelu", to_unary, "QLinearLeakyRelu", MS},
+    {"Concat", to_concat, "QLinearConcat", MS},
 };
+static const converter mover = {"", to_mover, NULL, NULL};
+
+static const converter *converter_of(const ptq_node *n)
+{
+    for (size_t i = 0; i < PTQ_COUNT(converters); i++)
+        if (strcmp(converters[i].op, n->op) == 0)
+            return &converters[i];
+    return n->def && (n->def->flags & PTQ_OPF_MOVER) ? &mover : NULL;
+}
 
 /* Removes DequantizeLinear nodes that nobody reads any more. */
 static void sweep_dead(ptq_graph *g)
@@ -315,14 +296,9 @@ ptq_status ptq_rewrite_qoperator(ptq_graph *g)
         /* The unit may take its Q (and activation) out of the list: step over them first. */
         while (next && (next == u.act || next == u.q))
             next = next->next;
-        bool known = false;
-        for (size_t i = 0; i < PTQ_COUNT(converters) && !known; i++)
-            if (strcmp(converters[i].op, n->op) == 0) {
-                known = true;
-                PTQ_TRY(converters[i].convert(&u));
-            }
-        if (!known && n->def && (n->def->flags & PTQ_OPF_MOVER))
-            PTQ_TRY(to_mover(&u));
+        u.row = converter_of(n);
+        if (u.row)
+            PTQ_TRY(u.row->convert(&u));
     }
     sweep_dead(g);
     return PTQ_OK;

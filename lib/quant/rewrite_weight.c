@@ -24,18 +24,14 @@ static int64_t dot_length(const ptq_node *n, int axis)
     return k;
 }
 
-/* Codes as they lie in the graph, turned into real values by DequantizeLinear or by a table. */
-static ptq_status emit_codes(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, const ptq_weight_codes *q,
-                             ptq_value **real)
+/* Linear codes of the value `base`, turned into real values by DequantizeLinear. */
+static ptq_status emit_codes(ptq_graph *g, const char *base, const ptq_weight *w, const ptq_weight_codes *q,
+                             ptq_node *before, ptq_value **real)
 {
-    ptq_graph *g = r->g;
-    const char *base = n->in[1]->name;
     ptq_value *codes, *scale, *zp;
     int64_t per[1] = {q->channels};
     int srank = q->axis >= 0 ? 1 : 0;
     PTQ_TRY(ptq_emit_constant(g, base, "_quantized", q->dtype, w->rank, w->dims, q->codes, !q->shared, &codes));
-    if (q->table)
-        return ptq_fail(PTQ_ERR_INTERNAL, "node %s: table codes take another way", n->name);
     uint8_t *z = ptq_arena_alloc(g->arena, (size_t)q->channels);
     if (!z)
         return ptq_fail_nomem();
@@ -43,24 +39,7 @@ static ptq_status emit_codes(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
         z[c] = (uint8_t)q->zero_point[c];
     PTQ_TRY(ptq_emit_constant(g, base, "_scale", PTQ_DT_F32, srank, per, q->scale, true, &scale));
     PTQ_TRY(ptq_emit_constant(g, base, "_zero_point", q->dtype, srank, per, z, false, &zp));
-    return ptq_emit_dq(g, base, codes, scale, zp, q->axis, n, real);
-}
-
-static ptq_status emit_op(ptq_graph *g, const char *op, const char *base, const char *suffix, ptq_value *a,
-                          ptq_value *b, ptq_dtype dtype, ptq_node *before, ptq_node **out)
-{
-    const char *name = ptq_arena_printf(g->arena, "%s%s", base, suffix);
-    ptq_value *y;
-    if (!name)
-        return ptq_fail_nomem();
-    PTQ_TRY(ptq_graph_node(g, op, "", ptq_graph_unique_node_name(g, name), b ? 2 : 1, 1, before, out));
-    PTQ_TRY(ptq_graph_value(g, ptq_graph_unique_name(g, name), &y));
-    y->dtype = dtype;
-    ptq_node_set_input(g, *out, 0, a);
-    if (b)
-        ptq_node_set_input(g, *out, 1, b);
-    ptq_node_set_output(g, *out, 0, y);
-    return PTQ_OK;
+    return ptq_emit_dq(g, base, codes, scale, zp, q->axis, before, real);
 }
 
 /* Table codes: Gather(table, Cast(codes)), times the channel's scale when there is one. */
@@ -73,16 +52,16 @@ static ptq_status emit_table(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, 
     ptq_node *node;
     PTQ_TRY(ptq_emit_constant(g, base, "_log_codes", PTQ_DT_U8, w->rank, w->dims, q->codes, !q->shared, &codes));
     PTQ_TRY(ptq_emit_constant(g, base, "_log_table", PTQ_DT_F32, 1, (int64_t[]){256}, q->table, true, &table));
-    PTQ_TRY(emit_op(g, "Cast", base, "_log_index", codes, NULL, PTQ_DT_S32, n, &node));
+    PTQ_TRY(ptq_emit_op(g, "Cast", base, "_log_index", codes, NULL, PTQ_DT_S32, n, &node));
     PTQ_TRY(ptq_attr_set_int(g, node, "to", PTQ_DT_S32));
-    PTQ_TRY(emit_op(g, "Gather", base, "_log_decoded", table, node->out[0], PTQ_DT_F32, n, &node));
+    PTQ_TRY(ptq_emit_op(g, "Gather", base, "_log_decoded", table, node->out[0], PTQ_DT_F32, n, &node));
     PTQ_TRY(ptq_attr_set_int(g, node, "axis", 0));
     if (q->axis >= 0) {
         int64_t dims[PTQ_MAX_RANK];
         for (int i = 0; i < w->rank; i++)
             dims[i] = i == q->axis ? q->channels : 1;
         PTQ_TRY(ptq_emit_constant(g, base, "_log_scale", PTQ_DT_F32, w->rank, dims, q->scale, true, &scale));
-        PTQ_TRY(emit_op(g, "Mul", base, "_log_real", node->out[0], scale, PTQ_DT_F32, n, &node));
+        PTQ_TRY(ptq_emit_op(g, "Mul", base, "_log_real", node->out[0], scale, PTQ_DT_F32, n, &node));
     }
     *real = node->out[0];
     (*real)->shape = n->in[1]->shape;
@@ -167,7 +146,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     ptq_weight_note note = {.node = n->name, .weight = v->name};
     ptq_status s = quantize_both(r, n, &w, &wo, sx, &q, &note);
     if (s == PTQ_OK)
-        s = q.table ? emit_table(r, n, &w, &q, &real) : emit_codes(r, n, &w, &q, &real);
+        s = q.table ? emit_table(r, n, &w, &q, &real) : emit_codes(r->g, v->name, &w, &q, n, &real);
     note.mse = note.mse_linear = q.mse;
     note.dead_channels = (int)q.dead;
     ptq_weight_codes_clear(&q);
@@ -185,7 +164,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
 
 ptq_status ptq_rewrite_operand(ptq_rewriter *r, ptq_node *n, int slot)
 {
-    ptq_value *v = n->in[slot], *codes, *scale, *zp, *real;
+    ptq_value *v = n->in[slot], *real;
     ptq_graph *g = r->g;
     ptq_written *old = &r->written[v->id];
     if (old->real && old->axis == -1) {
@@ -209,14 +188,7 @@ ptq_status ptq_rewrite_operand(ptq_rewriter *r, ptq_node *n, int slot)
     ptq_weight_codes q = {0};
     PTQ_TRY(ptq_weight_find(symmetric ? "symmetric" : "asymmetric", &algo));
     PTQ_TRY(ptq_weight_quantize(algo, &w, &wo, &q));
-    uint8_t z = (uint8_t)q.zero_point[0];
-    ptq_status s = ptq_emit_constant(g, v->name, "_quantized", q.dtype, t->rank, t->dims, q.codes, true, &codes);
-    if (s == PTQ_OK)
-        s = ptq_emit_constant(g, v->name, "_scale", PTQ_DT_F32, 0, NULL, q.scale, true, &scale);
-    if (s == PTQ_OK)
-        s = ptq_emit_constant(g, v->name, "_zero_point", q.dtype, 0, NULL, &z, true, &zp);
-    if (s == PTQ_OK)
-        s = ptq_emit_dq(g, v->name, codes, scale, zp, -1, n, &real);
+    ptq_status s = emit_codes(g, v->name, &w, &q, n, &real);
     ptq_weight_codes_clear(&q);
     PTQ_TRY(s);
     ptq_node_set_input(g, n, slot, real);
