@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Keeps the table of rooms in doc/architecture.md true: which room may include which.
+# Keeps the table of rooms in doc/architecture.md true: which room may include which. And a type has
+# one meaning: no two headers define the same name.
 cd "${srcdir:-.}" || exit 99
 bad=0
 check() { # room, allowed rooms
@@ -26,4 +27,7 @@ if grep -rn '#include "lib/' bin include 2>/dev/null; then echo "bin and include
 if grep -rnE '\b(exit|abort|printf|signal)\(' lib --include='*.c' | grep -vE 'sn?printf|vsn?printf|fprintf|_printf|//|\* '; then
     echo "the library neither prints nor exits"; bad=1
 fi
+twice=$(grep -rhoE '^(typedef )?(enum|struct|union) ptq_[a-z0-9_]+ \{' lib include --include='*.h' |
+        sed 's/ {$//; s/.* //' | sort | uniq -d)
+if [ -n "$twice" ]; then echo "defined in several headers:" $twice; bad=1; fi
 exit $bad

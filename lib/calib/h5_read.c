@@ -96,9 +96,9 @@ static ptq_status read_image_attributes(hid_t dataset, ptq_h5_dataset *m)
     char text[32];
     if (ptq_h5_text_attribute(dataset, "layout", text, sizeof text)) {
         if (strcasecmp(text, "NHWC") == 0 || strcasecmp(text, "HWC") == 0)
-            m->layout = PTQ_LAYOUT_NHWC;
+            m->layout = PTQ_PIXELS_NHWC;
         else if (strcasecmp(text, "NCHW") == 0 || strcasecmp(text, "CHW") == 0)
-            m->layout = PTQ_LAYOUT_NCHW;
+            m->layout = PTQ_PIXELS_NCHW;
         else
             return unusable(m->name, "attribute layout must be NHWC or NCHW");
     }

@@ -12,7 +12,7 @@ typedef struct ptq_h5_dataset {
     ptq_dtype dtype;
     int rank;
     int64_t dims[PTQ_MAX_RANK];
-    ptq_layout layout;
+    ptq_pixel_layout layout;
     bool bgr;
 } ptq_h5_dataset;
 

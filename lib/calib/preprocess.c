@@ -9,7 +9,7 @@
 
 /* The image axes of a model input. -1: the model does not say. */
 typedef struct target {
-    ptq_layout layout;
+    ptq_pixel_layout layout;
     int64_t c, h, w;
 } target;
 
@@ -27,9 +27,9 @@ static ptq_status find_target(const ptq_preprocess *pp, const ptq_input_spec *sp
     int64_t unknown[3] = {-1, -1, -1};
     const int64_t *d = spec->rank == -1 ? unknown : spec->dims + spec->rank - 3;
     t->layout = pp->layout;
-    if (t->layout == PTQ_LAYOUT_AUTO)
-        t->layout = channels_like(d[2]) && !channels_like(d[0]) ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_NCHW;
-    bool first = t->layout == PTQ_LAYOUT_NCHW;
+    if (t->layout == PTQ_PIXELS_AUTO)
+        t->layout = channels_like(d[2]) && !channels_like(d[0]) ? PTQ_PIXELS_NHWC : PTQ_PIXELS_NCHW;
+    bool first = t->layout == PTQ_PIXELS_NCHW;
     t->c = first ? d[0] : d[2];
     t->h = first ? d[1] : d[0];
     t->w = first ? d[2] : d[1];
@@ -150,7 +150,7 @@ static void emit(const ptq_preprocess *pp, const ptq_image *img, bool bgr, const
     bool swap = bgr != (pp->color == PTQ_COLOR_BGR);
     for (int k = 0; k < (int)channels; k++) {
         int from = img->c == 1 ? 0 : swap ? 2 - k : k;
-        if (t->layout == PTQ_LAYOUT_NCHW)
+        if (t->layout == PTQ_PIXELS_NCHW)
             emit_channel(pp, img, from, k, out + (size_t)k * n, 1);
         else
             emit_channel(pp, img, from, k, out + k, channels);
@@ -164,7 +164,7 @@ static ptq_status to_tensor(const ptq_preprocess *pp, const ptq_image *img, bool
     int64_t *d = f.dims;
     if (f.rank == 4)
         *d++ = 1;
-    bool first = t->layout == PTQ_LAYOUT_NCHW;
+    bool first = t->layout == PTQ_PIXELS_NCHW;
     d[0] = first ? t->c : img->h;
     d[1] = first ? img->h : img->w;
     d[2] = first ? img->w : t->c;

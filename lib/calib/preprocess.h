@@ -20,7 +20,7 @@ typedef enum ptq_resize_mode {
     PTQ_RESIZE_LETTERBOX  /* fits inside, the rest is filled with `pad`; 0 x 0 as above */
 } ptq_resize_mode;
 typedef enum ptq_color { PTQ_COLOR_RGB, PTQ_COLOR_BGR, PTQ_COLOR_GRAY } ptq_color;
-typedef enum ptq_layout { PTQ_LAYOUT_AUTO, PTQ_LAYOUT_NCHW, PTQ_LAYOUT_NHWC } ptq_layout;
+typedef enum ptq_pixel_layout { PTQ_PIXELS_AUTO, PTQ_PIXELS_NCHW, PTQ_PIXELS_NHWC } ptq_pixel_layout;
 
 /* Which members somebody chose; the rest may be filled from a data set's own attributes. */
 enum {
@@ -51,7 +51,7 @@ typedef struct ptq_preprocess {
     float scale;
     int n_mean, n_std;   /* 1 (all channels) or one for each channel */
     float mean[4], std[4];
-    ptq_layout layout;   /* of the model's input; auto reads it off the shape */
+    ptq_pixel_layout layout; /* of the model's input; auto reads it off the shape */
     float pad;           /* 0..255 */
 } ptq_preprocess;
 

@@ -177,7 +177,7 @@ static ptq_status set_layout(ptq_preprocess *pp, const char *key, const char *va
     static const char *const names[] = {"auto", "nchw", "nhwc"};
     for (size_t i = 0; i < PTQ_COUNT(names); i++)
         if (strcmp(value, names[i]) == 0) {
-            pp->layout = (ptq_layout)i;
+            pp->layout = (ptq_pixel_layout)i;
             pp->set |= PTQ_PP_LAYOUT;
             return PTQ_OK;
         }

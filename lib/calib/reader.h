@@ -15,7 +15,7 @@ typedef struct ptq_raw {
     int64_t dims[PTQ_MAX_RANK];
     void *data;         /* row-major, native byte order; owned */
     size_t nbytes;
-    ptq_layout layout;  /* where the file says so */
+    ptq_pixel_layout layout; /* where the file says so */
     bool bgr;
 } ptq_raw;
 void ptq_raw_free(ptq_raw *raw);

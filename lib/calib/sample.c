@@ -13,16 +13,16 @@ static bool channels_like(int64_t d)
 
 /* Layout of a rank-3 array; the file's word first, then what the shape suggests, last what the
  * model wants. auto: it is no image. */
-static ptq_layout array_layout(const ptq_raw *raw, const ptq_input_spec *spec)
+static ptq_pixel_layout array_layout(const ptq_raw *raw, const ptq_input_spec *spec)
 {
     const int64_t *d = raw->dims;
     bool last = channels_like(d[2]), first = channels_like(d[0]);
-    if (raw->layout != PTQ_LAYOUT_AUTO)
+    if (raw->layout != PTQ_PIXELS_AUTO)
         return raw->layout;
     if (last && first)
-        return spec->rank >= 3 && spec->dims[spec->rank - 1] == d[2] ? PTQ_LAYOUT_NHWC
-                                                                     : PTQ_LAYOUT_NCHW;
-    return last ? PTQ_LAYOUT_NHWC : first ? PTQ_LAYOUT_NCHW : PTQ_LAYOUT_AUTO;
+        return spec->rank >= 3 && spec->dims[spec->rank - 1] == d[2] ? PTQ_PIXELS_NHWC
+                                                                     : PTQ_PIXELS_NCHW;
+    return last ? PTQ_PIXELS_NHWC : first ? PTQ_PIXELS_NCHW : PTQ_PIXELS_AUTO;
 }
 
 static bool holds_image(const ptq_raw *raw, const ptq_input_spec *spec, bool explicit_norm)
@@ -33,16 +33,16 @@ static bool holds_image(const ptq_raw *raw, const ptq_input_spec *spec, bool exp
         return false;
     if (raw->rank == 2)
         return raw->dtype == PTQ_DT_U8;
-    if (raw->rank != 3 || array_layout(raw, spec) == PTQ_LAYOUT_AUTO)
+    if (raw->rank != 3 || array_layout(raw, spec) == PTQ_PIXELS_AUTO)
         return false;
-    return raw->dtype == PTQ_DT_U8 || raw->layout != PTQ_LAYOUT_AUTO || explicit_norm;
+    return raw->dtype == PTQ_DT_U8 || raw->layout != PTQ_PIXELS_AUTO || explicit_norm;
 }
 
 /* Interleaved pixels of an array; a fourth channel (alpha) is dropped. */
 static ptq_status array_to_image(const ptq_raw *raw, const ptq_input_spec *spec, ptq_image *img)
 {
     char shape[128];
-    bool gray = raw->rank == 2, last = gray || array_layout(raw, spec) == PTQ_LAYOUT_NHWC;
+    bool gray = raw->rank == 2, last = gray || array_layout(raw, spec) == PTQ_PIXELS_NHWC;
     int64_t h = last ? raw->dims[0] : raw->dims[1], w = last ? raw->dims[1] : raw->dims[2];
     int64_t c = gray ? 1 : last ? raw->dims[2] : raw->dims[0];
     if (!channels_like(c) || h < 1 || w < 1 || h > PTQ_IMAGE_MAX_SIDE || w > PTQ_IMAGE_MAX_SIDE)
