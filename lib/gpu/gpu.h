@@ -5,6 +5,7 @@
 #define PTQ_GPU_GPU_H
 
 #include "lib/exec/geometry.h"
+#include "lib/exec/walk.h"
 #include "lib/gpu/kernels.h"
 
 typedef struct ptq_gpu {
@@ -28,6 +29,11 @@ typedef struct ptq_gpu_kernel {
 ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out);
 /* A device copy of n bytes; *out stays NULL when src is NULL. Freed with ptq_dev_free. */
 ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
+
+/* Copies elements of `bytes` bytes between device tensors as the walk tells: operand 0 is written,
+ * operand 1 read. Bytes go through `table` (256 bytes of the device) unless it is NULL. */
+ptq_status ptq_gpu_copy(ptq_gpu *g, ptq_walk *w, void *dst, const void *src, size_t bytes,
+                        const uint8_t *table);
 
 /* Constant input of a step, or NULL. */
 static inline const ptq_tensor *ptq_gpu_constant(const ptq_program *p, const ptq_step *s, int i)

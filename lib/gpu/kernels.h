@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/core/qmath.h"
 #include "lib/gpu/dev.h"
 
 #ifdef __cplusplus
@@ -101,6 +102,86 @@ typedef struct ptq_k_matmul {
     ptq_k_epilogue e;
 } ptq_k_matmul;
 ptq_status ptq_k_run_matmul(ptq_dev *d, const ptq_k_matmul *a);
+
+/* Copies n elements of `bytes` bytes (1, 2, 4, 8, 16; x and y are aligned to it); each byte goes
+ * through `table` unless it is NULL. With one dimension, `tail` more bytes lie behind them. */
+typedef struct ptq_k_move {
+    const void *x;
+    void *y;
+    const uint8_t *table;
+    int64_t n, dim[2 * PTQ_K_RANK], xs[2 * PTQ_K_RANK], ys[2 * PTQ_K_RANK];
+    int32_t nd, bytes, tail;
+    /* x lies dense along dimension nd - 2 and y along nd - 1, both of which, like all other steps,
+     * are multiples of 4; up to 4 bytes, no table */
+    int32_t squares;
+} ptq_k_move;
+ptq_status ptq_k_run_move(ptq_dev *d, const ptq_k_move *a);
+
+/* y[o][i] = x[o][index[i]] of blocks of `chunks` times `bytes` bytes. */
+typedef struct ptq_k_gather {
+    const void *x, *index;
+    void *y;
+    int64_t outer, count, entries, chunks;
+    int32_t bytes, wide; /* indices of 64 bits */
+} ptq_k_gather;
+ptq_status ptq_k_run_gather(ptq_dev *d, const ptq_k_gather *a);
+
+/* Sum or product of two 8-bit tensors over n chunks of `bytes` elements (x and y are aligned to it).
+ * Where the inner step of an operand is 0, all elements of a chunk are its one byte; steps are in
+ * elements, those of the innermost dimension in chunks. With one dimension, `tail` more elements
+ * lie behind the chunks. */
+typedef struct ptq_k_binary {
+    const void *a, *b;
+    void *y;
+    int64_t n, dim[PTQ_K_RANK], as[PTQ_K_RANK], bs[PTQ_K_RANK], ys[PTQ_K_RANK];
+    int32_t nd, bytes, tail, sgn, a_one, b_one;
+    ptq_qadd_coef add; /* qadd: of the operands in this order */
+    float m;           /* qmul */
+    int32_t za, zb, zy, lo, hi;
+} ptq_k_binary;
+ptq_status ptq_k_run_qadd(ptq_dev *d, const ptq_k_binary *a);
+ptq_status ptq_k_run_qmul(ptq_dev *d, const ptq_k_binary *a);
+
+/* Pools over windows: a thread makes a group of `lanes` (1 or 4) channels of one output pixel, 4 only
+ * where both tensors have them side by side. */
+typedef struct ptq_k_pool {
+    const void *x;
+    void *y;
+    int64_t n, groups, pixels; /* of y */
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];
+    int64_t x_ns, x_cs, x_ps, y_ns, y_cs, y_ps;
+    int32_t lanes, sgn, count_pad; /* count_pad: the mean is over the whole window */
+    float sx, sy;
+    int32_t zx, zy, lo, hi;
+} ptq_k_pool;
+ptq_status ptq_k_run_qmaxpool(ptq_dev *d, const ptq_k_pool *a);
+ptq_status ptq_k_run_qavgpool(ptq_dev *d, const ptq_k_pool *a);
+
+/* Mean over all pixels; y is dense [n][c]. */
+typedef struct ptq_k_globalpool {
+    const void *x;
+    void *y;
+    int64_t n, c, pixels, x_ns, x_cs, x_ps;
+    float m;
+    int32_t sgn, zx, zy, lo, hi;
+} ptq_k_globalpool;
+ptq_status ptq_k_run_qglobalavgpool(ptq_dev *d, const ptq_k_globalpool *a);
+
+/* float to integers and back: y in memory order, element i with parameter i / inner % channels.
+ * Where `rows` is not 0, x is y's [rows][cols] turned; else a thread makes `lanes` (1 or 4)
+ * elements, and x and y are aligned to that many. */
+typedef struct ptq_k_quant {
+    const void *x;
+    void *y;
+    const float *scale; /* [channels], or NULL: one_scale, one_zp */
+    const int32_t *zp;  /* [channels], or NULL: 0 */
+    int64_t n, inner, channels, rows, cols;
+    float one_scale;
+    int32_t one_zp, lo, hi;
+    int32_t bytes, sgn, lanes; /* of the integers */
+} ptq_k_quant;
+ptq_status ptq_k_run_quantize(ptq_dev *d, const ptq_k_quant *a);
+ptq_status ptq_k_run_dequantize(ptq_dev *d, const ptq_k_quant *a);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
