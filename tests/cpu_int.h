@@ -9,10 +9,10 @@
 
 #include "lib/cpu/int.h"
 
-enum { BED_IN = 4, BED_GUARD = 64 };
+enum { BED_IN = 5, BED_GUARD = 64 };
 
 typedef struct bed {
-    const char *kind;
+    const char *kind, *op; /* op: of the anchor; NULL: Conv */
     int nin;
     ptq_tensor in[BED_IN];
     ptq_layout in_layout[BED_IN];
@@ -64,7 +64,7 @@ static inline void bed_open(bed *b)
     for (int i = 0; i < b->nattrs; i++)
         if (b->attrs[i].ints)
             b->attrs[i].ints = b->ints[i];
-    b->node = (ptq_node){.name = "n", .op = "Conv", .domain = "", .attrs = b->attrs, .nattrs = b->nattrs};
+    b->node = (ptq_node){.name = "n", .op = b->op ? b->op : "Conv", .domain = "", .attrs = b->attrs, .nattrs = b->nattrs};
     b->def = (ptq_step_def){.name = b->kind, .integer = true};
     b->step = (ptq_step){.def = &b->def, .node = &b->node, .name = "n", .nin = b->nin, .nout = 1,
                          .in = b->in_idx, .out = b->out_idx, .params = b->params};

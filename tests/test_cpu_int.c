@@ -25,6 +25,12 @@ START_TEST(cpu_int__binary)
         {1, 1, 1, {20000}, {20000}, {20000}},
         {1, 1, 1, {1}, {1}, {1}},
         {4, 4, 4, {0, 3, 2, 2}, {0, 3, 2, 2}, {0, 3, 2, 2}},
+        {4, 4, 4, {2, 48, 3, 5}, {2, 48, 1, 1}, {2, 48, 3, 5}},
+        {4, 4, 4, {1, 24, 1, 1}, {2, 24, 3, 4}, {2, 24, 3, 4}},
+        {4, 3, 4, {3, 20, 3, 4}, {20, 3, 4}, {3, 20, 3, 4}},
+        {3, 3, 3, {6, 1, 64}, {6, 5, 64}, {6, 5, 64}},
+        {3, 3, 3, {6, 5, 32}, {6, 5, 1}, {6, 5, 32}},
+        {1, 1, 1, {20011}, {1}, {20011}},
     };
     ptq_rng_seed(&rng, 80 + (uint64_t)_i);
     for (size_t i = 0; i < PTQ_COUNT(shapes) * 4; i++) {
@@ -265,6 +271,160 @@ START_TEST(cpu_int__relayout)
 }
 END_TEST
 
+/* ---- movers: elements of every size ---- */
+
+static const ptq_dtype moved[] = {PTQ_DT_S8, PTQ_DT_U8, PTQ_DT_S16, PTQ_DT_F32, PTQ_DT_S64};
+
+static bed mover(const char *op, int rank, const int64_t *dims)
+{
+    bed b = {.kind = "qmove", .op = op, .nin = 1};
+    b.in[0] = bed_tensor(moved[pick(0, PTQ_COUNT(moved) - 1)], rank, dims);
+    b.out = (ptq_tensor){.dtype = b.in[0].dtype, .rank = rank};
+    memcpy(b.out.dims, dims, sizeof *dims * (size_t)rank);
+    fill8(&b.in[0]);
+    return b;
+}
+
+/* Whole numbers beside the data, s32 or s64. */
+static void beside(bed *b, int64_t n, const int64_t *v, bool constant)
+{
+    int i = b->nin++;
+    b->in[i] = bed_tensor(pick(0, 1) ? PTQ_DT_S64 : PTQ_DT_S32, 1, &n);
+    b->constant[i] = constant;
+    for (int64_t k = 0; k < n; k++) {
+        if (b->in[i].dtype == PTQ_DT_S64)
+            ((int64_t *)b->in[i].data)[k] = v[k];
+        else
+            ((int32_t *)b->in[i].data)[k] = (int32_t)v[k];
+    }
+}
+
+static void draw_dims(int rank, int64_t *dims)
+{
+    for (int d = 0; d < rank; d++)
+        dims[d] = ONE_OF(1, 2, 3, 4, 7, 8, 12, 16);
+    if (pick(0, 15) == 0)
+        dims[pick(0, rank - 1)] = 0;
+}
+
+static void done(bed *b)
+{
+    check_all(b, b->op);
+    bed_close(b);
+}
+
+START_TEST(cpu_int__transpose)
+{
+    ptq_rng_seed(&rng, 200);
+    for (int i = 0; i < 150; i++) {
+        int64_t dims[5], perm[5] = {0, 1, 2, 3, 4};
+        int rank = (int)pick(1, 5);
+        draw_dims(rank, dims);
+        bed b = mover("Transpose", rank, dims);
+        for (int d = rank - 1; d > 0; d--) {
+            int64_t o = pick(0, d), t = perm[d];
+            perm[d] = perm[o];
+            perm[o] = t;
+        }
+        bool given = pick(0, 4) != 0;
+        for (int d = 0; d < rank; d++)
+            b.out.dims[d] = dims[given ? perm[d] : rank - 1 - d];
+        if (given)
+            bed_ints(&b, "perm", rank, perm);
+        done(&b);
+    }
+}
+END_TEST
+
+START_TEST(cpu_int__slice_expand_tile)
+{
+    ptq_rng_seed(&rng, 201);
+    for (int i = 0; i < 150; i++) {
+        int64_t dims[4], from[4], to[4], axes[4], by[4], reps[4];
+        int rank = (int)pick(1, 4);
+        draw_dims(rank, dims);
+        bed b = mover(i % 3 == 0 ? "Slice" : i % 3 == 1 ? "Expand" : "Tile", rank, dims);
+        for (int d = 0; d < rank; d++) {
+            bool one = dims[d] == 1;
+            int64_t n = b.out.dims[d];
+            reps[d] = i % 3 == 2 || one ? pick(1, 4) : 1;
+            from[d] = pick(0, n > 0 ? n - 1 : 0);
+            by[d] = ONE_OF(1, 1, 2, -1);
+            to[d] = by[d] < 0 ? -1000 : pick(from[d], n + 1);
+            axes[d] = pick(0, 1) ? d : d - rank;
+            int64_t span = by[d] < 0 ? from[d] + 1 : (to[d] > n ? n : to[d]) - from[d];
+            b.out.dims[d] = i % 3 ? n * reps[d] : n == 0 ? 0 : by[d] == 2 ? (span + 1) / 2 : span;
+        }
+        if (i % 3 == 0) {
+            beside(&b, rank, from, true);
+            beside(&b, rank, to, true);
+            beside(&b, rank, axes, true);
+            beside(&b, rank, by, true);
+        } else {
+            beside(&b, rank, i % 3 == 1 ? b.out.dims : reps, pick(0, 1));
+        }
+        done(&b);
+    }
+}
+END_TEST
+
+START_TEST(cpu_int__blocks_and_shapes)
+{
+    ptq_rng_seed(&rng, 202);
+    for (int i = 0; i < 60; i++) {
+        int64_t n = pick(1, 3), c = ONE_OF(1, 3, 4, 8), h = ONE_OF(1, 2, 5, 8), w = ONE_OF(1, 3, 4, 8), k = pick(1, 3);
+        int64_t deep[4] = {n, c * k * k, h, w}, flat[4] = {n, c, h * k, w * k};
+        bool to_space = pick(0, 1);
+        bed b = mover(to_space ? "DepthToSpace" : "SpaceToDepth", 4, to_space ? deep : flat);
+        memcpy(b.out.dims, to_space ? flat : deep, sizeof flat);
+        bed_int(&b, "blocksize", k);
+        if (pick(0, 1))
+            b.attrs[b.nattrs++] = (ptq_attr){.name = "mode", .type = PTQ_ATTR_STRING, .s = "CRD", .n = 3};
+        done(&b);
+        static const char *const same[] = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"};
+        b = mover(same[i % 5], 4, flat);
+        b.out.rank = 2;
+        b.out.dims[0] = n * c;
+        b.out.dims[1] = h * k * w * k;
+        done(&b);
+    }
+}
+END_TEST
+
+START_TEST(cpu_int__gather)
+{
+    ptq_rng_seed(&rng, 203);
+    for (int i = 0; i < 80; i++) {
+        int64_t dims[4], at[40], count = ONE_OF(1, 3, 8, 33);
+        int rank = (int)pick(1, 4), axis = (int)pick(0, rank - 1);
+        draw_dims(rank, dims);
+        if (dims[axis] == 0)
+            continue;
+        bed b = mover("Gather", rank, dims);
+        for (int64_t k = 0; k < count; k++)
+            at[k] = pick(-dims[axis], dims[axis] - 1);
+        b.out.dims[axis] = count;
+        bool bad = i % 8 == 7;
+        if (bad)
+            at[count - 1] = dims[axis];
+        beside(&b, count, at, pick(0, 1));
+        bed_int(&b, "axis", pick(0, 1) ? axis : axis - rank);
+        if (!bad) {
+            done(&b);
+            continue;
+        }
+        ptq_cpu c = {.pool = NULL};
+        bed_open(&b);
+        ck_assert_fails(bed_run(&b, &c, 1), PTQ_ERR_DATA);
+#ifdef PTQ_TEST_GPU
+        ck_assert_fails(bed_run_gpu(&b), PTQ_ERR_DATA);
+        ck_assert_says("is outside of the");
+#endif
+        bed_close(&b);
+    }
+}
+END_TEST
+
 START_TEST(cpu_int__every_row_is_known)
 {
     static const char *const tested[] = {"qconv", "qgemm", "qmatmul", "qadd", "qmul", "qlut", "qconcat",
@@ -296,6 +456,10 @@ int main(void)
     tcase_add_test(t, cpu_int__global_average_is_exact);
     tcase_add_loop_test(t, cpu_int__quantize_and_back, 0, 5);
     tcase_add_test(t, cpu_int__relayout);
+    tcase_add_test(t, cpu_int__transpose);
+    tcase_add_test(t, cpu_int__slice_expand_tile);
+    tcase_add_test(t, cpu_int__blocks_and_shapes);
+    tcase_add_test(t, cpu_int__gather);
     suite_add_tcase(s, t);
     return unit_run(s);
 }
