@@ -194,7 +194,7 @@ static inline size_t bed_isas(ptq_int_isa *out)
         out[n++] = (ptq_int_isa){"vnni-emulated", &ptq_int_dot_vnni_emu, &ptq_int_vec_avx512};
     }
     if (best >= PTQ_ISA_VNNI)
-        out[n++] = (ptq_int_isa){"vnni", &ptq_int_dot_vnni, &ptq_int_vec_avx512};
+        out[n++] = *ptq_int_isa_of(&(ptq_cpu){.isa = PTQ_ISA_VNNI});
 #endif
     return n;
 }

@@ -106,7 +106,7 @@ typedef struct ptq_int_isa {
 } ptq_int_isa;
 
 extern const ptq_int_dot ptq_int_dot_avx2, ptq_int_dot_avx512, ptq_int_dot_vnni;
-extern const ptq_int_vec ptq_int_vec_avx2, ptq_int_vec_avx512;
+extern const ptq_int_vec ptq_int_vec_avx2, ptq_int_vec_avx512, ptq_int_vec_vbmi;
 /* NULL for the reference. */
 const ptq_int_isa *ptq_int_isa_of(const ptq_cpu *c);
 

@@ -16,6 +16,9 @@ const ptq_int_isa *ptq_int_isa_of(const ptq_cpu *c)
         [PTQ_ISA_AVX512] = {"avx512", &ptq_int_dot_avx512, &ptq_int_vec_avx512},
         [PTQ_ISA_VNNI] = {"vnni", &ptq_int_dot_vnni, &ptq_int_vec_avx512},
     };
+    static const ptq_int_isa vbmi = {"vnni", &ptq_int_dot_vnni, &ptq_int_vec_vbmi};
+    if (c->isa == PTQ_ISA_VNNI && __builtin_cpu_supports("avx512vbmi"))
+        return &vbmi;
     if ((size_t)c->isa < PTQ_COUNT(isas) && isas[c->isa].dot)
         return &isas[c->isa];
 #endif
