@@ -23,6 +23,18 @@ typedef struct ptq_cpu {
 /* Scratch of one step, 64-byte aligned, not zeroed; valid until the next call. NULL: no memory. */
 void *ptq_cpu_scratch(ptq_cpu *c, size_t nbytes);
 
+/* Element i of a box of three dimensions. */
+static inline void ptq_split3(int64_t i, const int64_t *size, int64_t *at)
+{
+    at[0] = i / size[2] / size[1];
+    at[1] = i / size[2] % size[1];
+    at[2] = i % size[2];
+}
+
+/* Calls fn on pieces of [0, n), at least `grain` long where possible, over the pool. */
+typedef void (*ptq_range_fn)(const void *ctx, int64_t from, int64_t to, int worker);
+ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn, const void *ctx);
+
 /* Allocates an output whose shape the kernel alone knows (malloc'ed; the runner frees it). */
 ptq_status ptq_cpu_out(const ptq_step_run *r, int i, int rank, const int64_t *dims);
 

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 
 #include "lib/cpu/f32.h"
+#include "lib/cpu/mask512.h"
 
 #define VF __m512
 #define VW 16
@@ -93,7 +94,7 @@ PTQ_INLINE void masked_body(const int V, const float *x, const ptq_f32_masks *m,
             acc[v] = vadd(acc[v], vset1(*bias));
         if (act.on)
             acc[v] = vclamp(acc[v], act.lo, act.hi);
-        _mm512_mask_storeu_ps(y + (i + v) * VW, (__mmask16)(left >= VW ? 0xffff : (1 << left) - 1), acc[v]);
+        _mm512_mask_storeu_ps(y + (i + v) * VW, mask16(left), acc[v]);
     }
 }
 

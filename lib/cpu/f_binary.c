@@ -47,12 +47,6 @@ static ptq_status run_pair(ptq_cpu *c, binary_ctx *v, const ptq_tensor *a, const
     return ptq_walk_run(c, &w, binary_part, v);
 }
 
-static ptq_status bad_type(const ptq_step_run *r, ptq_dtype t)
-{
-    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: %s on %s is not supported", r->step->name,
-                    r->step->node->op, ptq_dtype_name(t));
-}
-
 /* ---- plain loops ---- */
 
 #define PLAIN(name, T, U, expr)                                                                    \
@@ -136,14 +130,14 @@ static ptq_status run_arith(ptq_cpu *c, const ptq_step_run *r, const arith *k)
     ptq_dtype t = r->in[0]->dtype;
     int last = r->step->nin - 1;
     if (!set_loop(c, k, t, &v))
-        return bad_type(r, t);
+        return ptq_bad_type(r, t);
     if (last == 0) {
         memcpy(r->out[0].data, r->in[0]->data, r->out[0].nbytes);
         return PTQ_OK;
     }
     for (int i = 1; i <= last; i++) {
         if (r->in[i]->dtype != t)
-            return bad_type(r, r->in[i]->dtype);
+            return ptq_bad_type(r, r->in[i]->dtype);
         if (i == last)
             v.act = ptq_step_act(r->step);
         PTQ_TRY(run_pair(c, &v, i == 1 ? r->in[0] : &r->out[0], r->in[i], &r->out[0]));
@@ -171,7 +165,7 @@ static ptq_status mean_run(ptq_cpu *c, const ptq_step_run *r)
 {
     static const arith k = {offsetof(ptq_f32_fns, add), NULL, NULL, NULL};
     if (r->in[0]->dtype != PTQ_DT_F32)
-        return bad_type(r, r->in[0]->dtype);
+        return ptq_bad_type(r, r->in[0]->dtype);
     PTQ_TRY(run_arith(c, r, &k));
     float n = (float)r->step->nin, *y = r->out[0].data;
     ptq_cpu_f32(c)->div(y, 1, &n, 0, y, ptq_tensor_elements(&r->out[0]));
@@ -210,7 +204,7 @@ static ptq_status run_plain(ptq_cpu *c, const ptq_step_run *r, plain_fn f32, pla
                              : t == PTQ_DT_F64 ? f64
                                                : NULL};
     if (!v.plain || r->in[1]->dtype != t)
-        return bad_type(r, v.plain ? r->in[1]->dtype : t);
+        return ptq_bad_type(r, v.plain ? r->in[1]->dtype : t);
     return run_pair(c, &v, r->in[0], r->in[1], &r->out[0]);
 }
 
@@ -239,7 +233,7 @@ static ptq_status pow_run(ptq_cpu *c, const ptq_step_run *r)
         else if (t == PTQ_DT_S32)
             ((int32_t *)tmp)[i] = (int32_t)d;
         else
-            s = bad_type(r, e->dtype);
+            s = ptq_bad_type(r, e->dtype);
     }
     if (s == PTQ_OK) {
         ptq_tensor conv = *e;
@@ -296,7 +290,7 @@ static ptq_status run_bytes(ptq_cpu *c, const ptq_step_run *r, plain_fn fn)
 {
     binary_ctx v = {.plain = fn};
     if (r->in[0]->dtype != r->in[1]->dtype || ptq_dtype_bits(r->in[0]->dtype) != 8)
-        return bad_type(r, r->in[1]->dtype);
+        return ptq_bad_type(r, r->in[1]->dtype);
     return run_pair(c, &v, r->in[0], r->in[1], &r->out[0]);
 }
 

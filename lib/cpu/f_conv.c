@@ -80,7 +80,7 @@ static void place_columns(const conv_ctx *v, int64_t j0, int nj, ptq_f32_lanes *
         lanes[i].nseg = 0;
         memset(lanes[i].at, 0xff, sizeof lanes[i].at);
     }
-    ptq_conv_split3(j0 % g->osize, out, o);
+    ptq_split3(j0 % g->osize, out, o);
     int64_t image = 0;
     for (int j = 0; j < nj;) {
         int64_t n = out[2] - o[2] < nj - j ? out[2] - o[2] : nj - j;

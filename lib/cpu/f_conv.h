@@ -31,7 +31,6 @@ typedef struct ptq_conv_planes {
 
 ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv_geometry *g);
 
-void ptq_conv_split3(int64_t i, const int64_t size[3], int64_t out[3]);
 void ptq_conv_lay_planes(const ptq_conv_geometry *g, ptq_conv_planes *p);
 /* Where each tap starts in the planes of a channel. */
 void ptq_conv_tap_offsets(const ptq_conv_geometry *g, const ptq_conv_planes *p, int64_t *off);

@@ -40,7 +40,7 @@ static void set_bits(uint16_t *mask, int64_t from, int64_t to)
 static void tap_masks(const ptq_conv_geometry *g, int64_t tap, int64_t *off, uint16_t *mask)
 {
     int64_t t[3], from[3], to[3], phase = 0, at = 0;
-    ptq_conv_split3(tap, g->k, t);
+    ptq_split3(tap, g->k, t);
     for (int d = 0; d < 3; d++) {
         int64_t u = t[d] * g->dil[d] - g->pad[d], s = g->stride[d], ph = (u % s + s) % s;
         int64_t shift = (u - ph) / s;

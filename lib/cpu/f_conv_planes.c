@@ -45,13 +45,6 @@ ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv
 
 /* ---- padded planes ---- */
 
-void ptq_conv_split3(int64_t i, const int64_t size[3], int64_t out[3])
-{
-    out[2] = i % size[2];
-    out[1] = i / size[2] % size[1];
-    out[0] = i / size[2] / size[1];
-}
-
 void ptq_conv_lay_planes(const ptq_conv_geometry *g, ptq_conv_planes *p)
 {
     for (int d = 0; d < 3; d++) {
@@ -82,7 +75,7 @@ void ptq_conv_tap_offsets(const ptq_conv_geometry *g, const ptq_conv_planes *p, 
 {
     for (int64_t t = 0; t < g->kvol; t++) {
         int64_t tap[3], phase = 0, at = 0;
-        ptq_conv_split3(t, g->k, tap);
+        ptq_split3(t, g->k, tap);
         for (int d = 0; d < 3; d++) {
             int64_t u = tap[d] * g->dil[d];
             phase = phase * p->np[d] + u % g->stride[d];

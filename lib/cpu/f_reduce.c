@@ -8,12 +8,6 @@ typedef struct shape3 { /* the input as [outer, n, inner], n reduced */
     const void *data;
 } shape3;
 
-static ptq_status bad_type(const ptq_step_run *r)
-{
-    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: %s on %s is not supported", r->step->name,
-                    r->step->node->op, ptq_dtype_name(r->in[0]->dtype));
-}
-
 static ptq_status reduced_axes(const ptq_step_run *r, unsigned *mask)
 {
     const ptq_tensor *x = r->in[0], *t = ptq_in(r, 1);
@@ -193,7 +187,7 @@ static ptq_status reduce_ints(ptq_cpu *c, const ptq_step_run *r, unsigned mask, 
     bool bytes = t == PTQ_DT_S8 || t == PTQ_DT_U8;
     if ((t != PTQ_DT_S64 && t != PTQ_DT_S32 && !bytes) || k == K_L2 || k == K_LOG ||
         k == K_LOGEXP || (bytes && k != K_MAX && k != K_MIN))
-        return bad_type(r);
+        return ptq_bad_type(r, r->in[0]->dtype);
     PTQ_TRY(arrange(c, r->in[0], mask, true, &s));
     for (int64_t i = 0; i < s.outer; i++) {
         int64_t v = reduce_int(&s, t, i, k);
@@ -258,7 +252,7 @@ static ptq_status arg_run(ptq_cpu *c, const ptq_step_run *r)
         case PTQ_DT_S32: ARG(int32_t)
         case PTQ_DT_S8: ARG(int8_t)
         case PTQ_DT_U8: ARG(uint8_t)
-        default: return bad_type(r);
+        default: return ptq_bad_type(r, r->in[0]->dtype);
         }
         ((int64_t *)r->out[0].data)[i] = best;
     }

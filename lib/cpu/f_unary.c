@@ -100,12 +100,6 @@ SCALAR_ROW(thresholded_relu, "ThresholdedRelu", v > p0 ? v : 0.0f, attr(r, "alph
 
 /* ---- functions that integers have too ---- */
 
-static ptq_status bad_type(const ptq_step_run *r)
-{
-    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: %s on %s is not supported", r->step->name,
-                    r->step->node->op, ptq_dtype_name(r->in[0]->dtype));
-}
-
 #define EACH(T, expr)                                                                              \
     for (int64_t i = 0; i < n; i++) {                                                              \
         T v = ((const T *)x)[i];                                                                   \
@@ -124,7 +118,7 @@ static ptq_status bad_type(const ptq_step_run *r)
         case PTQ_DT_S64: EACH(int64_t, iexpr) break;                                               \
         case PTQ_DT_S32: EACH(int32_t, iexpr) break;                                               \
         case PTQ_DT_S8: EACH(int8_t, iexpr) break;                                                 \
-        default: return bad_type(r);                                                               \
+        default: return ptq_bad_type(r, r->in[0]->dtype);                                                               \
         }                                                                                          \
         return PTQ_OK;                                                                             \
     }                                                                                              \
@@ -189,7 +183,7 @@ static ptq_status clip_run(ptq_cpu *c, const ptq_step_run *r)
     case PTQ_DT_S32: CLIP_INT(int32_t, INT32_MIN, INT32_MAX)
     case PTQ_DT_S8: CLIP_INT(int8_t, INT8_MIN, INT8_MAX)
     case PTQ_DT_U8: CLIP_INT(uint8_t, 0, UINT8_MAX)
-    default: return bad_type(r);
+    default: return ptq_bad_type(r, r->in[0]->dtype);
     }
     return PTQ_OK;
 }

@@ -18,36 +18,10 @@ bool ptq_supports_f32(const ptq_program *p, const ptq_step *s, const char **why)
     return false;
 }
 
-typedef struct ranges {
-    int64_t n, piece;
-    ptq_range_fn fn;
-    const void *ctx;
-} ranges;
-
-static ptq_status range_task(void *arg, size_t i, int worker)
+ptq_status ptq_bad_type(const ptq_step_run *r, ptq_dtype t)
 {
-    const ranges *r = arg;
-    int64_t from = (int64_t)i * r->piece;
-    int64_t to = from + r->piece < r->n ? from + r->piece : r->n;
-    r->fn(r->ctx, from, to, worker);
-    return PTQ_OK;
-}
-
-ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn, const void *ctx)
-{
-    int threads = ptq_pool_threads(c->pool);
-    if (n <= 0)
-        return PTQ_OK;
-    if (grain < 1)
-        grain = 1;
-    if (threads == 1 || n <= grain) {
-        fn(ctx, 0, n, 0);
-        return PTQ_OK;
-    }
-    int64_t pieces = n / grain, most = 4 * (int64_t)threads;
-    pieces = pieces < most ? pieces : most;
-    ranges r = {.n = n, .piece = (n + pieces - 1) / pieces, .fn = fn, .ctx = ctx};
-    return ptq_pool_for(c->pool, (size_t)((n + r.piece - 1) / r.piece), range_task, &r);
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: %s on %s is not supported", r->step->name,
+                    r->step->node->op, ptq_dtype_name(t));
 }
 
 ptq_status ptq_prepare_opset(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state)

@@ -27,9 +27,8 @@ bool ptq_inputs_are(const ptq_program *p, const ptq_step *s, int first, int n, p
 /* supports() of kernels that take only float32 inputs. */
 bool ptq_supports_f32(const ptq_program *p, const ptq_step *s, const char **why);
 
-/* Calls fn on pieces of [0, n), at least `grain` long where possible, over the pool. */
-typedef void (*ptq_range_fn)(const void *ctx, int64_t from, int64_t to, int worker);
-ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn, const void *ctx);
+/* The error of an operator without a loop for the type. */
+ptq_status ptq_bad_type(const ptq_step_run *r, ptq_dtype t);
 
 /* Keeps the opset for operators whose meaning changed: *state is an int. */
 ptq_status ptq_prepare_opset(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state);

@@ -112,6 +112,9 @@ const ptq_int_isa *ptq_int_isa_of(const ptq_cpu *c);
 
 /* ---- small things ---- */
 
+/* The pixel of x that tap t of the window at output o reads; -1 in the padding. */
+int64_t ptq_int_tap(const ptq_window *w, const ptq_int_view *x, const int64_t *o, int64_t t);
+
 static inline bool ptq_int_signed(ptq_dtype t)
 {
     return t == PTQ_DT_S8;
@@ -221,9 +224,6 @@ ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_p
 /* dst[i][col][row] = src[i][row][col] of elements of `size` bytes (1, 2, 4, 8), in parallel. */
 ptq_status ptq_int_transpose(ptq_cpu *c, void *dst, const void *src, int64_t n, int64_t rows,
                              int64_t cols, size_t size);
-/* Calls fn on [0, n) in pieces of at least `grain`. */
-typedef void (*ptq_int_range_fn)(void *ctx, int64_t from, int64_t to);
-ptq_status ptq_int_range(ptq_cpu *c, int64_t n, int64_t grain, ptq_int_range_fn fn, void *ctx);
 static inline size_t ptq_int_round64(size_t n)
 {
     return (n + 63) & ~(size_t)63;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/cpu/int.h"
+#include "lib/cpu/int_avx2.h"
 
 enum { LANES = 8, NV = 2, MR = 6, MR_NARROW = 6 };
 typedef __m256i vi;
@@ -34,24 +35,11 @@ static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_
 {
     __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(mult));
     if (float_out) {
-        float tmp[LANES];
-        _mm256_storeu_ps(tmp, f);
-        memcpy((float *)y + at, tmp, sizeof(float) * (size_t)(left < LANES ? left : LANES));
+        store8_f((float *)y + at, f, left);
         return;
     }
     f = _mm256_min_ps(_mm256_max_ps(f, _mm256_set1_ps(lo)), _mm256_set1_ps(hi));
-    vi q = _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(zy));
-    q = _mm256_shuffle_epi8(q, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                                -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                                -1, -1));
-    __m128i b = _mm_unpacklo_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    if (left >= LANES) {
-        _mm_storel_epi64((__m128i *)(void *)((uint8_t *)y + at), b);
-    } else {
-        uint8_t tmp[16];
-        _mm_storeu_si128((__m128i *)(void *)tmp, b);
-        memcpy((uint8_t *)y + at, tmp, (size_t)left);
-    }
+    store8((uint8_t *)y + at, _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(zy)), left);
 }
 
 static inline void v_finish(const ptq_int_tile *t, const vi *acc, int row, int nv)
@@ -73,15 +61,6 @@ static void tile(const ptq_int_tile *t, int nv)
 {
     static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2)};
     table[nv - 1][t->m - 1](t);
-}
-
-static inline __m128i load_bytes(const uint8_t *p, int64_t left)
-{
-    uint8_t tmp[8] = {0};
-    if (left >= 8)
-        return _mm_loadl_epi64((const __m128i *)(const void *)p);
-    memcpy(tmp, p, (size_t)left);
-    return _mm_loadl_epi64((const __m128i *)(const void *)tmp);
 }
 
 static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za)
@@ -122,10 +101,10 @@ static void depthwise_pixel(const ptq_int_dw *d, int64_t p)
         for (int t = 0; t < d->taps; t++) {
             const uint8_t *x = d->tap[t] + p * d->step[t] + c;
             const int32_t *w = (const int32_t *)d->w + t * d->cpad + c;
-            __m128i v0 = _mm_xor_si128(load_bytes(x, left), flip);
+            __m128i v0 = _mm_xor_si128(load8(x, left), flip);
             acc0 = _mm256_add_epi32(acc0, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v0), v_load(w)));
             if (left > 8) {
-                __m128i v1 = _mm_xor_si128(load_bytes(x + 8, left - 8), flip);
+                __m128i v1 = _mm_xor_si128(load8(x + 8, left - 8), flip);
                 acc1 = _mm256_add_epi32(acc1, _mm256_madd_epi16(_mm256_cvtepu8_epi32(v1), v_load(w + 8)));
             }
         }

@@ -18,7 +18,7 @@ static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32
     const __m512i z = _mm512_set1_epi16((int16_t)za);
     const __m256i f = _mm256_set1_epi8((char)flip);
     for (int64_t i = 0; i < n; i += 32) {
-        __mmask32 mask = n - i >= 32 ? 0xffffffffu : (1u << (n - i)) - 1;
+        __mmask32 mask = mask32(n - i);
         __m256i x = _mm256_xor_si256(_mm256_maskz_loadu_epi8(mask, src + i), f);
         _mm512_mask_storeu_epi16(y + i, mask, _mm512_sub_epi16(_mm512_cvtepu8_epi16(x), z));
     }

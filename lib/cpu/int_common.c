@@ -24,3 +24,16 @@ const ptq_int_isa *ptq_int_isa_of(const ptq_cpu *c)
 #endif
     return NULL;
 }
+
+int64_t ptq_int_tap(const ptq_window *w, const ptq_int_view *x, const int64_t *o, int64_t t)
+{
+    int64_t k[3], pixel = 0;
+    ptq_split3(t, w->kernel, k);
+    for (int i = 0; i < 3; i++) {
+        int64_t at = o[i] * w->stride[i] - w->pad_begin[i] + k[i] * w->dilation[i];
+        if (at < 0 || at >= x->d[i])
+            return -1;
+        pixel = pixel * x->d[i] + at;
+    }
+    return pixel;
+}

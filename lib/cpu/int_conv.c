@@ -159,8 +159,9 @@ typedef struct place {
 
 static place place_of(const ptq_int_view *y, int64_t r)
 {
-    int64_t px = r % y->pixels;
-    return (place){r / y->pixels, {px / y->d[2] / y->d[1], px / y->d[2] % y->d[1], px % y->d[2]}};
+    place p = {.n = r / y->pixels};
+    ptq_split3(r % y->pixels, y->d, p.o);
+    return p;
 }
 
 static void place_next(const ptq_int_view *y, place *p)

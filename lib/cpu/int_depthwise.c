@@ -95,20 +95,12 @@ typedef struct job {
  * inside. */
 static void find_taps(const job *j, int64_t n, const int64_t *o, const uint8_t **tap, int64_t *step)
 {
-    const ptq_window *w = j->w;
     int t = 0;
-    for (int64_t kd = 0; kd < w->kernel[0]; kd++)
-        for (int64_t kh = 0; kh < w->kernel[1]; kh++)
-            for (int64_t kw = 0; kw < w->kernel[2]; kw++, t++) {
-                int64_t xd = o[0] * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
-                int64_t xh = o[1] * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
-                int64_t xw = o[2] * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
-                bool in = xd >= 0 && xd < j->x->d[0] && xh >= 0 && xh < j->x->d[1] && xw >= 0 &&
-                          xw < j->x->d[2];
-                int64_t px = ((n * j->x->d[0] + xd) * j->x->d[1] + xh) * j->x->d[2] + xw;
-                tap[t] = in ? j->data + px * j->s->c : j->s->zero;
-                step[t] = in ? w->stride[2] * j->s->c : 0;
-            }
+    for (; t < j->s->taps; t++) {
+        int64_t px = ptq_int_tap(j->w, j->x, o, t);
+        tap[t] = px < 0 ? j->s->zero : j->data + (n * j->x->pixels + px) * j->s->c;
+        step[t] = px < 0 ? 0 : j->w->stride[2] * j->s->c;
+    }
     for (; t < j->s->padded; t++) {
         tap[t] = j->s->zero;
         step[t] = 0;
@@ -127,8 +119,9 @@ static int64_t run_length(const job *j, int64_t o2)
     return n < left ? n : left;
 }
 
-static void lines(void *ctx, int64_t from, int64_t to)
+static void lines(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const job *j = ctx;
     const ptq_int_depthwise *s = j->s;
     const ptq_qlinear_params *p = j->p;
@@ -157,5 +150,5 @@ ptq_status ptq_int_depthwise_run(ptq_cpu *c, const ptq_int_depthwise *s, const p
 {
     job j = {.s = s, .p = p, .w = w, .x = x, .y = y, .data = data, .out = out};
     int64_t grain = 65536 / (y->d[2] * s->c * s->taps + 1) + 1;
-    return ptq_int_range(c, y->n * y->d[0] * y->d[1], grain, lines, &j);
+    return ptq_cpu_ranges(c, y->n * y->d[0] * y->d[1], grain, lines, &j);
 }

@@ -220,33 +220,6 @@ ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_p
 
 /* ---- helpers of all kernels ---- */
 
-typedef struct range_job {
-    int64_t n, piece;
-    ptq_int_range_fn fn;
-    void *ctx;
-} range_job;
-
-static ptq_status range_task(void *arg, size_t i, int worker)
-{
-    const range_job *j = arg;
-    (void)worker;
-    int64_t from = (int64_t)i * j->piece, to = from + j->piece;
-    j->fn(j->ctx, from, to < j->n ? to : j->n);
-    return PTQ_OK;
-}
-
-ptq_status ptq_int_range(ptq_cpu *c, int64_t n, int64_t grain, ptq_int_range_fn fn, void *ctx)
-{
-    if (n <= 0)
-        return PTQ_OK;
-    int64_t piece = n / ((int64_t)ptq_pool_threads(c->pool) * 4) + 1;
-    piece = piece < grain ? grain : piece;
-    if (ptq_pool_threads(c->pool) == 1)
-        piece = n;
-    range_job j = {n, piece, fn, ctx};
-    return ptq_pool_for(c->pool, (size_t)((n + piece - 1) / piece), range_task, &j);
-}
-
 typedef struct transpose_job {
     uint8_t *dst;
     const uint8_t *src;
@@ -272,8 +245,9 @@ TRANSPOSE(uint16_t)
 TRANSPOSE(uint32_t)
 TRANSPOSE(uint64_t)
 
-static void transpose_range(void *ctx, int64_t from, int64_t to)
+static void transpose_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const transpose_job *j = ctx;
     for (int64_t i = from; i < to; i++) {
         size_t base = (size_t)(i / j->bands) * (size_t)(j->rows * j->cols) * j->size;
@@ -296,5 +270,5 @@ ptq_status ptq_int_transpose(ptq_cpu *c, void *dst, const void *src, int64_t n, 
 {
     transpose_job j = {dst, src, rows, cols, size, (rows + 63) / 64};
     int64_t grain = 65536 / (64 * cols * (int64_t)size + 1) + 1;
-    return ptq_int_range(c, n * j.bands, grain, transpose_range, &j);
+    return ptq_cpu_ranges(c, n * j.bands, grain, transpose_range, &j);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/cpu/int.h"
+#include "lib/cpu/mask512.h"
 
 enum { LANES = 16, NV = 4, MR = 6, MR_NARROW = 12 };
 typedef __m512i vi;
@@ -35,16 +36,6 @@ static inline vi v_bytes(const vi *q, bool sgn)
 {
     vi lo = _mm512_packs_epi32(q[0], q[1]), hi = _mm512_packs_epi32(q[2], q[3]);
     return sgn ? _mm512_packs_epi16(lo, hi) : _mm512_packus_epi16(lo, hi);
-}
-
-static inline __mmask16 mask16(int64_t left)
-{
-    return (__mmask16)(left >= LANES ? 0xffff : (1 << left) - 1);
-}
-
-static inline __mmask64 mask64(int64_t left)
-{
-    return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
 }
 
 static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_t zy, bool float_out,

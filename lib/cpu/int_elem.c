@@ -41,8 +41,9 @@ static void binary_span(const binary_job *j, const int64_t *at, int64_t n)
                   j->sgn);
 }
 
-static void binary_range(void *ctx, int64_t from, int64_t to)
+static void binary_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const binary_job *j = ctx;
     int l = j->b.nd - 1;
     for (int64_t i = from; i < to; i++) {
@@ -82,7 +83,7 @@ static ptq_status run_binary(ptq_cpu *c, const ptq_step_run *r, bool add)
     j.m = ptq_requant_multiplier(p->a.scale, p->b.scale, p->y.scale);
     j.span = j.b.dim[l] > 16384 ? 16384 : j.b.dim[l];
     j.pieces = (j.b.dim[l] + j.span - 1) / j.span;
-    return ptq_int_range(c, j.b.total / j.b.dim[l] * j.pieces, 16384 / j.span + 1, binary_range, &j);
+    return ptq_cpu_ranges(c, j.b.total / j.b.dim[l] * j.pieces, 16384 / j.span + 1, binary_range, &j);
 }
 
 static ptq_status run_add(ptq_cpu *c, const ptq_step_run *r)
@@ -114,8 +115,9 @@ typedef struct lut_job {
     const uint8_t *table;
 } lut_job;
 
-static void lut_range(void *ctx, int64_t from, int64_t to)
+static void lut_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const lut_job *j = ctx;
     j->v->lut(j->x + from, j->y + from, (size_t)(to - from), j->table);
 }
@@ -127,7 +129,7 @@ static ptq_status run_lut(ptq_cpu *c, const ptq_step_run *r)
     if (!isa || r->in_layout[0] != r->out_layout[0])
         return ptq_int_ref_qlut(r);
     lut_job j = {isa->vec, r->in[0]->data, r->out[0].data, p->table};
-    return ptq_int_range(c, ptq_tensor_elements(&r->out[0]), 16384, lut_range, &j);
+    return ptq_cpu_ranges(c, ptq_tensor_elements(&r->out[0]), 16384, lut_range, &j);
 }
 
 /* One input of a concatenation: `outer` runs of `run` bytes go to y with the given stride. */
@@ -138,8 +140,9 @@ typedef struct concat_job {
     int64_t run, stride;
 } concat_job;
 
-static void concat_range(void *ctx, int64_t from, int64_t to)
+static void concat_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const concat_job *j = ctx;
     for (int64_t i = from; i < to; i++) {
         const uint8_t *x = j->x + i * j->run;
@@ -182,7 +185,7 @@ static ptq_status run_concat(ptq_cpu *c, const ptq_step_run *r)
         concat_job j = {isa->vec, x->data, p->tables ? p->tables[i] : NULL, (uint8_t *)y->data + base,
                         x->dims[axis] * inner, yd[ax] * inner};
         int64_t outer = ptq_tensor_elements(x) / j.run;
-        PTQ_TRY(ptq_int_range(c, outer, 16384 / j.run + 1, concat_range, &j));
+        PTQ_TRY(ptq_cpu_ranges(c, outer, 16384 / j.run + 1, concat_range, &j));
         base += j.run;
     }
     return PTQ_OK;

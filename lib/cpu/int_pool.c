@@ -31,40 +31,31 @@ enum { CHUNK = 1024 }; /* channels summed at a time */
 static int32_t window_each(const pool_job *j, int64_t n, const int64_t *o, int64_t c0, int64_t nc,
                            float *sum, uint8_t *best)
 {
-    const ptq_window *w = &j->w;
+    int64_t taps = j->w.kernel[0] * j->w.kernel[1] * j->w.kernel[2];
     int32_t count = 0;
-    int64_t at[3];
-    for (int64_t kd = 0; kd < w->kernel[0]; kd++) {
-        at[0] = o[0] * w->stride[0] - w->pad_begin[0] + kd * w->dilation[0];
-        for (int64_t kh = 0; kh < w->kernel[1]; kh++) {
-            at[1] = o[1] * w->stride[1] - w->pad_begin[1] + kh * w->dilation[1];
-            if (at[0] < 0 || at[0] >= j->x.d[0] || at[1] < 0 || at[1] >= j->x.d[1])
-                continue;
-            for (int64_t kw = 0; kw < w->kernel[2]; kw++) {
-                at[2] = o[2] * w->stride[2] - w->pad_begin[2] + kw * w->dilation[2];
-                if (at[2] < 0 || at[2] >= j->x.d[2])
-                    continue;
-                int64_t px = ((n * j->x.d[0] + at[0]) * j->x.d[1] + at[1]) * j->x.d[2] + at[2];
-                const uint8_t *x = j->in + px * j->x.c + c0;
-                if (best)
-                    j->v->max(best, x, (size_t)nc, j->sgn);
-                else
-                    j->v->sum_f32(sum, x, (size_t)nc, j->p->x.scale, j->p->x.zp, j->sgn);
-                count++;
-            }
-        }
+    for (int64_t t = 0; t < taps; t++) {
+        int64_t px = ptq_int_tap(&j->w, &j->x, o, t);
+        if (px < 0)
+            continue;
+        const uint8_t *x = j->in + (n * j->x.pixels + px) * j->x.c + c0;
+        if (best)
+            j->v->max(best, x, (size_t)nc, j->sgn);
+        else
+            j->v->sum_f32(sum, x, (size_t)nc, j->p->x.scale, j->p->x.zp, j->sgn);
+        count++;
     }
     return count;
 }
 
-static void pool_range(void *ctx, int64_t from, int64_t to)
+static void pool_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const pool_job *j = ctx;
     float sum[CHUNK];
     int32_t size = (int32_t)(j->w.kernel[0] * j->w.kernel[1] * j->w.kernel[2]);
     for (int64_t i = from; i < to; i++) {
-        int64_t n = i / j->y.pixels, px = i % j->y.pixels;
-        int64_t o[3] = {px / (j->y.d[1] * j->y.d[2]), px / j->y.d[2] % j->y.d[1], px % j->y.d[2]};
+        int64_t n = i / j->y.pixels, o[3];
+        ptq_split3(i % j->y.pixels, j->y.d, o);
         uint8_t *y = j->out + i * j->y.c;
         if (!j->p) {
             memset(y, j->sgn ? 0x80 : 0, (size_t)j->y.c);
@@ -97,7 +88,7 @@ static ptq_status run_windows(ptq_cpu *c, const ptq_step_run *r, const ptq_int_i
     j.sgn = ptq_int_signed(r->in[0]->dtype);
     if (p)
         j.g = (ptq_qgrid){p->qlo, p->qhi};
-    return ptq_int_range(c, j.y.n * j.y.pixels, 4096 / (j.y.c + 1) + 1, pool_range, &j);
+    return ptq_cpu_ranges(c, j.y.n * j.y.pixels, 4096 / (j.y.c + 1) + 1, pool_range, &j);
 }
 
 static ptq_status run_avg(ptq_cpu *c, const ptq_step_run *r)
@@ -123,8 +114,9 @@ typedef struct gap_job {
     int64_t chunks; /* of the channels */
 } gap_job;
 
-static void gap_range(void *ctx, int64_t from, int64_t to)
+static void gap_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const gap_job *j = ctx;
     int32_t acc[CHUNK];
     ptq_qgrid g = {j->p->qlo, j->p->qhi};
@@ -150,7 +142,7 @@ static ptq_status run_gap(ptq_cpu *c, const ptq_step_run *r)
     j.m = ptq_qgap_multiplier(p->x.scale, p->y.scale, (int32_t)j.x.pixels);
     j.sgn = ptq_int_signed(r->in[0]->dtype);
     j.chunks = (j.x.c + CHUNK - 1) / CHUNK;
-    return ptq_int_range(c, j.x.n * j.chunks, 1, gap_range, &j);
+    return ptq_cpu_ranges(c, j.x.n * j.chunks, 1, gap_range, &j);
 }
 
 extern const ptq_cpu_kernel ptq_cpu_int_qavgpool, ptq_cpu_int_qglobalavgpool, ptq_cpu_int_qmaxpool;

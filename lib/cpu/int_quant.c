@@ -38,8 +38,9 @@ typedef struct quant_job {
 
 static const int32_t no_zp = 0;
 
-static void quant_range(void *ctx, int64_t from, int64_t to)
+static void quant_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
+    (void)worker;
     const quant_job *j = ctx;
     ptq_qgrid g = {j->p->qlo, j->p->qhi};
     for (int64_t i = from; i < to; i++) {
@@ -120,7 +121,7 @@ static ptq_status run_either(ptq_cpu *c, const ptq_step_run *r, bool quantize)
         return quantize ? ptq_int_ref_quantize(r) : ptq_int_ref_dequantize(r);
     j.v = isa->vec;
     j.sgn = ptq_int_signed(q->dtype);
-    return ptq_int_range(c, j.outer, 16384 / j.span + 1, quant_range, &j);
+    return ptq_cpu_ranges(c, j.outer, 16384 / j.span + 1, quant_range, &j);
 }
 
 static ptq_status run_quantize(ptq_cpu *c, const ptq_step_run *r)

@@ -13,23 +13,14 @@ typedef struct conv {
 
 static int32_t dot(const conv *c, int64_t n, int64_t m, const int64_t *o)
 {
-    const ptq_window *w = &c->win;
     bool xs = ptq_int_signed(c->x->dtype), ws = ptq_int_signed(c->w->dtype);
     int32_t zw = ptq_int_wzp(c->p, m);
     int64_t g = m / c->mg;
     uint32_t acc = 0; /* wraps like the int32 of every implementation */
     for (int64_t ci = 0; ci < c->cg; ci++)
         for (int64_t t = 0; t < c->taps; t++) {
-            int64_t k[3] = {t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1],
-                            t % w->kernel[2]};
-            int64_t pixel = 0;
-            bool inside = true;
-            for (int i = 0; i < 3; i++) {
-                int64_t at = o[i] * w->stride[i] - w->pad_begin[i] + k[i] * w->dilation[i];
-                inside = inside && at >= 0 && at < c->xv.d[i];
-                pixel = pixel * c->xv.d[i] + at;
-            }
-            if (!inside)
+            int64_t pixel = ptq_int_tap(&c->win, &c->xv, o, t);
+            if (pixel < 0)
                 continue;
             int64_t xi = n * c->xv.ns + (g * c->cg + ci) * c->xv.cs + pixel * c->xv.ps;
             int64_t wi = (m * c->cg + ci) * c->taps + t;
@@ -52,8 +43,8 @@ ptq_status ptq_int_ref_qconv(const ptq_step_run *r)
         for (int64_t m = 0; m < c.yv.c; m++) {
             float mult = ptq_int_mult(c.p, m);
             for (int64_t px = 0; px < c.yv.pixels; px++) {
-                int64_t o[3] = {px / (c.yv.d[1] * c.yv.d[2]), px / c.yv.d[2] % c.yv.d[1],
-                                px % c.yv.d[2]};
+                int64_t o[3];
+                ptq_split3(px, c.yv.d, o);
                 int64_t yi = n * c.yv.ns + m * c.yv.cs + px * c.yv.ps;
                 ptq_int_store(c.p, c.y->data, yi, dot(&c, n, m, o), mult);
             }

@@ -13,20 +13,11 @@ typedef struct pool {
 /* Calls nothing outside the input; the elements come in the order of the window. */
 static int32_t window_max(const pool *c, int64_t n, int64_t ch, const int64_t *o)
 {
-    const ptq_window *w = &c->win;
     bool sgn = ptq_int_signed(c->r->in[0]->dtype);
     int32_t best = sgn ? -128 : 0;
     for (int64_t t = 0; t < c->size; t++) {
-        int64_t k[3] = {t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1],
-                        t % w->kernel[2]};
-        int64_t pixel = 0;
-        bool inside = true;
-        for (int i = 0; i < 3; i++) {
-            int64_t at = o[i] * w->stride[i] - w->pad_begin[i] + k[i] * w->dilation[i];
-            inside = inside && at >= 0 && at < c->x.d[i];
-            pixel = pixel * c->x.d[i] + at;
-        }
-        if (!inside)
+        int64_t pixel = ptq_int_tap(&c->win, &c->x, o, t);
+        if (pixel < 0)
             continue;
         int32_t v = ptq_int_byte(c->r->in[0]->data, n * c->x.ns + ch * c->x.cs + pixel * c->x.ps, sgn);
         best = v > best ? v : best;
@@ -36,28 +27,19 @@ static int32_t window_max(const pool *c, int64_t n, int64_t ch, const int64_t *o
 
 static int32_t window_avg(const pool *c, int64_t n, int64_t ch, const int64_t *o)
 {
-    const ptq_window *w = &c->win;
     const ptq_qpool_params *p = c->p;
     bool sgn = ptq_int_signed(c->r->in[0]->dtype);
     float sum = 0.0f;
     int32_t count = 0;
     for (int64_t t = 0; t < c->size; t++) {
-        int64_t k[3] = {t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1],
-                        t % w->kernel[2]};
-        int64_t pixel = 0;
-        bool inside = true;
-        for (int i = 0; i < 3; i++) {
-            int64_t at = o[i] * w->stride[i] - w->pad_begin[i] + k[i] * w->dilation[i];
-            inside = inside && at >= 0 && at < c->x.d[i];
-            pixel = pixel * c->x.d[i] + at;
-        }
-        if (!inside)
+        int64_t pixel = ptq_int_tap(&c->win, &c->x, o, t);
+        if (pixel < 0)
             continue;
         int64_t xi = n * c->x.ns + ch * c->x.cs + pixel * c->x.ps;
         sum += ptq_dequantize(ptq_int_byte(c->r->in[0]->data, xi, sgn), p->x.scale, p->x.zp);
         count++;
     }
-    if (w->count_include_pad)
+    if (c->win.count_include_pad)
         count = (int32_t)c->size;
     return ptq_qavgpool(sum, count, p->y.scale, p->y.zp, p->qlo, p->qhi);
 }
@@ -73,7 +55,8 @@ static ptq_status run_pool(const ptq_step_run *r, const ptq_qpool_params *p,
     for (int64_t n = 0; n < c.y.n; n++)
         for (int64_t ch = 0; ch < c.y.c; ch++)
             for (int64_t px = 0; px < c.y.pixels; px++) {
-                int64_t o[3] = {px / (c.y.d[1] * c.y.d[2]), px / c.y.d[2] % c.y.d[1], px % c.y.d[2]};
+                int64_t o[3];
+                ptq_split3(px, c.y.d, o);
                 ((uint8_t *)r->out[0].data)[n * c.y.ns + ch * c.y.cs + px * c.y.ps] =
                     (uint8_t)one(&c, n, ch, o);
             }

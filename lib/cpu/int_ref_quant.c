@@ -37,12 +37,18 @@ typedef struct walk {
     int axis;
 } walk;
 
-static ptq_status walk_new(const ptq_step_run *r, const ptq_quant_params *p, walk *w)
+static void walk_new(const ptq_step_run *r, walk *w)
 {
     w->x = r->in[0];
     w->y = &r->out[0];
     ptq_int_steps(w->x, r->in_layout[0], w->xs);
     ptq_int_steps(w->y, r->out_layout[0], w->ys);
+    w->axis = -1;
+}
+
+static ptq_status walk_params(const ptq_step_run *r, const ptq_quant_params *p, walk *w)
+{
+    walk_new(r, w);
     w->axis = p->n == 1 ? -1 : p->axis + (p->axis < 0 ? w->x->rank : 0);
     if (p->n != 1 && (w->axis < 0 || w->axis >= w->x->rank || w->x->dims[w->axis] != p->n))
         return ptq_fail(PTQ_ERR_MODEL, "node %s: %d scales along axis %d do not fit the tensor",
@@ -67,7 +73,7 @@ ptq_status ptq_int_ref_quantize(const ptq_step_run *r)
 {
     const ptq_quant_params *p = r->step->params;
     walk w;
-    PTQ_TRY(walk_new(r, p, &w));
+    PTQ_TRY(walk_params(r, p, &w));
     int64_t n = ptq_tensor_elements(w.x);
     for (int64_t e = 0; e < n; e++) {
         int64_t xi, yi, ch;
@@ -82,7 +88,7 @@ ptq_status ptq_int_ref_dequantize(const ptq_step_run *r)
 {
     const ptq_quant_params *p = r->step->params;
     walk w;
-    PTQ_TRY(walk_new(r, p, &w));
+    PTQ_TRY(walk_params(r, p, &w));
     int64_t n = ptq_tensor_elements(w.x);
     for (int64_t e = 0; e < n; e++) {
         int64_t xi, yi, ch;
@@ -94,20 +100,14 @@ ptq_status ptq_int_ref_dequantize(const ptq_step_run *r)
 
 ptq_status ptq_int_ref_relayout(const ptq_step_run *r)
 {
-    const ptq_tensor *x = r->in[0], *y = &r->out[0];
-    int64_t xs[PTQ_MAX_RANK], ys[PTQ_MAX_RANK];
-    size_t size = (size_t)ptq_dtype_bits(x->dtype) / 8;
-    ptq_int_steps(x, r->in_layout[0], xs);
-    ptq_int_steps(y, r->out_layout[0], ys);
-    int64_t n = ptq_tensor_elements(x);
+    walk w;
+    walk_new(r, &w);
+    size_t size = (size_t)ptq_dtype_bits(w.x->dtype) / 8;
+    int64_t n = ptq_tensor_elements(w.x);
     for (int64_t e = 0; e < n; e++) {
-        int64_t xi = 0, yi = 0, rest = e;
-        for (int d = x->rank - 1; d >= 0; d--) {
-            xi += rest % x->dims[d] * xs[d];
-            yi += rest % x->dims[d] * ys[d];
-            rest /= x->dims[d];
-        }
-        memcpy((char *)y->data + (size_t)yi * size, (const char *)x->data + (size_t)xi * size, size);
+        int64_t xi, yi, ch;
+        walk_at(&w, e, &xi, &yi, &ch);
+        memcpy((char *)w.y->data + (size_t)yi * size, (const char *)w.x->data + (size_t)xi * size, size);
     }
     return PTQ_OK;
 }

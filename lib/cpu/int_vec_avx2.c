@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/cpu/int.h"
+#include "lib/cpu/int_avx2.h"
 
 enum { LANES = 8 };
 #define VEC_NAME ptq_int_vec_avx2
@@ -16,27 +17,12 @@ typedef __m256 F;
 
 static inline I widen(const uint8_t *p, size_t left, bool sgn)
 {
-    uint8_t tmp[8] = {0};
-    if (left < LANES) {
-        memcpy(tmp, p, left);
-        p = tmp;
-    }
-    __m128i b = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    __m128i b = load8(p, (int64_t)left);
     return sgn ? _mm256_cvtepi8_epi32(b) : _mm256_cvtepu8_epi32(b);
 }
 static inline void narrow(uint8_t *p, I v, size_t left)
 {
-    const I pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12,
-                                    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    I q = _mm256_shuffle_epi8(v, pick);
-    __m128i b = _mm_unpacklo_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    uint8_t tmp[16];
-    if (left >= LANES) {
-        _mm_storel_epi64((__m128i *)(void *)p, b);
-        return;
-    }
-    _mm_storeu_si128((__m128i *)(void *)tmp, b);
-    memcpy(p, tmp, left);
+    store8(p, v, (int64_t)left);
 }
 static inline F load_f(const float *p, size_t left)
 {
@@ -49,13 +35,7 @@ static inline F load_f(const float *p, size_t left)
 }
 static inline void store_f(float *p, F v, size_t left)
 {
-    float tmp[LANES];
-    if (left >= LANES) {
-        _mm256_storeu_ps(p, v);
-        return;
-    }
-    _mm256_storeu_ps(tmp, v);
-    memcpy(p, tmp, left * sizeof *p);
+    store8_f(p, v, (int64_t)left);
 }
 static inline I load_i(const int32_t *p, size_t left)
 {

@@ -15,7 +15,7 @@ static void lut(const uint8_t *x, uint8_t *y, size_t n, const uint8_t *table)
         t[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
     const __m512i low = _mm512_set1_epi8(15);
     for (size_t i = 0; i < n; i += 64) {
-        __mmask64 mask = tail64(n - i);
+        __mmask64 mask = mask64((int64_t)(n - i));
         __m512i v = _mm512_maskz_loadu_epi8(mask, x + i), idx = _mm512_and_si512(v, low);
         __m512i row = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
         __m512i r = _mm512_shuffle_epi8(t[0], idx);

@@ -16,7 +16,7 @@ __attribute__((target("avx512vbmi"))) static void lut(const uint8_t *x, uint8_t 
     for (int i = 0; i < 4; i++)
         t[i] = _mm512_loadu_si512(table + 64 * i);
     for (size_t i = 0; i < n; i += 64) {
-        __mmask64 mask = tail64(n - i);
+        __mmask64 mask = mask64((int64_t)(n - i));
         __m512i v = _mm512_maskz_loadu_epi8(mask, x + i);
         __m512i low = _mm512_permutex2var_epi8(t[0], v, t[1]);
         __m512i high = _mm512_permutex2var_epi8(t[2], v, t[3]);
