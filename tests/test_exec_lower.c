@@ -134,6 +134,22 @@ START_TEST(lower__kept_values_are_not_hidden)
 END_TEST
 
 /* A weight that comes as float - Q - DQ. */
+/* Add in float and the Relu behind it are one step; integers have no activation to fuse. */
+START_TEST(lower__sum_takes_the_activation)
+{
+    ptq_graph *g = kit_graph(14);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 1, (int64_t[]){6});
+    ptq_value *n = kit_input(g, "n", PTQ_DT_S32, 1, (int64_t[]){6});
+    kit_output(g, KIT(g, "Relu", "r", KIT(g, "Add", "a", x, x)));
+    kit_output(g, KIT(g, "Relu", "s", KIT(g, "Add", "b", n, n)));
+    ptq_program *p = expect(g, &(ptq_lower_options){.fuse = true}, "Add Add Relu");
+    const ptq_float_params *f = p->steps.v[0].params, *i = p->steps.v[1].params;
+    ck_assert(f->act.on && f->act.lo == 0.0f && isinf(f->act.hi));
+    ck_assert(!i->act.on);
+    done(p, g);
+}
+END_TEST
+
 START_TEST(lower__float_weight_behind_q)
 {
     ptq_graph *g = kit_graph(13);
@@ -415,6 +431,7 @@ int main(void)
     tcase_add_test(t, lower__convolution_chain);
     tcase_add_test(t, lower__simulation_keeps_every_node);
     tcase_add_test(t, lower__kept_values_are_not_hidden);
+    tcase_add_test(t, lower__sum_takes_the_activation);
     tcase_add_test(t, lower__float_weight_behind_q);
     tcase_add_test(t, lower__without_q_behind_stays_float);
     tcase_add_test(t, lower__float_bias_must_be_exact);

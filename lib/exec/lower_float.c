@@ -44,9 +44,10 @@ bool ptq_lower_clamp(const ptq_node *n, ptq_act *act)
 static const ptq_node *fusable_act(const ptq_lower_ctx *l, const ptq_node *n, ptq_act *act)
 {
     *act = (ptq_act){.on = false, .lo = -INFINITY, .hi = INFINITY};
-    if (!l->opt->fuse || (!is_op(n, "Conv") && !is_op(n, "Gemm")))
-        return NULL;
     const ptq_value *v = n->out[0];
+    bool sum = is_op(n, "Add") && v && v->dtype == PTQ_DT_F32; /* the end of a residual block */
+    if (!l->opt->fuse || (!is_op(n, "Conv") && !is_op(n, "Gemm") && !sum))
+        return NULL;
     if (v->uses.n != 1 || v->uses.v[0].slot != 0 || ptq_lower_kept(l, v))
         return NULL;
     const ptq_node *next = v->uses.v[0].node;
