@@ -130,6 +130,7 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     o.samples = (size_t)a->samples;
     o.batch = (size_t)a->batch;
     o.threads = (int)a->threads;
+    o.backend = a->backend;
     o.isa = a->isa;
     o.max_bad_share = a->skip_bad;
     o.progress = on_progress;
@@ -156,12 +157,25 @@ ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, pt
     return ptq_data_open(path, m, &o, out);
 }
 
+/* A backend that cannot work here ends the command before any work. */
+static ptq_status check_backend(const char *wanted)
+{
+    const char *name;
+    char text[256];
+    bool works;
+    if (!wanted || strcmp(wanted, "auto") == 0)
+        return PTQ_OK;
+    for (size_t i = 0; ptq_backend_info(i, &name, text, sizeof text, &works); i++)
+        if (strcmp(name, wanted) == 0)
+            return works ? PTQ_OK : cmd_error(PTQ_ERR_DEVICE, "backend %s: %s", name, text);
+    return cmd_error(strcmp(wanted, "cuda") == 0 ? PTQ_ERR_DEVICE : PTQ_ERR_ARG,
+                     "backend '%s' is not in this build; 'quantize backends' lists what is", wanted);
+}
+
 ptq_status cmd_load(const args *a, const char *path, ptq_model **out)
 {
     ptq_model *m;
-    if (a->backend && strcmp(a->backend, "auto") != 0 && strcmp(a->backend, "cpu") != 0)
-        return cmd_error(strcmp(a->backend, "cuda") == 0 ? PTQ_ERR_DEVICE : PTQ_ERR_ARG,
-                         "backend '%s' is not in this build; there are auto and cpu", a->backend);
+    TRY(check_backend(a->backend));
     TRY(ptq_model_load(path, NULL, &m));
     ptq_status s = ptq_model_optimize(m);
     if (s != PTQ_OK) {

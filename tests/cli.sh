@@ -108,7 +108,13 @@ echo "not a model" > text.onnx
 expect 3 "" "$q" text.onnx -d "$calib" -o x.onnx
 expect 5 "quantized already" "$q" b.onnx -d "$calib" $pre -o x.onnx
 expect 0 "" "$q" inspect "$model" --json
-expect 8 "" "$q" "$model" -d "$calib" $pre -o x.onnx --backend cuda
+expect 2 "not in this build" "$q" "$model" -d "$calib" $pre -o x.onnx --backend gpu
+if "$q" backends | grep -q "^cuda *works"; then
+    expect 0 "" "$q" run "$model" -d "$calib" $pre -o cuda.onnx --method mse -q --no-compare --backend cuda
+    same b.onnx cuda.onnx
+else
+    expect 8 "cuda" "$q" "$model" -d "$calib" $pre -o x.onnx --backend cuda
+fi
 mkdir few; cp "$calib"/00*.png few/; head -c 100 "$calib/000_heart.png" > few/broken.png
 expect 4 "broken.png" "$q" "$model" -d few $pre -o x.onnx --method minmax
 if "$q" backends | grep -q "no HDF5"; then :; else

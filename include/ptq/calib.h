@@ -37,13 +37,14 @@ typedef struct ptq_loop_options {
     size_t samples;       /* the first n; 0: all */
     size_t batch;         /* 0: chosen. Results do not depend on it */
     int threads;          /* 0: one per processor. Results do not depend on it */
-    const char *isa;      /* see ptq_runner_options */
+    const char *backend;  /* see ptq_runner_options; results do not depend on it */
+    const char *isa;      /* the same */
     double max_bad_share; /* unreadable samples tolerated; 0 means 0.01; negative: none */
     ptq_progress_fn progress;
     ptq_bad_sample_fn bad_sample;
     void *ctx;
 } ptq_loop_options;
-#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0.0, 0, 0, 0}
+#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0}
 
 typedef struct ptq_statistics ptq_statistics;
 

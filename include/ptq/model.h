@@ -56,7 +56,7 @@ PTQ_API const char *ptq_model_path(const ptq_model *m);   /* "" for memory */
 typedef struct ptq_runner ptq_runner;
 typedef struct ptq_runner_options {
     size_t size;
-    const char *backend; /* NULL or "auto": the best that works; "cpu" */
+    const char *backend; /* NULL or "auto": "cpu"; "cuda" */
     const char *isa;     /* cap on the CPU instruction set: "ref", "avx2", "avx512", "vnni" */
     int threads;         /* 0: one per processor */
     bool simulate;       /* run Q/DQ nodes in float as they stand instead of in integers */

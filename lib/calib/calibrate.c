@@ -196,6 +196,7 @@ static ptq_status calibrate(run *r, const ptq_sample_source *source)
     }
     PTQ_TRY(pending(r, source->count, &list, &n));
     ptq_session_options so = {
+        .backend = r->opt->backend,
         .device = {.pool = r->opt->pool, .isa = r->opt->isa},
         .lower = {.fuse = true},
         .tap = tap,

@@ -39,7 +39,7 @@ typedef struct ptq_calibrate_options {
     size_t samples;       /* use the first n samples; 0: all */
     size_t shard, nshards; /* this run takes samples i with i % nshards == shard; 0: all */
     ptq_pool *pool;
-    const char *isa;
+    const char *backend, *isa;
     double max_bad_share; /* unreadable samples tolerated, as a share; default 0.01 */
     bool nonfinite_ok;    /* NaN and Inf activations are counted and left out, not an error */
     /* Both may be NULL. progress returning false stops with PTQ_ERR_INTERRUPTED; checkpoint is

@@ -121,7 +121,7 @@ static ptq_status session_arrays(ptq_session *s)
 
 static ptq_status session_open(ptq_session *s)
 {
-    const char *name = s->opt.backend ? s->opt.backend : "cpu";
+    const char *name = s->opt.backend && strcmp(s->opt.backend, "auto") != 0 ? s->opt.backend : "cpu";
     s->ops = s->opt.ops ? s->opt.ops : ptq_backend_find(name);
     if (!s->ops)
         return ptq_fail(PTQ_ERR_ARG, "there is no backend \"%s\"", name);

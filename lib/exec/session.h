@@ -14,7 +14,7 @@ typedef struct ptq_session ptq_session;
 typedef ptq_status (*ptq_tap_fn)(void *ctx, const ptq_pvalue *v, const ptq_tensor *t);
 
 typedef struct ptq_session_options {
-    const char *backend; /* NULL: "cpu" */
+    const char *backend; /* NULL or "auto": "cpu" */
     const ptq_backend_ops *ops; /* instead of a name; NULL: find `backend` */
     ptq_backend_options device;
     ptq_lower_options lower; /* all zero: float simulation, no fusion */

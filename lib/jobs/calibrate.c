@@ -106,6 +106,7 @@ ptq_status ptq_model_calibrate(const ptq_model *m, const ptq_samples *samples, c
         .shard = opt->shard,
         .nshards = opt->nshards,
         .pool = pool,
+        .backend = opt->loop.backend,
         .isa = opt->loop.isa,
         .max_bad_share = share == 0.0 ? 0.01 : share < 0.0 ? 0.0 : share,
         .nonfinite_ok = opt->nonfinite_ok,

@@ -57,7 +57,7 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     size_t total = (count + EVERY - 1) / EVERY;
     if (total > limit)
         total = limit;
-    ptq_session_options so = {.device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
+    ptq_session_options so = {.backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
     ptq_session *session;
     ptq_sample_source source = ptq_source_of(samples);
     ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 0.5};
@@ -166,7 +166,7 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
 {
     ptq_distance dist[MAX_OUTPUTS] = {0};
     ptq_session_options so = {
-        .device = {.pool = j->pool, .isa = j->opt->isa},
+        .backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa},
         .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
     };
     ptq_model *q;

@@ -147,7 +147,7 @@ static ptq_status find_layers(state *s)
 
 static ptq_status open_both(state *s, const ptq_loop_options *opt)
 {
-    ptq_session_options so = {.device = {.pool = s->pool, .isa = opt->isa},
+    ptq_session_options so = {.backend = opt->backend, .device = {.pool = s->pool, .isa = opt->isa},
                               .lower = {.fuse = true},
                               .tap = keep,
                               .tap_select = ref_selected,

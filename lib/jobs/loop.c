@@ -23,7 +23,7 @@ static ptq_status open_session(loop *l, size_t m)
     const ptq_loop_spec *sp = l->spec;
     bool integer = !sp->simulate[m] && ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
-        .device = {.pool = l->pool, .isa = sp->opt->isa},
+        .backend = sp->opt->backend, .device = {.pool = l->pool, .isa = sp->opt->isa},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
     };
     return ptq_session_new(sp->models[m]->graph, &so, &l->session[m]);

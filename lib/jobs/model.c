@@ -193,7 +193,7 @@ ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq
     ptq_status s = ptq_pool_new(opt->threads, &r->pool);
     bool integer = !opt->simulate;
     ptq_session_options so = {
-        .backend = opt->backend && strcmp(opt->backend, "auto") != 0 ? opt->backend : "cpu",
+        .backend = opt->backend,
         .device = {.pool = r->pool, .isa = opt->isa},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = integer},
     };
