@@ -34,7 +34,7 @@ static const shape shapes[] = {
     {"3x3 14 256->256", 256, 14, 256, 256, 3, 1},
     {"3x3 7 512->512", 256, 7, 512, 512, 3, 1},
     {"3x3/2 28 256->256", 256, 28, 256, 256, 3, 2},
-    {"7x7/2 224 16->64", 64, 224, 16, 64, 7, 2},
+    {"7x7/2 224 4->64", 256, 224, 4, 64, 7, 2},
     {"1x1 14 256->1024 batch 1", 1, 14, 256, 1024, 1, 1},
     {"3x3 7 512->512 batch 1", 1, 7, 512, 512, 3, 1},
 };
@@ -113,7 +113,8 @@ static void run_shape(const shape *s, const char *only)
 {
     ptq_k_gemm sets[SETS];
     int pad = s->kernel / 2, out = (s->hw + 2 * pad - s->kernel) / s->stride + 1, k = s->kernel * s->kernel * s->c;
-    int kpad = (k + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+    int width = s->c == 4 ? (s->kernel + 3) / 4 * 4 : s->kernel;
+    int kpad = (s->kernel * width * s->c + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
     int npad = (s->n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
     int64_t m = (int64_t)s->images * out * out, in = (int64_t)s->images * s->hw * s->hw * s->c;
     double bytes = (double)in + (double)s->n * k + (double)m * s->n, ops = 2.0 * (double)m * s->n * k;

@@ -64,8 +64,8 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     a->out_w = (a->in_w + a->pad_w + pad_end_w - (a->kernel_w - 1) * a->dil_w - 1) / a->stride_w + 1;
     a->m = (int64_t)images * a->out_h * a->out_w;
     a->npad = (n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
-    int taps = a->kernel_h * a->kernel_w, k = taps * c;
-    a->kpad = (k + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+    int taps = a->kernel_h * a->kernel_w, k = taps * c, row = c == 4 ? (a->kernel_w + 3) / 4 * 4 : a->kernel_w;
+    a->kpad = (a->kernel_h * row * c + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
     a->x_signed = pick(0, 1);
     a->float_out = pick(0, 5) == 0;
     a->zx = pick(0, 2) == 0 ? 0 : a->x_signed ? pick(-128, 127) : pick(0, 255);
@@ -86,7 +86,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
         for (int i = 0; i < c; i++)
             for (int t = 0; t < taps; t++) {
                 uint8_t v = w[((size_t)j * c + i) * taps + t];
-                packed[(size_t)j * a->kpad + t * c + i] = v;
+                packed[ptq_k_gemm_row_of(j) * a->kpad + (t / a->kernel_w * row + t % a->kernel_w) * c + i] = v;
                 sum += (uint32_t)(int8_t)v;
             }
         raw[j] = pick(-100000, 100000);
@@ -157,7 +157,7 @@ static int check(product *p, const char *only)
 /* PTQ_GPU_SMALL=1: shapes up to three tiles, for the memory and race checkers. PTQ_GPU_GEMM: one row. */
 START_TEST(gpu_gemm__rows_equal_the_reference)
 {
-    static const int channels[] = {16, 32, 48, 64, 80, 128, 144, 192, 256, 512};
+    static const int channels[] = {4, 16, 32, 48, 64, 80, 128, 144, 192, 256, 512};
     static const int columns[] = {1, 3, 5, 8, 17, 63, 64, 65, 127, 128, 129, 160, 255, 256, 257, 384};
     static const int sizes[] = {1, 2, 7, 8, 11, 13, 16, 28};
     const char *small = getenv("PTQ_GPU_SMALL"), *only = getenv("PTQ_GPU_GEMM");
@@ -167,12 +167,12 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
     for (int i = 0; i < cases; i++) {
         int hw = sizes[pick(0, small ? 4 : 7)], kernel = hw >= 3 && pick(0, 1) ? (hw >= 7 && pick(0, 3) == 0 ? 5 : 3) : 1;
         int images = pick(0, 4) == 0 ? 7 : pick(1, 3);
-        product p = draw(small ? 1 : images, hw, channels[pick(0, small ? 5 : 9)], columns[pick(0, 15)], kernel,
+        product p = draw(small ? 1 : images, hw, channels[pick(0, small ? 6 : 10)], columns[pick(0, 15)], kernel,
                          pick(0, 4) == 0);
         runs += check(&p, only);
     }
     printf("%d cases, %d kernel runs\n", cases, runs);
-    ck_assert_int_gt(runs, only && *only ? cases / 4 : cases);
+    ck_assert_int_gt(runs, only && *only ? cases / 20 : cases);
     ptq_dev_close(dev);
 }
 END_TEST

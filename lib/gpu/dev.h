@@ -36,6 +36,9 @@ ptq_status ptq_dev_copy(ptq_dev *d, void *dst, const void *src, size_t n);
 ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n);
 ptq_status ptq_dev_sync(ptq_dev *d);
 void *ptq_dev_stream(ptq_dev *d); /* cudaStream_t */
+/* Microseconds of one call of `fn`: the least of `repeat` timed ones after one that is not. */
+typedef ptq_status (*ptq_dev_work)(ptq_dev *d, const void *arg);
+ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat, float *us);
 /* After a launch: PTQ_OK, or the error with the kernel's name. */
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel);
 

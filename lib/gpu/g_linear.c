@@ -70,6 +70,7 @@ typedef struct source {
     const uint8_t *data;
     uint8_t flip;
     int64_t n, taps, c;        /* k = tap * c + channel */
+    int64_t width;             /* taps of one row */
     int64_t n_step, tap_step, c_step;
 } source;
 
@@ -103,15 +104,17 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
 
 static ptq_status pack_gemm(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, linear *l)
 {
-    int64_t c = round_up(s->c, 16), npad = round_up(s->n, PTQ_K_GEMM_N);
-    int64_t kpad = round_up(s->taps * c, PTQ_K_GEMM_K);
+    bool four = s->c <= 4 && s->width > 1; /* few channels: taps side by side */
+    int64_t c = four ? 4 : round_up(s->c, 16), row = four ? round_up(s->width, 4) : s->width;
+    int64_t npad = round_up(s->n, PTQ_K_GEMM_N), kpad = round_up(s->taps / s->width * row * c, PTQ_K_GEMM_K);
     uint8_t zero[16], *w;
     if (npad > INT32_MAX / 2 || kpad > INT32_MAX / 2 || !(w = ptq_calloc((size_t)npad, (size_t)kpad)))
         return ptq_fail_nomem();
     for (int64_t n = 0; n < s->n; n++)
         for (int64_t t = 0; t < s->taps; t++)
             for (int64_t i = 0; i < s->c; i++)
-                w[n * kpad + t * c + i] = s->data[n * s->n_step + t * s->tap_step + i * s->c_step] ^ s->flip;
+                w[ptq_k_gemm_row_of(n) * kpad + (t / s->width * row + t % s->width) * c + i] =
+                    s->data[n * s->n_step + t * s->tap_step + i * s->c_step] ^ s->flip;
     memset(zero, q->x.zp, sizeof zero);
     l->form = GEMM;
     l->n = (int32_t)s->n;
@@ -184,7 +187,7 @@ static ptq_status upload(ptq_gpu *g, const ptq_program *p, const ptq_step *s, li
     if (!conv && w->rank == 2 && !q->trans_a && strcmp(s->def->name, "qgemm") == 0) {
         src.n = w->dims[q->trans_b ? 0 : 1];
         src.c = w->dims[q->trans_b ? 1 : 0];
-        src.taps = 1;
+        src.taps = src.width = 1;
         src.n_step = q->trans_b ? src.c : 1;
         src.c_step = q->trans_b ? 1 : src.n;
         return has_tensor_cores(g) ? pack_gemm(g, q, &src, l) : upload_reference(g, q, w, l);
@@ -194,6 +197,7 @@ static ptq_status upload(ptq_gpu *g, const ptq_program *p, const ptq_step *s, li
     src.n = w->dims[0];
     src.c = w->dims[1];
     src.taps = w->dims[2] * w->dims[3];
+    src.width = w->dims[3];
     src.n_step = src.c * src.taps;
     src.tap_step = 1;
     src.c_step = src.taps;
@@ -261,9 +265,8 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int
     a->hi = q->qhi;
     a->x_signed = r->in[0]->dtype == PTQ_DT_S8;
     a->float_out = q->float_out;
-    const ptq_k_gemm_row *row = ptq_k_gemm_choose(g->dev, a);
-    if (!row)
-        return ptq_fail(PTQ_ERR_INTERNAL, "no kernel for a product of %lld x %d x %d", (long long)a->m, a->n, a->kpad);
+    const ptq_k_gemm_row *row;
+    PTQ_TRY(ptq_gpu_tuner_choose(g->tuner, g->dev, a, &row));
     return row->run(g->dev, a);
 }
 

@@ -93,7 +93,10 @@ static ptq_status gpu_open(const ptq_backend_options *opt, ptq_backend **out)
     if (!b)
         return ptq_fail_nomem();
     ptq_status s = ptq_dev_open(opt ? opt->device : 0, &b->gpu.dev);
+    if (s == PTQ_OK)
+        s = ptq_gpu_tuner_new(&b->gpu.tuner);
     if (s != PTQ_OK) {
+        ptq_dev_close(b->gpu.dev);
         free(b);
         return s;
     }
@@ -106,6 +109,7 @@ static void gpu_close(ptq_backend *b)
     if (!b)
         return;
     ptq_dev_free(b->gpu.dev, b->gpu.scratch);
+    ptq_gpu_tuner_free(b->gpu.tuner);
     ptq_dev_close(b->gpu.dev);
     free(b);
 }

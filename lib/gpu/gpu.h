@@ -6,12 +6,13 @@
 
 #include "lib/exec/geometry.h"
 #include "lib/exec/walk.h"
-#include "lib/gpu/kernels.h"
+#include "lib/gpu/tune.h"
 
 typedef struct ptq_gpu {
     ptq_dev *dev;
     void *scratch; /* device bytes that live during one run of one step */
     size_t scratch_bytes;
+    ptq_gpu_tuner *tuner;
 } ptq_gpu;
 
 typedef struct ptq_gpu_kernel {

@@ -2,6 +2,8 @@
 /* Integer products by mma.sync: a block computes BM pixels x BN channels, k in steps of 64 bytes
  * through a ring of shared-memory stages filled by cp.async. Chunks of 16 bytes lie swizzled
  * (chunk ^ row / 2), so that ldmatrix meets every bank once. Runs on compute capability 8.0 and up. */
+#include <type_traits>
+
 #include "lib/gpu/mma.cuh"
 
 enum { BK = 64, CHUNKS = BK / 16 };
@@ -14,34 +16,42 @@ static __device__ __forceinline__ uint32_t swizzle(int r, int c)
 
 template <int BM, int BN, int WM, int WN, int STAGES> struct shape {
     static constexpr int threads = 32 * (BM / WM) * (BN / WN);
-    static constexpr int rows = threads / CHUNKS; /* rows that one pass of all threads copies */
-    static constexpr int a_passes = BM / rows, b_passes = BN / rows;
+    static constexpr int step = threads / CHUNKS; /* rows that one pass of all threads copies */
+    static constexpr int a_passes = BM / step, b_passes = BN / step;
     static constexpr int stage_bytes = (BM + BN) * BK;
-    static constexpr int out_stride = BN + 16;
-    static constexpr int ring_bytes = STAGES * stage_bytes;
-    static constexpr int smem_bytes = ring_bytes > BM * out_stride ? ring_bytes : BM * out_stride;
-    static_assert(BM % rows == 0 && BN % rows == 0, "every pass is full");
+    static constexpr int smem_bytes = STAGES * stage_bytes;
+    static_assert(BM % step == 0 && BN % step == 0 && WN % 64 == 0, "every pass is full");
 };
 
-/* The rows of A that one thread copies, and its place in k. */
-template <int PASSES> struct cursor {
+/* The rows of A that one thread copies, and its place in k: chunks of 16 channels of one tap. */
+template <int PASSES> struct rows {
     int64_t base[PASSES];
     int h[PASSES], w[PASSES]; /* input position of tap 0 */
-    int c, kh, kw;
 
-    __device__ __forceinline__ void start(const ptq_k_gemm &a, int64_t row, int step, int chunk)
+    __device__ __forceinline__ void start(const ptq_k_gemm &a, uint32_t row, int step)
     {
-        int area = a.out_h * a.out_w;
+        uint32_t area = (uint32_t)(a.out_h * a.out_w), width = (uint32_t)a.out_w;
 #pragma unroll
         for (int i = 0; i < PASSES; i++) {
-            int64_t p = row + (int64_t)i * step;
-            bool valid = p < a.m;
-            int64_t n = valid ? p / area : 0;
-            int q = valid ? (int)(p - n * area) : 0;
-            h[i] = valid ? q / a.out_w * a.stride_h - a.pad_h : -(1 << 29); /* outside for every tap */
-            w[i] = q % a.out_w * a.stride_w - a.pad_w;
-            base[i] = ((n * a.in_h + h[i]) * a.in_w + w[i]) * a.c;
+            uint32_t p = row + (uint32_t)(i * step), n = p / area, q = p - n * area, y = q / width;
+            h[i] = p < a.m ? (int)y * a.stride_h - a.pad_h : -(1 << 29); /* outside for every tap */
+            w[i] = (int)(q - y * width) * a.stride_w - a.pad_w;
+            base[i] = (((int64_t)n * a.in_h + h[i]) * a.in_w + w[i]) * a.c;
         }
+    }
+    __device__ __forceinline__ bool inside(const ptq_k_gemm &a, int i, int kh, int kw) const
+    {
+        return (unsigned)(h[i] + kh * a.dil_h) < (unsigned)a.in_h && (unsigned)(w[i] + kw * a.dil_w) < (unsigned)a.in_w &&
+               kh < a.kernel_h;
+    }
+};
+
+template <int PASSES> struct channels_cursor : rows<PASSES> {
+    int c, kh, kw;
+
+    __device__ __forceinline__ void start(const ptq_k_gemm &a, uint32_t row, int step, int chunk)
+    {
+        rows<PASSES>::start(a, row, step);
         c = chunk * 16;
         kh = kw = 0;
         settle(a);
@@ -56,49 +66,81 @@ template <int PASSES> struct cursor {
             }
         }
     }
-    __device__ __forceinline__ const uint8_t *at(const ptq_k_gemm &a, int i, int64_t off) const
+    __device__ __forceinline__ void advance(const ptq_k_gemm &a)
     {
-        bool in = (unsigned)(h[i] + kh * a.dil_h) < (unsigned)a.in_h &&
-                  (unsigned)(w[i] + kw * a.dil_w) < (unsigned)a.in_w && kh < a.kernel_h;
-        return in ? a.x + base[i] + off : a.zero;
+        c += BK;
+        settle(a);
     }
-    __device__ __forceinline__ int64_t offset(const ptq_k_gemm &a) const
+    __device__ __forceinline__ void copy(const ptq_k_gemm &a, int i, uint32_t dst) const
     {
-        return ((int64_t)kh * a.dil_h * a.in_w + kw * a.dil_w) * a.c + c;
+        int64_t off = ((int64_t)kh * a.dil_h * a.in_w + kw * a.dil_w) * a.c + c;
+        copy16_async(dst, this->inside(a, i, kh, kw) ? a.x + this->base[i] + off : a.zero);
     }
 };
 
-template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED>
-static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN))
+/* Four channels: a chunk is four taps side by side; the kernel's width is rounded up to four taps,
+ * whose weights are zero, so that it does not matter what they read. */
+template <int PASSES> struct pixels_cursor : rows<PASSES> {
+    int kh, kw;
+
+    __device__ __forceinline__ void start(const ptq_k_gemm &a, uint32_t row, int step, int chunk)
+    {
+        rows<PASSES>::start(a, row, step);
+        kh = 0;
+        kw = 4 * chunk;
+        settle(a);
+    }
+    __device__ __forceinline__ void settle(const ptq_k_gemm &a)
+    {
+        int width = (a.kernel_w + 3) & ~3;
+        while (kw >= width) {
+            kw -= width;
+            kh++;
+        }
+    }
+    __device__ __forceinline__ void advance(const ptq_k_gemm &a)
+    {
+        kw += BK / 4;
+        settle(a);
+    }
+    __device__ __forceinline__ void copy(const ptq_k_gemm &a, int i, uint32_t dst) const
+    {
+        const uint8_t *src = a.x + this->base[i] + ((int64_t)kh * a.dil_h * a.in_w + kw * a.dil_w) * 4;
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            copy4_async(dst + 4 * e, this->inside(a, i, kh, kw + e) ? src + (int64_t)e * a.dil_w * 4 : a.zero);
+    }
+};
+
+template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS>
+static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
     mma_gemm(const __grid_constant__ ptq_k_gemm a)
 {
     using S = shape<BM, BN, WM, WN, STAGES>;
     constexpr int MF = WM / 16, NF = WN / 8;
     extern __shared__ __align__(128) uint8_t smem[];
     int tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32;
-    int ntiles = (a.n + BN - 1) / BN;
+    unsigned ntiles = (unsigned)((a.n + BN - 1) / BN);
     int64_t m0 = (int64_t)(blockIdx.x / ntiles) * BM;
     int n0 = (int)(blockIdx.x % ntiles) * BN;
     int wm = warp / (BN / WN) * WM, wn = warp % (BN / WN) * WN;
     int row = tid / CHUNKS, chunk = tid % CHUNKS;
-    cursor<S::a_passes> cur;
-    cur.start(a, m0 + row, S::rows, chunk);
+    std::conditional_t<PIXELS, pixels_cursor<S::a_passes>, channels_cursor<S::a_passes>> cur;
+    cur.start(a, (uint32_t)m0 + (uint32_t)row, S::step, chunk);
     const int8_t *wsrc = a.w + (int64_t)(n0 + row) * a.kpad + chunk * 16;
     uint32_t ring = smem_address(smem);
     int steps = a.kpad / BK;
 
     auto load = [&](int step) {
         uint32_t sa = ring + (uint32_t)(step % STAGES * S::stage_bytes), sb = sa + BM * BK;
-        int64_t off = cur.offset(a);
 #pragma unroll
         for (int i = 0; i < S::a_passes; i++)
-            copy16_async(sa + swizzle(row + i * S::rows, chunk), cur.at(a, i, off));
+            cur.copy(a, i, sa + swizzle(row + i * S::step, chunk));
 #pragma unroll
         for (int i = 0; i < S::b_passes; i++)
-            copy16_async(sb + swizzle(row + i * S::rows, chunk),
-                         wsrc + (int64_t)i * S::rows * a.kpad + (int64_t)step * BK);
-        cur.c += BK;
-        cur.settle(a);
+            copy16_async(sb + swizzle(row + i * S::step, chunk),
+                         wsrc + (int64_t)i * S::step * a.kpad + (int64_t)step * BK);
+        cur.advance(a);
     };
 
     int32_t acc[MF][NF][4] = {};
@@ -130,57 +172,18 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN))
                     mma_16x8x32<SIGNED>(acc[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
         }
     }
-    wait_async<0>();
-    __syncthreads(); /* the ring becomes the output tile */
-
-    float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
 #pragma unroll
-    for (int j = 0; j < NF; j++) {
-        int col = wn + j * 8 + lane % 4 * 2, n = n0 + col; /* npad covers both columns */
-        int32_t b0 = a.bias[n], b1 = a.bias[n + 1];
-        float s0 = a.mult[n], s1 = a.mult[n + 1];
+    for (int i = 0; i < MF; i++)
 #pragma unroll
-        for (int i = 0; i < MF; i++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                int r = wm + i * 16 + lane / 4 + half * 8;
-                int32_t v0 = (int32_t)((uint32_t)acc[i][j][2 * half] + (uint32_t)b0);
-                int32_t v1 = (int32_t)((uint32_t)acc[i][j][2 * half + 1] + (uint32_t)b1);
-                if (a.float_out) {
-                    float *y = (float *)a.y + (m0 + r) * a.n;
-                    if (m0 + r < a.m && n < a.n)
-                        y[n] = (float)v0 * s0;
-                    if (m0 + r < a.m && n + 1 < a.n)
-                        y[n + 1] = (float)v1 * s1;
-                    continue;
-                }
-                uint32_t pair = requantize_byte(v0, s0, lo, hi, a.zy) | requantize_byte(v1, s1, lo, hi, a.zy) << 8;
-                *(uint16_t *)(smem + r * S::out_stride + col) = (uint16_t)pair;
-            }
-    }
-    if (a.float_out)
-        return;
-    __syncthreads();
-    bool wide = a.n % 16 == 0;
-    for (int i = tid; i < BM * (BN / 16); i += S::threads) {
-        int r = i / (BN / 16), col = i % (BN / 16) * 16;
-        if (m0 + r >= a.m || n0 + col >= a.n)
-            continue;
-        uint8_t *y = (uint8_t *)a.y + (m0 + r) * a.n + n0 + col;
-        const uint8_t *from = smem + r * S::out_stride + col;
-        if (wide)
-            *(uint4 *)y = *(const uint4 *)from;
-        else
-            for (int e = 0; e < 16 && n0 + col + e < a.n; e++)
-                y[e] = from[e];
-    }
+        for (int j = 0; j < NF; j += 8)
+            finish_rows(a, &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n0 + wn + j * 8 + lane % 4 * 16);
 }
 
-template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED>
+template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS>
 static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
 {
     using S = shape<BM, BN, WM, WN, STAGES>;
-    auto kernel = mma_gemm<BM, BN, WM, WN, STAGES, SIGNED>;
+    auto kernel = mma_gemm<BM, BN, WM, WN, STAGES, SIGNED, PIXELS>;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::smem_bytes);
@@ -189,20 +192,36 @@ static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
     return ptq_dev_launched(d, "mma_gemm");
 }
 
-template <int BM, int BN, int WM, int WN, int STAGES>
+template <int BM, int BN, int WM, int WN, int STAGES, bool PIXELS>
 static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    return a->x_signed ? launch<BM, BN, WM, WN, STAGES, true>(d, a) : launch<BM, BN, WM, WN, STAGES, false>(d, a);
+    return a->x_signed ? launch<BM, BN, WM, WN, STAGES, true, PIXELS>(d, a)
+                       : launch<BM, BN, WM, WN, STAGES, false, PIXELS>(d, a);
 }
 
-static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
+static bool fits(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return ptq_dev_capability(d) >= 80 && a->c % 16 == 0 && (a->m + 63) / 64 * (a->npad / 64) < INT32_MAX;
+    return ptq_dev_capability(d) >= 80 && a->m < INT32_MAX - 256 && (a->m + 63) / 64 * (a->npad / 64) < INT32_MAX;
 }
 
+static bool channels(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    return fits(d, a) && a->c % 16 == 0;
+}
+
+static bool pixels(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    return fits(d, a) && a->c == 4;
+}
+
+#define ROW(name, supports, bm, bn, wm, wn, stages, four)                                          \
+    extern const ptq_k_gemm_row ptq_k_gemm_##name;                                                 \
+    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, supports, run<bm, bn, wm, wn, stages, four>};
 extern "C" {
-extern const ptq_k_gemm_row ptq_k_gemm_mma_128x128, ptq_k_gemm_mma_128x64, ptq_k_gemm_mma_64x64;
-const ptq_k_gemm_row ptq_k_gemm_mma_128x128 = {"mma_128x128", supports, run<128, 128, 64, 32, 4>};
-const ptq_k_gemm_row ptq_k_gemm_mma_128x64 = {"mma_128x64", supports, run<128, 64, 32, 32, 4>};
-const ptq_k_gemm_row ptq_k_gemm_mma_64x64 = {"mma_64x64", supports, run<64, 64, 32, 32, 4>};
+ROW(mma_128x128, channels, 128, 128, 32, 64, 4, false)
+ROW(mma_128x64, channels, 128, 64, 32, 64, 4, false)
+ROW(mma_64x64, channels, 64, 64, 16, 64, 4, false)
+/* The first layer of a network on images. */
+ROW(mma4_128x64, pixels, 128, 64, 32, 64, 4, true)
+ROW(mma4_64x64, pixels, 64, 64, 16, 64, 4, true)
 }

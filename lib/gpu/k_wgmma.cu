@@ -1,51 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Integer products on Hopper: one warp feeds a ring of shared-memory stages through the tensor copy
+/* Integer products on Hopper: the last warp feeds a ring of shared-memory stages through the tensor copy
  * engine, two warpgroups of 64 rows each multiply out of it. Blocks are persistent and take tiles
  * in an order that keeps both operands in the second-level cache. A product with one tap reads its
  * rows as a matrix; a convolution reads windows (im2col mode), whose pixels outside the input are
  * zero bytes, so that it needs a zero point of 0 or no padding. */
 #include "lib/gpu/wgmma.cuh"
 
-enum { BM = 128, CONSUMERS = 2, THREADS = 128 * (CONSUMERS + 1), GROUP = 16 };
+enum { GROUP = 16 };
 
-template <int BN, int BK, int STAGES> struct layout {
+/* GROUPS warpgroups multiply 64 rows each; BLOCKS blocks share a processor. A block that is alone
+ * moves the registers of a feeding warpgroup to the others; several blocks feed by one warp. */
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> struct layout {
+    static constexpr int BM = 64 * GROUPS;
+    static constexpr bool moves = BLOCKS == 1;
+    static constexpr int feeders = moves ? 128 : 32, threads = 128 * GROUPS + feeders;
     static constexpr int a_bytes = BM * BK, b_bytes = BN * BK, stage = a_bytes + b_bytes;
-    static constexpr int out_cols = BN < 128 ? BN : 128;
-    static constexpr int out_stride = out_cols + 16, out_bytes = 16 * out_stride; /* of one warp */
     static constexpr int ring = STAGES * stage;
-    static constexpr int total = 1024 + ring + 4 * CONSUMERS * out_bytes + 2 * STAGES * 8;
-    static_assert(total <= 227 * 1024, "shared memory of a block");
+    static constexpr int total = 1024 + ring + 2 * STAGES * 8;
+    
 };
 
 struct place { /* of a tile */
-    int64_t m;
-    int n;
+    int m, n;
 };
 
 /* Tiles in groups of GROUP rows of tiles: down a group first, then to the next column. */
-static __device__ __forceinline__ place place_of(int64_t tile, int64_t mt, int nt, int bn)
+static __device__ __forceinline__ place place_of(uint32_t tile, uint32_t mt, uint32_t nt, int bm, int bn)
 {
-    int64_t per = (int64_t)GROUP * nt, first = tile / per * GROUP, in = tile % per;
-    int64_t rows = mt - first < GROUP ? mt - first : GROUP;
-    return {(first + in % rows) * BM, (int)(in / rows) * bn};
+    uint32_t per = GROUP * nt, group = tile / per, in = tile - group * per, first = group * GROUP;
+    uint32_t rows = mt - first < GROUP ? mt - first : GROUP, column = in / rows;
+    return {(int)(first + in - column * rows) * bm, (int)column * bn};
 }
 
-template <int BN, int BK, int STAGES, bool WINDOW>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool WINDOW>
 static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtensorMap *tb, const ptq_k_gemm &a,
-                                            uint32_t ring, uint32_t full, uint32_t empty, int64_t tiles, int64_t mt,
-                                            int nt)
+                                            uint32_t ring, uint32_t full, uint32_t empty, uint32_t tiles, uint32_t mt,
+                                            uint32_t nt)
 {
-    using L = layout<BN, BK, STAGES>;
+    using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
     int blocks = (a.c + BK - 1) / BK, stage = 0;
     uint32_t phase = 0;
-    for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        place t = place_of(tile, mt, nt, BN);
+    for (uint32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        place t = place_of(tile, mt, nt, L::BM, BN);
         int w0 = 0, h0 = 0, image = 0;
         if (WINDOW) {
-            int64_t area = (int64_t)a.out_h * a.out_w, q = t.m % area;
-            image = (int)(t.m / area);
-            h0 = (int)(q / a.out_w) * a.stride_h - a.pad_h;
-            w0 = (int)(q % a.out_w) * a.stride_w - a.pad_w;
+            uint32_t area = (uint32_t)(a.out_h * a.out_w), q = (uint32_t)t.m % area, y = q / (uint32_t)a.out_w;
+            image = (int)((uint32_t)t.m / area);
+            h0 = (int)y * a.stride_h - a.pad_h;
+            w0 = (int)(q - y * (uint32_t)a.out_w) * a.stride_w - a.pad_w;
         }
         for (int kh = 0; kh < a.kernel_h; kh++)
             for (int kw = 0; kw < a.kernel_w; kw++)
@@ -57,7 +59,7 @@ static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtenso
                         tensor_copy_window(dst, ta, full + 8 * stage, b * BK, w0, h0, image, (uint16_t)(kw * a.dil_w),
                                            (uint16_t)(kh * a.dil_h));
                     else
-                        tensor_copy_2d(dst, ta, full + 8 * stage, b * BK, (int)t.m);
+                        tensor_copy_2d(dst, ta, full + 8 * stage, b * BK, t.m);
                     tensor_copy_2d(dst + L::a_bytes, tb, full + 8 * stage, (kh * a.kernel_w + kw) * a.c + b * BK, t.n);
                     if (++stage == STAGES) {
                         stage = 0;
@@ -67,68 +69,15 @@ static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtenso
     }
 }
 
-/* One warp's 16 rows of OUT columns: to bytes in its own piece of shared memory, then out in whole
- * vectors. acc holds the row pair of a lane: columns 8 j + 2 (lane % 4) and the next, rows lane / 4
- * and eight below. */
-template <int OUT>
-static __device__ __forceinline__ void store_columns(const ptq_k_gemm &a, const int32_t *acc, int64_t m0, int n0,
-                                                     uint8_t *out)
-{
-    constexpr int stride = OUT + 16, per_row = OUT / 16;
-    int lane = (int)threadIdx.x % 32;
-    float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
-#pragma unroll
-    for (int j = 0; j < OUT / 8; j++) {
-        int col = j * 8 + lane % 4 * 2, n = n0 + col;
-        if (n >= a.npad)
-            continue;
-        int2 b = *(const int2 *)(a.bias + n);
-        float2 s = *(const float2 *)(a.mult + n);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            int r = lane / 4 + half * 8;
-            int32_t v0 = (int32_t)((uint32_t)acc[4 * j + 2 * half] + (uint32_t)b.x);
-            int32_t v1 = (int32_t)((uint32_t)acc[4 * j + 2 * half + 1] + (uint32_t)b.y);
-            if (a.float_out) {
-                float *y = (float *)a.y + (m0 + r) * a.n + n;
-                if (m0 + r < a.m && n < a.n)
-                    y[0] = (float)v0 * s.x;
-                if (m0 + r < a.m && n + 1 < a.n)
-                    y[1] = (float)v1 * s.y;
-                continue;
-            }
-            uint32_t pair = requantize_byte(v0, s.x, lo, hi, a.zy) | requantize_byte(v1, s.y, lo, hi, a.zy) << 8;
-            *(uint16_t *)(out + r * stride + col) = (uint16_t)pair;
-        }
-    }
-    if (a.float_out)
-        return;
-    __syncwarp();
-#pragma unroll
-    for (int i = lane; i < 16 * per_row; i += 32) {
-        int r = i / per_row, col = i % per_row * 16;
-        if (m0 + r >= a.m || n0 + col >= a.n)
-            continue;
-        uint8_t *y = (uint8_t *)a.y + (m0 + r) * a.n + n0 + col;
-        const uint8_t *from = out + r * stride + col;
-        if (a.n % 16 == 0)
-            *(uint4 *)y = *(const uint4 *)from;
-        else
-            for (int e = 0; e < 16 && n0 + col + e < a.n; e++)
-                y[e] = from[e];
-    }
-    __syncwarp(); /* the next columns are written here again */
-}
-
-template <int BN, int BK, int STAGES, bool SIGNED>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED>
 static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ring, uint32_t full, uint32_t empty,
-                                                uint8_t *out, int64_t tiles, int64_t mt, int nt)
+                                                uint32_t tiles, uint32_t mt, uint32_t nt)
 {
-    using L = layout<BN, BK, STAGES>;
-    int group = (int)threadIdx.x / 128 - 1, warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
+    using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
+    int group = (int)threadIdx.x / 128, warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
     int steps = a.kernel_h * a.kernel_w * ((a.c + BK - 1) / BK), stage = 0;
     uint32_t phase = 0;
-    for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    for (uint32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         int32_t acc[BN / 2];
         int before = 0;
         for (int s = 0; s < steps; s++) {
@@ -152,42 +101,41 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
         wgmma_wait<0>();
         if (lane == 0)
             barrier_arrive(empty + 8 * before);
-        place t = place_of(tile, mt, nt, BN);
+        place t = place_of(tile, mt, nt, L::BM, BN);
 #pragma unroll
-        for (int c = 0; c < BN; c += L::out_cols)
-            store_columns<L::out_cols>(a, acc + c / 2, t.m + group * 64 + warp * 16, t.n + c,
-                                       out + (group * 4 + warp) * L::out_bytes);
+        for (int c = 0; c < BN; c += 64)
+            finish_rows(a, acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, t.n + c + lane % 4 * 16);
     }
 }
 
-template <int BN, int BK, int STAGES, bool SIGNED, bool WINDOW>
-static __global__ void __launch_bounds__(THREADS, 1)
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW>
+static __global__ void __launch_bounds__(layout<GROUPS, BN, BK, STAGES, BLOCKS>::threads, BLOCKS)
     wgmma_gemm(const __grid_constant__ CUtensorMap ta, const __grid_constant__ CUtensorMap tb,
                const __grid_constant__ ptq_k_gemm a)
 {
-    using L = layout<BN, BK, STAGES>;
+    using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
     extern __shared__ uint8_t raw[];
     uint8_t *smem = raw + (1024 - smem_address(raw) % 1024) % 1024;
     uint32_t ring = smem_address(smem), full = ring + L::ring, empty = full + 8 * STAGES;
-    uint8_t *out = smem + L::ring + 16 * STAGES;
-    int64_t mt = (a.m + BM - 1) / BM;
-    int nt = (a.n + BN - 1) / BN;
+    uint32_t mt = (uint32_t)((a.m + L::BM - 1) / L::BM), nt = (uint32_t)((a.n + BN - 1) / BN);
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_init(full + 8 * i, 1);
-            barrier_init(empty + 8 * i, 4 * CONSUMERS); /* each warp tells for itself */
+            barrier_init(empty + 8 * i, 4 * GROUPS); /* each warp tells for itself */
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
         asm volatile("fence.proxy.async;" ::: "memory");
     }
     __syncthreads();
-    if (threadIdx.x < 128) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-        if (threadIdx.x == 0)
-            feed<BN, BK, STAGES, WINDOW>(&ta, &tb, a, ring, full, empty, mt * nt, mt, nt);
+    if (threadIdx.x >= 128 * GROUPS) {
+        if (L::moves)
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (threadIdx.x == 128 * GROUPS)
+            feed<GROUPS, BN, BK, STAGES, BLOCKS, WINDOW>(&ta, &tb, a, ring, full, empty, mt * nt, mt, nt);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        multiply<BN, BK, STAGES, SIGNED>(a, ring, full, empty, out, mt * nt, mt, nt);
+        if (L::moves)
+            asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        multiply<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED>(a, ring, full, empty, mt * nt, mt, nt);
     }
 }
 
@@ -216,7 +164,7 @@ static bool matrix_map(CUtensorMap *map, const void *base, uint64_t k, uint64_t 
 }
 
 /* The corners cut the input so that exactly out_h x out_w windows start in it. */
-static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k)
+static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k, int box_rows)
 {
     static auto encode = driver<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
     uint64_t images = (uint64_t)(a->m / ((int64_t)a->out_h * a->out_w));
@@ -227,7 +175,7 @@ static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k)
                     (a->out_h - 1) * a->stride_h - a->pad_h - (a->in_h - 1)};
     cuuint32_t step[4] = {1, (cuuint32_t)a->stride_w, (cuuint32_t)a->stride_h, 1};
     return encode && encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 4, (void *)a->x, dims, strides, lower, upper,
-                            (cuuint32_t)box_k, BM, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                            (cuuint32_t)box_k, (cuuint32_t)box_rows, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
                             box_k == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
@@ -238,33 +186,35 @@ static bool is_matrix(const ptq_k_gemm *a)
            a->pad_w == 0 && a->out_h == a->in_h && a->out_w == a->in_w;
 }
 
-template <int BN, int BK, int STAGES, bool SIGNED, bool WINDOW>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW>
 static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
 {
-    using L = layout<BN, BK, STAGES>;
-    auto kernel = wgmma_gemm<BN, BK, STAGES, SIGNED, WINDOW>;
+    using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
+    static_assert(BLOCKS * (L::total + 1024) <= 228 * 1024, "shared memory of a processor");
+    auto kernel = wgmma_gemm<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED, WINDOW>;
     CUtensorMap ta, tb;
-    bool good = WINDOW ? window_map(&ta, a, BK) : matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, BK, BM);
+    bool good = WINDOW ? window_map(&ta, a, BK, L::BM) : matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, BK, L::BM);
     if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, BK, BN))
         return PTQ_ERR_DEVICE;
-    int64_t tiles = (a->m + BM - 1) / BM * ((a->n + BN - 1) / BN), most = ptq_dev_processors(d);
+    int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + BN - 1) / BN), most = (int64_t)BLOCKS * ptq_dev_processors(d);
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::total);
-    kernel<<<(unsigned)(tiles < most ? tiles : most), THREADS, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, *a);
+    kernel<<<(unsigned)(tiles < most ? tiles : most), L::threads, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, *a);
     return ptq_dev_launched(d, "wgmma_gemm");
 }
 
-template <int BN, int BK, int STAGES> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
     if (is_matrix(a))
-        return a->x_signed ? launch<BN, BK, STAGES, true, false>(d, a) : launch<BN, BK, STAGES, false, false>(d, a);
-    return a->x_signed ? launch<BN, BK, STAGES, true, true>(d, a) : launch<BN, BK, STAGES, false, true>(d, a);
+        return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, false>(d, a) : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, false>(d, a);
+    return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, true>(d, a) : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, true>(d, a);
 }
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    if (ptq_dev_capability(d) != 90 || a->c % 16 != 0 || a->m >= INT32_MAX - BM || (uintptr_t)a->x % 16 != 0)
+    if (ptq_dev_capability(d) != 90 || a->c % 16 != 0 || a->m >= INT32_MAX - 256 ||
+        (a->m + 63) / 64 * ((a->n + 63) / 64) >= INT32_MAX || (uintptr_t)a->x % 16 != 0)
         return false;
     if (is_matrix(a))
         return true;
@@ -276,9 +226,13 @@ static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
            (a->kernel_w - 1) * a->dil_w < 256 && (a->kernel_h - 1) * a->dil_h < 256;
 }
 
+#define ROW(name, groups, bn, bk, stages, blocks)                                                  \
+    extern const ptq_k_gemm_row ptq_k_gemm_##name;                                                 \
+    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, supports, run<groups, bn, bk, stages, blocks>};
 extern "C" {
-extern const ptq_k_gemm_row ptq_k_gemm_wgmma_128x256, ptq_k_gemm_wgmma_128x128, ptq_k_gemm_wgmma_128x64;
-const ptq_k_gemm_row ptq_k_gemm_wgmma_128x256 = {"wgmma_128x256", supports, run<256, 128, 4>};
-const ptq_k_gemm_row ptq_k_gemm_wgmma_128x128 = {"wgmma_128x128", supports, run<128, 128, 5>};
-const ptq_k_gemm_row ptq_k_gemm_wgmma_128x64 = {"wgmma_128x64", supports, run<64, 64, 8>};
+ROW(wgmma_128x256, 2, 256, 128, 4, 1)
+ROW(wgmma_128x128, 2, 128, 128, 6, 1)
+/* Several blocks on a processor: some multiply while others write. For short k. */
+ROW(wgmma3_64x128, 1, 128, 64, 5, 3)
+ROW(wgmma2_128x64, 2, 64, 64, 8, 2)
 }

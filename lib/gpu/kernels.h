@@ -42,11 +42,13 @@ ptq_status ptq_k_run_conv(ptq_dev *d, const ptq_k_conv *a);
 
 /* The same product on the tensor cores, as an implicit GEMM: rows are output pixels, columns output
  * channels, k runs over (tap, channel). Activations are NHWC with c a multiple of 16; a matrix
- * product is a convolution with one tap. Bytes outside the input read as the zero point from
+ * product is a convolution with one tap. Or c is 4, and k runs over (row of taps, tap, channel) with
+ * the rows of taps rounded up to 4 taps. Bytes outside the input read as the zero point from
  * `zero`, so that one constant per channel takes the zero point out again (it is in `bias`). */
 typedef struct ptq_k_gemm {
     const uint8_t *x;
-    const int8_t *w;     /* [npad][kpad]: k = tap * c + channel, zeros behind; 16-byte aligned */
+    const int8_t *w;     /* [npad][kpad]: row ptq_k_gemm_row_of(n) holds channel n, k = tap * c + input
+                            channel, zeros behind; 16-byte aligned */
     void *y;             /* [m][n] bytes, or floats with float_out */
     const uint8_t *zero; /* 16 bytes of the zero point of x */
     const int32_t *bias; /* [npad] bias - zx * sum of the column's weights, modulo 2^32 */
@@ -58,6 +60,13 @@ typedef struct ptq_k_gemm {
     int32_t padded; /* some window reaches outside the input */
 } ptq_k_gemm;
 enum { PTQ_K_GEMM_N = 128, PTQ_K_GEMM_K = 64 }; /* npad and kpad are multiples of these */
+/* Where the weights of channel n lie. A thread of the matrix units owns columns 8 j + 2 q and the next
+ * of each 64; in this order they are 16 neighbouring channels, which it can write at once. */
+static inline int64_t ptq_k_gemm_row_of(int64_t n)
+{
+    int64_t r = n & 63;
+    return (n - r) + (r >> 1 & 7) * 8 + (r >> 4) * 2 + (r & 1);
+}
 /* Kernel rows that can run a product, for the tuner and the tests; NULL past the end. A row tells
  * whether it can run these arguments on this device. */
 typedef struct ptq_k_gemm_row {

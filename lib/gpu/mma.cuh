@@ -18,6 +18,11 @@ static __device__ __forceinline__ void copy16_async(uint32_t dst, const void *sr
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory");
 }
 
+static __device__ __forceinline__ void copy4_async(uint32_t dst, const void *src)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(dst), "l"(src) : "memory");
+}
+
 static __device__ __forceinline__ void commit_async()
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -54,10 +59,74 @@ static __device__ __forceinline__ void mma_16x8x32(int32_t d[4], const uint32_t 
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* ptq_requantize with the bounds already less the zero point: product, clamp, half to even. */
-static __device__ __forceinline__ uint32_t requantize_byte(int32_t acc, float m, float lo, float hi, int32_t zy)
+/* ---- the end of an integer product ---- */
+
+/* The bytes of ptq_requantize less the zero point, for four accumulators: product, clamp, and half to
+ * even by adding 1.5 * 2^23, whose low byte then is the result's. min and max send NaN to lo. */
+static __device__ __forceinline__ uint32_t requantize4(const int32_t v[4], const float m[4], float lo, float hi)
 {
-    return (uint32_t)(ptq_rint(ptq_clampf((float)acc * m, lo, hi)) + zy) & 0xffu;
+    uint32_t b[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        b[i] = __float_as_uint(fminf(fmaxf((float)v[i] * m[i], lo), hi) + 12582912.0f);
+    return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+}
+
+/* Byte by byte, modulo 256; low is z's bytes without their top bits, high those bits. */
+static __device__ __forceinline__ uint32_t add_bytes(uint32_t x, uint32_t low, uint32_t high)
+{
+    return ((x & 0x7f7f7f7fu) + low) ^ (x & 0x80808080u) ^ high;
+}
+
+/* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
+ * n + 2 j + e of its row. */
+static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
+{
+    if (n >= a.n)
+        return;
+    float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
+    uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
+    uint32_t out[2][4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int4 b4 = __ldg((const int4 *)(a.bias + n) + i);
+        float4 m4 = __ldg((const float4 *)(a.mult + n) + i);
+        float mult[4] = {m4.x, m4.y, m4.z, m4.w};
+        int32_t bias[4] = {b4.x, b4.y, b4.z, b4.w};
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            int32_t v[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                v[e] = (int32_t)((uint32_t)acc[8 * i + e / 2 * 4 + 2 * row + e % 2] + (uint32_t)bias[e]);
+            if (a.float_out) {
+                float *y = (float *)a.y + (m + 8 * row) * a.n + n + 4 * i;
+                for (int e = 0; e < 4; e++)
+                    if (m + 8 * row < a.m && n + 4 * i + e < a.n)
+                        y[e] = (float)v[e] * mult[e];
+                continue;
+            }
+            out[row][i] = requantize4(v, mult, lo, hi);
+            if (zy)
+                out[row][i] = add_bytes(out[row][i], low, high);
+        }
+    }
+    if (a.float_out)
+        return;
+#pragma unroll
+    for (int row = 0; row < 2; row++) {
+        uint8_t *y = (uint8_t *)a.y + (m + 8 * row) * a.n + n;
+        if (m + 8 * row >= a.m)
+            continue;
+        if (a.n % 16 == 0) {
+            *(uint4 *)y = make_uint4(out[row][0], out[row][1], out[row][2], out[row][3]);
+            continue;
+        }
+#pragma unroll
+        for (int e = 0; e < 16; e++)
+            if (n + e < a.n)
+                y[e] = (uint8_t)(out[row][e / 4] >> (e % 4 * 8));
+    }
 }
 
 #endif
