@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of doc/results.md, beside ONNX Runtime: fp32, int8 accuracy by method, agreement of
-integer steps and whole models, memory and time of calibration.
+integer steps and whole models, memory and time of calibration, ONNX Runtime's optimization levels.
 
-usage: tables.py [--models A,B] [--methods A,B] [--targets A,B] [--tables 1,2,3,4]
+usage: tables.py [--models A,B] [--methods A,B] [--targets A,B] [--tables 1,2,3,4,5]
                  [--samples N] [--calib N] [--cache FILE] [--out FILE] [--cached-only]
 
 Each finished cell is kept in the cache file, so an interrupted run goes on where it was; remove
@@ -37,7 +37,7 @@ ap = argparse.ArgumentParser()
 ap.add_argument("--models", type=words, default=SMALL_FIRST)
 ap.add_argument("--methods", type=words, default=METHODS)
 ap.add_argument("--targets", type=words, default=["portable", "ort"])
-ap.add_argument("--tables", type=words, default=["1", "2", "3", "4"])
+ap.add_argument("--tables", type=words, default=["1", "2", "3", "4", "5"])
 ap.add_argument("--samples", type=int, default=10 ** 9, help="evaluation samples (default: all)")
 ap.add_argument("--calib", type=int, default=10 ** 9, help="calibration samples (default: all)")
 ap.add_argument("--cache", default="oracle-cells.json")
@@ -140,8 +140,8 @@ def batches(m, n):
         yield common.inputs(m, min(size, n - first), first)
 
 
-def ort_outputs(path, m, n):
-    s = session(path)
+def ort_outputs(path, m, n, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL):
+    s = session(path, level)
     name = s.get_inputs()[0].name
     for x in batches(m, n):
         yield s.run(None, {name: x})
@@ -496,6 +496,34 @@ def table4():
     return out + [""]
 
 
+LEVELS = ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"]
+FORMS = [("portable", "qdq"), ("ort", "qdq"), ("ort", "qoperator")]
+
+
+def table5():
+    out = ["## 5. The optimization levels of ONNX Runtime", "",
+           "Our quantized models (method mse, all calibration samples) in ONNX Runtime at its four levels, on the "
+           "first evaluation samples; the last column is the largest difference between two levels (points, nats "
+           "or percent of the boxes), the bar is 0.5 points.", "",
+           row("model", "form", "samples", *[v[4:].lower() for v in LEVELS], "spread"), row(*["---"] * 8)]
+    for m in chosen():
+        n = min(eval_count(m), 1000)
+        for target, form in FORMS:
+            def make():
+                path, _ = ours(m, "mse", target, "--format", form)
+                return {v: judge(m, n, ort_outputs(path, m, n, getattr(ort.GraphOptimizationLevel, v)))
+                        for v in LEVELS}
+            c = cells.get(f"levels {m['name']} {target} {form} calib {calib_count(m)} eval {n}", make)
+            if c is None or "failed" in c:
+                out.append(row(m["name"], f"{form}, {target}", n, shown(c, str), *[""] * 4))
+                continue
+            scale = 1 if m["name"].startswith("shakespeare") else 100
+            means = [scale * float(np.mean(c[v].get("each", c[v].get("every")))) for v in LEVELS]
+            out.append(row(m["name"], f"{form}, {target}", n, *[value(m, c[v]) for v in LEVELS],
+                           f"{max(means) - min(means):.{4 if scale == 1 else 2}f}"))
+    return out + [""]
+
+
 def chosen():
     return [MODELS[name] for name in SMALL_FIRST if name in args.models]
 
@@ -505,7 +533,7 @@ def main():
             f"{os.cpu_count()} processors, {'with' if VNNI else 'without'} VNNI, onnx {onnx.__version__}, "
             f"onnxruntime {ort.__version__}. Printed by `make oracle`.", ""]
     for t in args.tables:
-        text += {"1": table1, "2": table2, "3": table3, "4": table4}[t]()
+        text += {"1": table1, "2": table2, "3": table3, "4": table4, "5": table5}[t]()
     text = "\n".join(text).rstrip() + "\n"
     print(text)
     if args.out:
