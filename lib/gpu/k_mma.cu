@@ -175,8 +175,10 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
 #pragma unroll
     for (int i = 0; i < MF; i++)
 #pragma unroll
-        for (int j = 0; j < NF; j += 8)
-            finish_rows(a, &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n0 + wn + j * 8 + lane % 4 * 16);
+        for (int j = 0; j < NF; j += 8) {
+            int n = n0 + wn + j * 8 + lane % 4 * 16;
+            finish_rows(a, channels(a.bias, a.mult, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
+        }
 }
 
 template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS>

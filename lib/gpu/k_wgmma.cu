@@ -99,12 +99,15 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
             }
         }
         wgmma_wait<0>();
+        hold(acc);
         if (lane == 0)
             barrier_arrive(empty + 8 * before);
         place t = place_of(tile, mt, nt, L::BM, BN);
 #pragma unroll
-        for (int c = 0; c < BN; c += 64)
-            finish_rows(a, acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, t.n + c + lane % 4 * 16);
+        for (int c = 0; c < BN; c += 64) {
+            int n = t.n + c + lane % 4 * 16;
+            finish_rows(a, channels(a.bias, a.mult, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
+        }
     }
 }
 
@@ -141,51 +144,6 @@ static __global__ void __launch_bounds__(layout<GROUPS, BN, BK, STAGES, BLOCKS>:
 
 /* ---- host ---- */
 
-/* Entry points of the driver, found through the runtime: nothing links to libcuda. */
-template <typename F> static F driver(const char *name)
-{
-    void *f = nullptr;
-    cudaDriverEntryPointQueryResult found;
-    if (cudaGetDriverEntryPointByVersion(name, &f, 12000, cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess)
-        return nullptr;
-    return (F)f;
-}
-
-static bool matrix_map(CUtensorMap *map, const void *base, uint64_t k, uint64_t rows, int box_k, int box_rows)
-{
-    static auto encode = driver<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-    cuuint64_t dims[2] = {k, rows}, strides[1] = {k};
-    cuuint32_t box[2] = {(cuuint32_t)box_k, (cuuint32_t)box_rows}, step[2] = {1, 1};
-    return encode && encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)base, dims, strides, box, step,
-                            CU_TENSOR_MAP_INTERLEAVE_NONE,
-                            box_k == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
-                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-/* The corners cut the input so that exactly out_h x out_w windows start in it. */
-static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k, int box_rows)
-{
-    static auto encode = driver<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
-    uint64_t images = (uint64_t)(a->m / ((int64_t)a->out_h * a->out_w));
-    cuuint64_t c = (cuuint64_t)a->c, w = (cuuint64_t)a->in_w, h = (cuuint64_t)a->in_h;
-    cuuint64_t dims[4] = {c, w, h, images}, strides[3] = {c, c * w, c * w * h};
-    int lower[2] = {-a->pad_w, -a->pad_h};
-    int upper[2] = {(a->out_w - 1) * a->stride_w - a->pad_w - (a->in_w - 1),
-                    (a->out_h - 1) * a->stride_h - a->pad_h - (a->in_h - 1)};
-    cuuint32_t step[4] = {1, (cuuint32_t)a->stride_w, (cuuint32_t)a->stride_h, 1};
-    return encode && encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 4, (void *)a->x, dims, strides, lower, upper,
-                            (cuuint32_t)box_k, (cuuint32_t)box_rows, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                            box_k == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
-                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-static bool is_matrix(const ptq_k_gemm *a)
-{
-    return a->kernel_h == 1 && a->kernel_w == 1 && a->stride_h == 1 && a->stride_w == 1 && a->pad_h == 0 &&
-           a->pad_w == 0 && a->out_h == a->in_h && a->out_w == a->in_w;
-}
-
 template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW>
 static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
 {
@@ -211,24 +169,9 @@ template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status 
     return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, true>(d, a) : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, true>(d, a);
 }
 
-static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
-{
-    if (ptq_dev_capability(d) != 90 || a->c % 16 != 0 || a->m >= INT32_MAX - 256 ||
-        (a->m + 63) / 64 * ((a->n + 63) / 64) >= INT32_MAX || (uintptr_t)a->x % 16 != 0)
-        return false;
-    if (is_matrix(a))
-        return true;
-    /* Limits of the window mode: corners are bytes, steps at most 8; padding reads as zero. */
-    int upper_w = (a->out_w - 1) * a->stride_w - a->pad_w - (a->in_w - 1);
-    int upper_h = (a->out_h - 1) * a->stride_h - a->pad_h - (a->in_h - 1);
-    return (a->zx == 0 || !a->padded) && a->stride_h <= 8 && a->stride_w <= 8 && a->pad_h < 128 && a->pad_w < 128 &&
-           upper_w > -128 && upper_w < 128 && upper_h > -128 && upper_h < 128 &&
-           (a->kernel_w - 1) * a->dil_w < 256 && (a->kernel_h - 1) * a->dil_h < 256;
-}
-
 #define ROW(name, groups, bn, bk, stages, blocks)                                                  \
     extern const ptq_k_gemm_row ptq_k_gemm_##name;                                                 \
-    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, supports, run<groups, bn, bk, stages, blocks>};
+    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, maps_fit, run<groups, bn, bk, stages, blocks>};
 extern "C" {
 ROW(wgmma_128x256, 2, 256, 128, 4, 1)
 ROW(wgmma_128x128, 2, 128, 128, 6, 1)

@@ -78,19 +78,36 @@ static __device__ __forceinline__ uint32_t add_bytes(uint32_t x, uint32_t low, u
     return ((x & 0x7f7f7f7fu) + low) ^ (x & 0x80808080u) ^ high;
 }
 
+/* Bias and multiplier of 16 neighbouring channels: read where they lie, in global or shared memory. */
+struct channels {
+    const int4 *b;
+    const float4 *m;
+    __device__ __forceinline__ channels(const int32_t *bias, const float *mult, int n)
+        : b((const int4 *)(bias + n)), m((const float4 *)(mult + n))
+    {
+    }
+};
+
+/* The same for a float result. */
+static __device__ __noinline__ void finish_float(const ptq_k_gemm &a, int32_t v, float m, int64_t row, int n)
+{
+    if (row < a.m && n < a.n)
+        ((float *)a.y)[row * a.n + n] = (float)v * m;
+}
+
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
  * n + 2 j + e of its row. */
-static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
+static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n)
 {
     if (n >= a.n)
         return;
     float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
-    uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
     uint32_t out[2][4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        int4 b4 = __ldg((const int4 *)(a.bias + n) + i);
-        float4 m4 = __ldg((const float4 *)(a.mult + n) + i);
+        int4 b4 = c.b[i];
+        float4 m4 = c.m[i];
         float mult[4] = {m4.x, m4.y, m4.z, m4.w};
         int32_t bias[4] = {b4.x, b4.y, b4.z, b4.w};
 #pragma unroll
@@ -100,33 +117,33 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const in
             for (int e = 0; e < 4; e++)
                 v[e] = (int32_t)((uint32_t)acc[8 * i + e / 2 * 4 + 2 * row + e % 2] + (uint32_t)bias[e]);
             if (a.float_out) {
-                float *y = (float *)a.y + (m + 8 * row) * a.n + n + 4 * i;
                 for (int e = 0; e < 4; e++)
-                    if (m + 8 * row < a.m && n + 4 * i + e < a.n)
-                        y[e] = (float)v[e] * mult[e];
+                    finish_float(a, v[e], mult[e], m + 8 * row, n + 4 * i + e);
                 continue;
             }
             out[row][i] = requantize4(v, mult, lo, hi);
-            if (zy)
-                out[row][i] = add_bytes(out[row][i], low, high);
         }
     }
     if (a.float_out)
         return;
+    if (a.zy & 0xff) {
+        uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
 #pragma unroll
-    for (int row = 0; row < 2; row++) {
-        uint8_t *y = (uint8_t *)a.y + (m + 8 * row) * a.n + n;
-        if (m + 8 * row >= a.m)
-            continue;
-        if (a.n % 16 == 0) {
-            *(uint4 *)y = make_uint4(out[row][0], out[row][1], out[row][2], out[row][3]);
-            continue;
-        }
-#pragma unroll
-        for (int e = 0; e < 16; e++)
-            if (n + e < a.n)
-                y[e] = (uint8_t)(out[row][e / 4] >> (e % 4 * 8));
+        for (int i = 0; i < 8; i++)
+            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
     }
+    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (a.n % 16 == 0) {
+        if (m < a.m)
+            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
+        if (m + 8 < a.m)
+            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < 32; e++)
+        if (n + e % 16 < a.n && m + e / 16 * 8 < a.m)
+            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
 }
 
 #endif

@@ -75,6 +75,14 @@ template <int LEFT> static __device__ __forceinline__ void wgmma_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
 }
 
+/* Accumulators that a wait has made good: nothing that reads them may move before it. */
+template <int N> static __device__ __forceinline__ void hold(int32_t (&d)[N])
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        asm volatile("" : "+r"(d[i])::"memory");
+}
+
 /* d = A B (first) or d += A B; A is 64 x 32 bytes, B is N x 32 int8, both K-major in shared memory. */
 template <int N, bool SIGNED> struct wgmma;
 
@@ -235,5 +243,68 @@ template <> struct wgmma<256, false> {
                      : "l"(a), "l"(b), "r"(keep));
     }
 };
+
+/* ---- host: maps for the copy engine ---- */
+
+/* Entry points of the driver, found through the runtime: nothing links to libcuda. */
+template <typename F> static F driver(const char *name)
+{
+    void *f = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    if (cudaGetDriverEntryPointByVersion(name, &f, 12000, cudaEnableDefault, &found) != cudaSuccess ||
+        found != cudaDriverEntryPointSuccess)
+        return nullptr;
+    return (F)f;
+}
+
+static bool matrix_map(CUtensorMap *map, const void *base, uint64_t k, uint64_t rows, int box_k, int box_rows)
+{
+    static auto encode = driver<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+    cuuint64_t dims[2] = {k, rows}, strides[1] = {k};
+    cuuint32_t box[2] = {(cuuint32_t)box_k, (cuuint32_t)box_rows}, step[2] = {1, 1};
+    return encode && encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, (void *)base, dims, strides, box, step,
+                            CU_TENSOR_MAP_INTERLEAVE_NONE,
+                            box_k == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+/* The corners cut the input so that exactly out_h x out_w windows start in it. */
+static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k, int box_rows)
+{
+    static auto encode = driver<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
+    uint64_t images = (uint64_t)(a->m / ((int64_t)a->out_h * a->out_w));
+    cuuint64_t c = (cuuint64_t)a->c, w = (cuuint64_t)a->in_w, h = (cuuint64_t)a->in_h;
+    cuuint64_t dims[4] = {c, w, h, images}, strides[3] = {c, c * w, c * w * h};
+    int lower[2] = {-a->pad_w, -a->pad_h};
+    int upper[2] = {(a->out_w - 1) * a->stride_w - a->pad_w - (a->in_w - 1),
+                    (a->out_h - 1) * a->stride_h - a->pad_h - (a->in_h - 1)};
+    cuuint32_t step[4] = {1, (cuuint32_t)a->stride_w, (cuuint32_t)a->stride_h, 1};
+    return encode && encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 4, (void *)a->x, dims, strides, lower, upper,
+                            (cuuint32_t)box_k, (cuuint32_t)box_rows, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                            box_k == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B,
+                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+static bool is_matrix(const ptq_k_gemm *a)
+{
+    return a->kernel_h == 1 && a->kernel_w == 1 && a->stride_h == 1 && a->stride_w == 1 && a->pad_h == 0 &&
+           a->pad_w == 0 && a->out_h == a->in_h && a->out_w == a->in_w;
+}
+
+/* Can the copy engine feed this product? */
+static bool maps_fit(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    if (ptq_dev_capability(d) != 90 || a->c % 16 != 0 || a->m >= INT32_MAX - 256 ||
+        (a->m + 63) / 64 * ((a->n + 63) / 64) >= INT32_MAX || (uintptr_t)a->x % 16 != 0)
+        return false;
+    if (is_matrix(a))
+        return true;
+    /* Limits of the window mode: corners are bytes, steps at most 8; padding reads as zero. */
+    int upper_w = (a->out_w - 1) * a->stride_w - a->pad_w - (a->in_w - 1);
+    int upper_h = (a->out_h - 1) * a->stride_h - a->pad_h - (a->in_h - 1);
+    return (a->zx == 0 || !a->padded) && a->stride_h <= 8 && a->stride_w <= 8 && a->pad_h < 128 && a->pad_w < 128 &&
+           upper_w > -128 && upper_w < 128 && upper_h > -128 && upper_h < 128 &&
+           (a->kernel_w - 1) * a->dil_w < 256 && (a->kernel_h - 1) * a->dil_h < 256;
+}
 
 #endif
