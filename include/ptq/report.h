@@ -19,7 +19,7 @@ PTQ_API ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbos
 /* A figure by its path, such as "accuracy.top1.drop"; PTQ_ERR_ARG names near paths. */
 PTQ_API ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value);
 /* "PATH OP NUMBER" (OP: < <= > >= ==), e.g. "top1_drop>1.0"; *holds tells whether the condition
- * is true. Short names of the gates stand in the manual. */
+ * is true. Short names of the gates stand in quantize(1). */
 PTQ_API ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds);
 
 /* Writes `text` and a newline to `path`: whole or not at all, over an existing file only with `force`
