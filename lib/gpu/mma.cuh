@@ -88,20 +88,28 @@ struct channels {
     }
 };
 
-/* The same for a float result. */
-static __device__ __noinline__ void finish_float(const ptq_k_gemm &a, int32_t v, float m, int64_t row, int n)
-{
-    if (row < a.m && n < a.n)
-        ((float *)a.y)[row * a.n + n] = (float)v * m;
-}
-
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
  * n + 2 j + e of its row. */
+static __device__ __forceinline__ int32_t biased(const int32_t *acc, int row, int channel, int32_t bias)
+{
+    return (int32_t)((uint32_t)acc[channel / 2 * 4 + 2 * row + channel % 2] + (uint32_t)bias);
+}
+
 static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                    int64_t m, int n)
 {
     if (n >= a.n)
         return;
+    if (a.float_out) { /* apart, so that the common case has no branches */
+#pragma unroll
+        for (int e = 0; e < 32; e++) {
+            int row = e / 16, ch = e % 16;
+            int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
+            if (m + 8 * row < a.m && n + ch < a.n)
+                ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
+        }
+        return;
+    }
     float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
     uint32_t out[2][4];
 #pragma unroll
@@ -115,17 +123,10 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
             int32_t v[4];
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                v[e] = (int32_t)((uint32_t)acc[8 * i + e / 2 * 4 + 2 * row + e % 2] + (uint32_t)bias[e]);
-            if (a.float_out) {
-                for (int e = 0; e < 4; e++)
-                    finish_float(a, v[e], mult[e], m + 8 * row, n + 4 * i + e);
-                continue;
-            }
+                v[e] = biased(acc, row, 4 * i + e, bias[e]);
             out[row][i] = requantize4(v, mult, lo, hi);
         }
     }
-    if (a.float_out)
-        return;
     if (a.zy & 0xff) {
         uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
 #pragma unroll
