@@ -177,7 +177,7 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
 #pragma unroll
         for (int j = 0; j < NF; j += 8) {
             int n = n0 + wn + j * 8 + lane % 4 * 16;
-            finish_rows(a, channels(a.bias, a.mult, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
+            finish_rows(a, channels(a.bias, a.mult, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n, a.m);
         }
 }
 

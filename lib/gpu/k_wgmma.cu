@@ -106,7 +106,7 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
 #pragma unroll
         for (int c = 0; c < BN; c += 64) {
             int n = t.n + c + lane % 4 * 16;
-            finish_rows(a, channels(a.bias, a.mult, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
+            finish_rows(a, channels(a.bias, a.mult, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n, a.m);
         }
     }
 }

@@ -84,10 +84,10 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const int32
     end(even, r, lane, last);
     for (; pairs > 0; pairs--, m += 2 * step) {
         start<SIGNED>(odd, r, steps, group, lane, &last);
-        finish_rows(a, c, even, m, n);
+        finish_rows(a, c, even, m, n, a.m);
         end(odd, r, lane, last);
         start<SIGNED>(even, r, steps, group, lane, &last);
-        finish_rows(a, c, odd, m + step, n);
+        finish_rows(a, c, odd, m + step, n, a.m);
         end(even, r, lane, last);
     }
 }

@@ -89,14 +89,14 @@ struct channels {
 };
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
- * n + 2 j + e of its row. */
+ * n + 2 j + e of its row. Rows from `end` on are not written. */
 static __device__ __forceinline__ int32_t biased(const int32_t *acc, int row, int channel, int32_t bias)
 {
     return (int32_t)((uint32_t)acc[channel / 2 * 4 + 2 * row + channel % 2] + (uint32_t)bias);
 }
 
 static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
-                                                   int64_t m, int n)
+                                                   int64_t m, int n, int64_t end)
 {
     if (n >= a.n)
         return;
@@ -105,7 +105,7 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
         for (int e = 0; e < 32; e++) {
             int row = e / 16, ch = e % 16;
             int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
-            if (m + 8 * row < a.m && n + ch < a.n)
+            if (m + 8 * row < end && n + ch < a.n)
                 ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
         }
         return;
@@ -135,15 +135,15 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
     }
     uint8_t *y = (uint8_t *)a.y + m * a.n + n;
     if (a.n % 16 == 0) {
-        if (m < a.m)
+        if (m < end)
             *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
-        if (m + 8 < a.m)
+        if (m + 8 < end)
             *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
         return;
     }
 #pragma unroll
     for (int e = 0; e < 32; e++)
-        if (n + e % 16 < a.n && m + e / 16 * 8 < a.m)
+        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
             y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
 }
 
