@@ -249,16 +249,22 @@ static ptq_status find_binding(ptq_session *s, const ptq_tensor *in, ptq_binding
     ptq_binding_free(s->p, s->bindings[oldest]);
     s->bindings[oldest] = b;
     b->used = s->clock;
-    size_t need = b->block_bytes ? b->block_bytes : 64;
-    if (need > s->block_bytes) {
-        if (s->block)
-            s->ops->free(s->backend, s->block);
-        s->block = NULL;
-        s->block_bytes = 0;
-        PTQ_TRY(s->ops->alloc(s->backend, need, &s->block));
-        s->block_bytes = need;
-    }
     *out = b;
+    return PTQ_OK;
+}
+
+/* Asked at every run: an earlier one may have failed here. */
+static ptq_status reserve_block(ptq_session *s, const ptq_binding *b)
+{
+    size_t need = b->block_bytes ? b->block_bytes : 64;
+    if (need <= s->block_bytes)
+        return PTQ_OK;
+    if (s->block)
+        s->ops->free(s->backend, s->block);
+    s->block = NULL;
+    s->block_bytes = 0;
+    PTQ_TRY(s->ops->alloc(s->backend, need, &s->block));
+    s->block_bytes = need;
     return PTQ_OK;
 }
 
@@ -496,6 +502,7 @@ ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninp
                         s->p->noutputs, noutputs);
     PTQ_TRY(ptq_check_inputs(s->g, inputs, ninputs));
     PTQ_TRY(find_binding(s, inputs, &b));
+    PTQ_TRY(reserve_block(s, b));
     set_addresses(s, b, inputs);
     if (s->remote)
         PTQ_TRY(ptq_copies_start(&s->copies, b, inputs, s->block));
