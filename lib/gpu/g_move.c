@@ -94,6 +94,8 @@ const ptq_gpu_kernel ptq_gpu_f_gather = {"Gather", whole_bytes, all_but_data, pr
 
 /* ---- qmove: the kernel of the anchor's operator ---- */
 
+extern const ptq_gpu_kernel ptq_gpu_int_qmaxpool;
+
 static const ptq_gpu_kernel *mover(const ptq_step *s)
 {
     static const ptq_gpu_kernel *const rows[] = {
@@ -104,13 +106,15 @@ static const ptq_gpu_kernel *mover(const ptq_step *s)
     for (size_t i = 0; i < PTQ_COUNT(rows); i++)
         if (strcmp(rows[i]->name, s->node->op) == 0)
             return rows[i];
-    return NULL;
+    /* of rank 3 or 5; its indices are for the host */
+    bool values = s->nout < 2 || s->out[1] < 0;
+    return values && strcmp(s->node->op, "MaxPool") == 0 ? &ptq_gpu_int_qmaxpool : NULL;
 }
 
 static bool supports_move(const ptq_program *p, const ptq_step *s, const char **why)
 {
     if (mover(s))
-        return whole_bytes(p, s, why);
+        return mover(s)->supports(p, s, why);
     if (why)
         *why = "no CUDA kernel moves data for this operator";
     return false;

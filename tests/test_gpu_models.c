@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The small models of PTQ_SHARED, quantized on a handful of samples: the device gives the CPU's
+ * bytes in every output and every 8-bit tensor. */
+#include "tests/gpu_session.h"
+
+static const struct {
+    const char *name;
+    gs_data data;
+    int64_t batch;
+} models[] = {
+    {"cifar10-resnet20", {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}}, 2},
+    {"cifar10-repvgg", {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}}, 2},
+    {"cifar10-mobilenet_v3_small", {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}}, 2},
+    {"cifar10-convnext", {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}}, 2},
+    {"shakespeare-gpt", {.dtype = PTQ_DT_S64, .rank = 1, .dims = {24}}, 2},
+};
+static const struct {
+    const char *target, *format;
+} forms[] = {{"portable", "qdq"}, {"ort", "qoperator"}};
+
+START_TEST(models__same_bytes_as_on_the_cpu)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/models/%s.onnx", unit_shared(), models[_i].name);
+    ptq_model *m = gs_load(path);
+    gs_data d = models[_i].data;
+    for (size_t f = 0; f < PTQ_COUNT(forms); f++) {
+        char what[128];
+        ptq_model *q = gs_quantize(m, &d, 4, forms[f].target, forms[f].format);
+        snprintf(what, sizeof what, "%s, %s, %s", models[_i].name, forms[f].target, forms[f].format);
+        double t = unit_cpu_seconds();
+        size_t n = gs_both(q->graph, &d, &models[_i].batch, 1, what);
+        printf("%s: %zu tensors, 0 bytes differ, %.1f s\n", what, n, unit_cpu_seconds() - t);
+        ck_assert_uint_gt(n, 10);
+        ptq_model_free(q);
+    }
+    ptq_model_free(m);
+}
+END_TEST
+
+int main(void)
+{
+    if (!unit_shared())
+        return unit_skip("PTQ_SHARED is not set");
+    Suite *s = suite_create("gpu_models");
+    TCase *t = tcase_create("models");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, models__same_bytes_as_on_the_cpu, 0, (int)PTQ_COUNT(models));
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions on the CUDA backend: the embedded model in every form against the CPU's bytes, movers
+ * with several outputs and late shapes, and (on the stand-in device) every call failing in turn. */
+#include "tests/gpu_session.h"
+#include "tests/graph_text.h"
+#ifdef PTQ_TEST_FAKE
+#include "tests/fake_dev.h"
+#endif
+
+static gs_data images = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}};
+
+static ptq_model *shapes(void)
+{
+    char path[1024];
+    const char *src = getenv("srcdir");
+    snprintf(path, sizeof path, "%s/data/shapes.onnx", src ? src : ".");
+    return gs_load(path);
+}
+
+static const struct {
+    const char *target, *format;
+} forms[] = {{"portable", "qdq"}, {"ort", "qdq"}, {"ort", "qoperator"}};
+
+START_TEST(session__embedded_model)
+{
+    static const int64_t batches[] = {1, 7, 64, 7};
+    char what[64];
+    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
+    snprintf(what, sizeof what, "shapes, %s, %s", forms[_i].target, forms[_i].format);
+    size_t n = gs_both(q->graph, &images, batches, PTQ_COUNT(batches), what);
+    printf("%s: %zu tensors, 0 bytes differ\n", what, n);
+    ck_assert_uint_ge(n, 4 * 15);
+    ptq_model_free(q);
+    ptq_model_free(m);
+}
+END_TEST
+
+/* ---- movers on codes ---- */
+
+static const char *const moves[] = {
+    "input x u8 [b,12,4]\nconst n s64 [3] 3 4 5\na, c, d = Split(x, n) axis=1\nt = Transpose(c) perm=[2,0,1]\n"
+    "output a\noutput d\noutput t\n",
+    "input x u8 [b,12,4]\na, c, d = Split(x) axis=1\noutput c\n",
+    /* the shape is known when the data are */
+    "input x u8 [b,12,4]\ninput n s64 [2]\ny = Reshape(x, n)\nz = Transpose(y) perm=[1,0]\noutput z\noutput y\n",
+    "input x u8 [b,12,4]\ninput n s64 [2]\nconst o s64 [1] 0\nconst e s64 [1] 1\ne1 = Slice(n, o, e)\n"
+    "y = Slice(x, o, e1, e)\nz = Transpose(y) perm=[2,1,0]\noutput z\n",
+    "input x u8 [b,12,4]\ninput n s64 [2]\ny = Gather(x, n) axis=2\noutput y\n",
+    "input x u8 [b,12,4]\nconst k s64 [3] 2 -1 0\ny = Gather(x, k) axis=1\nz = Flatten(y)\noutput y\noutput z\n",
+    "input x u8 [b,12,4]\nh = Shape(x)\nconst k s64 [1] 0\nconst l s64 [2] 1 2\nn = Gather(h, k)\nm = Gather(h, l)\n"
+    "const one s64 [1] 3\np = Concat(one, n, m) axis=0\ny = Expand(x, p)\nz = Reshape(y, p)\noutput z\n",
+    "input x u8 [b,12,4]\ny = MaxPool(x) kernel_shape=[2] strides=[2]\noutput y\n",
+    "opset 13\ninput x u8 [b,12,4]\nconst s f32 [] 0.5\nconst p u8 [] 7\nd = DequantizeLinear(x, s, p)\n"
+    "t = Transpose(d) perm=[0,2,1]\ny = QuantizeLinear(t, s, p)\nconst r s64 [3] 1 2 3\n"
+    "e = DequantizeLinear(y, s, p)\nu = Tile(e, r)\nz = QuantizeLinear(u, s, p)\noutput z\n",
+};
+
+START_TEST(session__movers)
+{
+    gs_record want = {0}, got = {0};
+    ptq_graph *g = gt_parse(moves[_i]);
+    ck_assert_ok(ptq_infer_graph(g));
+    ptq_session *cpu, *gpu;
+    ptq_session_options oc = gs_options(NULL, NULL), og = gs_options(&ptq_backend_cuda, NULL);
+    ck_assert_ok(ptq_session_new(g, &oc, &cpu));
+    ck_assert_ok(ptq_session_new(g, &og, &gpu));
+    char what[32];
+    snprintf(what, sizeof what, "movers %d", _i);
+    gs_host_steps(gpu, what);
+    for (int64_t n = 1; n <= 3; n++) {
+        int64_t numbers[2] = {_i == 3 ? 9 : _i == 4 ? 3 : n * 12 * 2, _i == 4 ? -4 : 2};
+        gs_data d = {.dtype = PTQ_DT_U8, .rank = 2, .dims = {12, 4}};
+        ptq_tensor in[2] = {gs_batch(&d, n, (uint64_t)n), {PTQ_DT_S64, 1, {2}, numbers, sizeof numbers}};
+        ck_assert_ok(gs_run(cpu, g, in, &want));
+        ck_assert_ok(gs_run(gpu, g, in, &got));
+        gs_same(&want, &got, what);
+        free(in[0].data);
+        gs_clear(&want);
+        gs_clear(&got);
+    }
+    ptq_session_free(cpu);
+    ptq_session_free(gpu);
+    ptq_graph_free(g);
+}
+END_TEST
+
+/* Steps with tables of their own on the device, and a float operator. */
+static const char tables[] =
+    "opset 13\ninput x f32 [b,8,6,6]\nconst s f32 [] 0.05\nconst p s8 [] 3\nconst r f32 [] 0.004\nconst t s8 [] -128\n"
+    "const sa f32 [8] 0.1 0.2 0.03 0.05 0.11 0.4 0.01 0.07\nconst za s8 [8] 1 -2 30 0 -128 127 5 6\n"
+    "const k s64 [3] 5 -1 0\n"
+    "q = QuantizeLinear(x, s, p)\nd = DequantizeLinear(q, s, p)\nf = Sigmoid(d)\ngq = QuantizeLinear(f, r, t)\n"
+    "g = DequantizeLinear(gq, r, t)\nc = Concat(d, g) axis=1\ncq = QuantizeLinear(c, s, p)\n"
+    "ca = DequantizeLinear(cq, s, p)\nh = Gather(ca, k) axis=1\nhq = QuantizeLinear(h, s, p)\n"
+    "hd = DequantizeLinear(hq, s, p)\ny = Softmax(hd)\nm = Mul(d, g)\nmq = QuantizeLinear(m, s, p)\n"
+    "xq = QuantizeLinear(x, sa, za) axis=1\nz = DequantizeLinear(xq, sa, za) axis=1\n"
+    "output y\noutput z\noutput cq\noutput mq\n";
+static const gs_data planes = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {8, 6, 6}};
+
+START_TEST(session__tables)
+{
+    static const int64_t batches[] = {1, 3, 1};
+    static const char *const kinds[] = {"qlut", "qconcat", "qmove", "qmul", "quantize", "dequantize"};
+    ptq_graph *g = gt_parse(tables);
+    ptq_session *s;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ck_assert_ok(ptq_infer_graph(g));
+    ck_assert_uint_gt(gs_both(g, &planes, batches, PTQ_COUNT(batches), "tables"), 3 * 8);
+    ck_assert_ok(ptq_session_new(g, &o, &s));
+    for (size_t k = 0; k < PTQ_COUNT(kinds); k++) {
+        const ptq_program *p = ptq_session_program(s);
+        bool found = false;
+        for (size_t i = 0; i < p->steps.n; i++)
+            found = found || strcmp(p->steps.v[i].def->name, kinds[k]) == 0;
+        ck_assert_msg(found, "no step %s", kinds[k]);
+    }
+    ptq_session_free(s);
+    ptq_graph_free(g);
+}
+END_TEST
+
+/* ---- failures ---- */
+
+#ifdef PTQ_TEST_FAKE
+/* A session and a run of it with the n-th call of the device failing. Afterwards the device works
+ * again: a session that could be made must then give `want`. Returns whether anything failed. */
+static bool fail_at(const ptq_graph *g, const ptq_tensor *x, long n, ptq_status status, const gs_record *want)
+{
+    gs_record got = {0};
+    ptq_session *s = NULL;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ptq_fake_fail(n, status);
+    ptq_status st = ptq_session_new(g, &o, &s);
+    if (st == PTQ_OK)
+        st = gs_run(s, g, x, &got);
+    ptq_status again = st;
+    if (st != PTQ_OK) {
+        ck_assert_msg(st == status, "call %ld: status %d: %s", n, (int)st, ptq_last_error());
+        ck_assert_says("CUDA: ");
+        ck_assert_says(": injected failure");
+        gs_clear(&got);
+        ptq_fake_fail(0, PTQ_OK);
+        again = s ? gs_run(s, g, x, &got) : PTQ_OK;
+    }
+    ck_assert_msg(again == PTQ_OK, "after call %ld failed: %s", n, ptq_last_error());
+    if (s)
+        gs_same(want, &got, "after a failure");
+    gs_clear(&got);
+    ptq_session_free(s);
+    ck_assert_msg(ptq_fake_live == 0, "call %ld: %ld allocations are left", n, ptq_fake_live);
+    return st != PTQ_OK;
+}
+
+static void fail_everywhere(const ptq_graph *g, const gs_data *d, const char *what)
+{
+    static const ptq_status statuses[] = {PTQ_ERR_DEVICE, PTQ_ERR_NOMEM};
+    gs_record want = {0};
+    ptq_tensor x = gs_batch(d, 1, 3);
+    ptq_session *cpu;
+    ptq_session_options oc = gs_options(NULL, NULL);
+    ck_assert_ok(ptq_session_new(g, &oc, &cpu));
+    ck_assert_ok(gs_run(cpu, g, &x, &want));
+    ptq_session_free(cpu);
+    for (size_t k = 0; k < PTQ_COUNT(statuses); k++) {
+        long n = 1;
+        while (fail_at(g, &x, n, statuses[k], &want))
+            n++;
+        printf("%s: %ld calls of the device\n", what, n - 1);
+        ck_assert_int_eq(n - 1, ptq_fake_calls); /* the last one ran through */
+        ck_assert_int_gt(n, 30);
+    }
+    free(x.data);
+    gs_clear(&want);
+}
+
+START_TEST(session__every_call_may_fail)
+{
+    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 2, forms[_i].target, forms[_i].format);
+    fail_everywhere(q->graph, &images, forms[_i].format);
+    ptq_model_free(q);
+    ptq_model_free(m);
+}
+END_TEST
+
+START_TEST(session__every_call_may_fail_with_tables)
+{
+    ptq_graph *g = gt_parse(tables);
+    ck_assert_ok(ptq_infer_graph(g));
+    fail_everywhere(g, &planes, "tables");
+    ptq_graph_free(g);
+}
+END_TEST
+#endif
+
+int main(void)
+{
+    Suite *s = suite_create("gpu_session");
+    TCase *t = tcase_create("session");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, session__embedded_model, 0, (int)PTQ_COUNT(forms));
+    tcase_add_test(t, session__tables);
+    tcase_add_loop_test(t, session__movers, 0, (int)PTQ_COUNT(moves));
+#ifdef PTQ_TEST_FAKE
+    tcase_add_loop_test(t, session__every_call_may_fail, 0, (int)PTQ_COUNT(forms));
+    tcase_add_test(t, session__every_call_may_fail_with_tables);
+#endif
+    suite_add_tcase(s, t);
+    return unit_run(s);
+}
