@@ -291,6 +291,25 @@ START_TEST(session__poison)
 }
 END_TEST
 
+/* GlobalMaxPool selects elements, but takes no 8-bit tensors: it stays in float. */
+START_TEST(session__global_max_pool_between_q_and_dq)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_qdq(g, "x", kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 6, 9, 9}), 0.25f, PTQ_DT_U8, 121);
+    kit_output(g, kit_qdq(g, "y", KIT(g, "GlobalMaxPool", "p", x), 0.25f, PTQ_DT_U8, 121));
+    kit_finish(g);
+    ptq_session *sim = open_session(g, &simulation), *nhwc = open_session(g, &integer_nhwc);
+    ptq_tensor t = random_image(2, 6, 9, 11), a, b;
+    ck_assert_ok(ptq_session_run(sim, &t, 1, &a, 1));
+    ck_assert_ok(ptq_session_run(nhwc, &t, 1, &b, 1));
+    same_bytes(&a, &b, "integer");
+    free(t.data);
+    ptq_session_free(sim);
+    ptq_session_free(nhwc);
+    ptq_graph_free(g);
+}
+END_TEST
+
 START_TEST(session__input_errors)
 {
     ptq_graph *g = kit_graph(13);
@@ -482,6 +501,7 @@ int main(void)
     tcase_add_test(t, session__taps);
     tcase_add_test(t, session__shapes_change);
     tcase_add_test(t, session__poison);
+    tcase_add_test(t, session__global_max_pool_between_q_and_dq);
     tcase_add_test(t, session__input_errors);
     tcase_add_test(t, session__names_all_unsupported_operators);
     tcase_add_test(t, session__shapes_from_data);
