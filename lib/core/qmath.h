@@ -30,7 +30,11 @@ PTQ_HD float ptq_clampf(float x, float lo, float hi)
 /* Half to even. |x| must be below 2^31 (clamp first). */
 PTQ_HD int32_t ptq_rint(float x)
 {
+#ifdef __CUDA_ARCH__
+    return __float2int_rn(x); /* the same in one instruction */
+#else
     return (int32_t)rintf(x);
+#endif
 }
 
 /* QuantizeLinear: saturate(rint(x / s) + z). True division; rounding before the zero point;

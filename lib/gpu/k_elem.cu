@@ -35,7 +35,7 @@ PTQ_KERNEL(qadd, ptq_k_binary a)
         ptq_k_chunk y = {{0, 0, 0, 0}};
         PTQ_UNROLL
         for (int e = 0; e < 16; e++)
-            if (e < o.bytes)
+            if ((e & ~3) < o.bytes) /* whole words: what lies behind is not stored */
                 ptq_k_put(&y, e, (uint32_t)ptq_qadd(ptq_k_code(&o.a, e, a.sgn), ptq_k_code(&o.b, e, a.sgn), a.add,
                                                     a.lo, a.hi));
         ptq_k_store((uint8_t *)a.y + o.y, y, o.bytes);
@@ -50,7 +50,7 @@ PTQ_KERNEL(qmul, ptq_k_binary a)
         ptq_k_chunk y = {{0, 0, 0, 0}};
         PTQ_UNROLL
         for (int e = 0; e < 16; e++)
-            if (e < o.bytes)
+            if ((e & ~3) < o.bytes) /* whole words: what lies behind is not stored */
                 ptq_k_put(&y, e, (uint32_t)ptq_qmul((ptq_k_code(&o.a, e, a.sgn) - a.za) *
                                                         (ptq_k_code(&o.b, e, a.sgn) - a.zb),
                                                     a.m, a.zy, a.lo, a.hi));

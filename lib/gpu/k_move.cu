@@ -21,7 +21,7 @@ PTQ_KERNEL(copy, ptq_k_move a)
             ptq_k_chunk t = {{0, 0, 0, 0}};
             PTQ_UNROLL
             for (int e = 0; e < 16; e++)
-                if (e < bytes)
+                if ((e & ~3) < bytes) /* whole words: what lies behind is not stored */
                     ptq_k_put(&t, e, a.table[ptq_k_get(&c, e)]);
             c = t;
         }
