@@ -100,19 +100,30 @@ def preprocess(m, evaluation=False):
     return ["--preprocess", "imagenet-norm"]
 
 
+def high_water(pid):
+    """Peak resident MiB so far of a running program."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return max((int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM")), default=0)
+    except OSError:
+        return 0
+
+
 def quantize(*argv):
     """The command: (standard output, seconds, peak resident MiB)."""
     start = time.time()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         p = subprocess.Popen([str(QUANTIZE), *map(str, argv)], stdout=out, stderr=err)
-        _, status, usage = os.wait4(p.pid, 0)
-        p.returncode = os.waitstatus_to_exitcode(status)
+        peak = 0  # of the program itself: what wait4 tells counts this process from before the exec as well
+        while p.poll() is None:
+            peak = max(peak, high_water(p.pid))
+            time.sleep(0.005)
         out.seek(0)
         err.seek(0)
         text, why = out.read(), err.read()
     if p.returncode:
         raise RuntimeError(f"quantize {argv[0]} exit {p.returncode}: {why.strip().splitlines()[-1:]}")
-    return text, time.time() - start, usage.ru_maxrss / 1024
+    return text, time.time() - start, peak
 
 
 def calib_count(m):
