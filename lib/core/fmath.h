@@ -169,10 +169,63 @@ PTQ_HD float ptq_hard_swishf(float x)
     return x * ptq_hard_sigmoidf(x, 0.166666667f, 0.5f);
 }
 
+PTQ_HD float ptq_leaky_reluf(float x, float alpha)
+{
+    return x < 0.0f ? x * alpha : x;
+}
+
+PTQ_HD float ptq_eluf(float x, float alpha)
+{
+    return x < 0.0f ? alpha * (ptq_expf(x) - 1.0f) : x;
+}
+
+PTQ_HD float ptq_seluf(float x, float alpha, float gamma)
+{
+    return gamma * (x > 0.0f ? x : fmaf(alpha, ptq_expf(x), -alpha));
+}
+
+PTQ_HD float ptq_softsignf(float x)
+{
+    return x / (1.0f + fabsf(x));
+}
+
+PTQ_HD float ptq_mishf(float x)
+{
+    return x * ptq_tanhf(ptq_softplusf(x));
+}
+
+PTQ_HD float ptq_signf(float x)
+{
+    return x != x ? x : (float)((x > 0.0f) - (x < 0.0f));
+}
+
+/* Minimum and maximum: NaN of either side wins, the first of two; of equal values the first. */
+PTQ_HD float ptq_minf(float a, float b)
+{
+    return a != a ? a : (b < a || b != b ? b : a);
+}
+
+PTQ_HD float ptq_maxf(float a, float b)
+{
+    return a != a ? a : (b > a || b != b ? b : a);
+}
+
+/* Powers by multiplication and IEEE square root; other exponents go through double and libm. */
+PTQ_HD int ptq_pow_is_exact(float e)
+{
+    return e == 2.0f || e == 3.0f || e == 0.5f;
+}
+
+PTQ_HD float ptq_pow_exactf(float x, float e)
+{
+    return e == 2.0f ? x * x : e == 3.0f ? x * x * x : sqrtf(x);
+}
+
 /* ---- reductions ----
  * Element i of a reduction (row-major order over the reduced axes) is added to partial i % 16;
- * partials start at +0 and are folded 8, 4, 2, 1. */
-enum { PTQ_LANES = 16 };
+ * partials start at +0 and are folded 8, 4, 2, 1. The loops have constant bounds, so that the
+ * partials can stay in registers. */
+enum { PTQ_LANES = 16, PTQ_MAX_LANES = 64 };
 
 PTQ_HD float ptq_fold16(float p[PTQ_LANES])
 {
@@ -186,8 +239,10 @@ PTQ_HD float ptq_fold16(float p[PTQ_LANES])
 PTQ_HD float ptq_sum16(const float *x, int64_t n, int64_t stride)
 {
     float p[PTQ_LANES] = {0};
-    for (int64_t i = 0; i < n; i++)
-        p[i % PTQ_LANES] += x[i * stride];
+    for (int64_t i = 0; i < n; i += PTQ_LANES)
+        for (int l = 0; l < PTQ_LANES; l++)
+            if (i + l < n)
+                p[l] += x[(i + l) * stride];
     return ptq_fold16(p);
 }
 
@@ -195,11 +250,35 @@ PTQ_HD float ptq_sum16(const float *x, int64_t n, int64_t stride)
 PTQ_HD float ptq_sumsq16(const float *x, float mean, int64_t n, int64_t stride)
 {
     float p[PTQ_LANES] = {0};
-    for (int64_t i = 0; i < n; i++) {
-        float d = x[i * stride] - mean;
-        p[i % PTQ_LANES] = fmaf(d, d, p[i % PTQ_LANES]);
-    }
+    for (int64_t i = 0; i < n; i += PTQ_LANES)
+        for (int l = 0; l < PTQ_LANES; l++)
+            if (i + l < n) {
+                float d = x[(i + l) * stride] - mean;
+                p[l] = fmaf(d, d, p[l]);
+            }
     return ptq_fold16(p);
+}
+
+/* Maximum: 64 partials that start at the first value and are folded 32, 16, ... 1. The order tells
+ * which of +0 and -0, or of several NaN, is the result. */
+PTQ_HD float ptq_max_fold64(float p[PTQ_MAX_LANES])
+{
+    for (int w = PTQ_MAX_LANES / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++)
+            p[i] = ptq_maxf(p[i], p[i + w]);
+    return p[0];
+}
+
+PTQ_HD float ptq_max64(const float *x, int64_t n, int64_t stride)
+{
+    float p[PTQ_MAX_LANES];
+    for (int l = 0; l < PTQ_MAX_LANES; l++)
+        p[l] = n > 0 ? x[0] : -INFINITY;
+    for (int64_t i = 0; i < n; i += PTQ_MAX_LANES)
+        for (int l = 0; l < PTQ_MAX_LANES; l++)
+            if (i + l < n)
+                p[l] = ptq_maxf(p[l], x[(i + l) * stride]);
+    return ptq_max_fold64(p);
 }
 
 /* Layer normalization of one element, with rstd = 1 / sqrt(var + eps). */

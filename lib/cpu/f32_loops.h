@@ -2,8 +2,6 @@
 /* Elementwise loops and reductions in plain C, compiled once per instruction set: the compiler
  * turns them into vectors of that set, the law of fmath.h keeps the bytes. */
 
-enum { MAX_PARTIALS = 64 };
-
 /* In place is allowed: an element depends on its own place only. */
 #define PTQ_IVDEP _Pragma("GCC ivdep")
 
@@ -41,8 +39,8 @@ UNARY(sqrt, sqrtf(v))
 UNARY(reciprocal, 1.0f / v)
 UNARY2(hard_sigmoid, ptq_hard_sigmoidf(v, p0, p1))
 UNARY2(clip, ptq_fclamp(v, p0, p1))
-UNARY2(leaky_relu, v < 0.0f ? v * p0 : v)
-UNARY2(elu, v < 0.0f ? p0 * (ptq_expf(v) - 1.0f) : v)
+UNARY2(leaky_relu, ptq_leaky_reluf(v, p0))
+UNARY2(elu, ptq_eluf(v, p0))
 
 /* One loop per combination of strides, so that each is contiguous or a constant. */
 #define BINARY(name, expr)                                                                         \
@@ -72,9 +70,9 @@ BINARY(add, u + v)
 BINARY(sub, u - v)
 BINARY(mul, u *v)
 BINARY(div, u / v)
-/* NaN of either side wins, as in numpy and ONNX Runtime. */
-BINARY(min, u != u ? u : (v < u || v != v ? v : u))
-BINARY(max, u != u ? u : (v > u || v != v ? v : u))
+/* NaN wins, as in numpy and ONNX Runtime. */
+BINARY(min, ptq_minf(u, v))
+BINARY(max, ptq_maxf(u, v))
 
 static float sum_loop(const float *x, int64_t n)
 {
@@ -102,23 +100,6 @@ static float sumsq_loop(const float *x, float mean, int64_t n)
         p[l] = fmaf(d, d, p[l]);
     }
     return ptq_fold16(p);
-}
-
-/* NaN of either side wins; a NaN that is there already stays. */
-static inline float sticky_max(float p, float v)
-{
-    return p != p ? p : (v > p || v != v ? v : p);
-}
-
-/* The largest of 64 partials; x[i] for i >= `from` is added to partial i % 64 first. */
-static inline float max_fold(float *p, const float *x, int64_t from, int64_t n)
-{
-    for (int64_t i = from; i < n; i++)
-        p[i % MAX_PARTIALS] = sticky_max(p[i % MAX_PARTIALS], x[i]);
-    for (int w = MAX_PARTIALS / 2; w > 0; w /= 2)
-        for (int l = 0; l < w; l++)
-            p[l] = sticky_max(p[l], p[l + w]);
-    return p[0];
 }
 
 static float exp_sum_loop(const float *x, float shift, float *restrict y, int64_t n)

@@ -29,10 +29,7 @@ static void tile(const ptq_f32_tile *t)
 
 static float max_of(const float *x, int64_t n)
 {
-    float p[MAX_PARTIALS];
-    for (int l = 0; l < MAX_PARTIALS; l++)
-        p[l] = n > 0 ? x[0] : -INFINITY;
-    return max_fold(p, x, 0, n);
+    return ptq_max64(x, n, 1);
 }
 
 static void columns(const float *x, const int64_t *off, int64_t kc, const ptq_f32_lanes *lanes,

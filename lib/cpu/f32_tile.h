@@ -185,22 +185,24 @@ static void taps(const float *x, const int64_t *off, const float *w, int ntaps, 
 /* Element i goes to partial i % 64, as in the reference, so that NaN come out alike. */
 static float max_of(const float *x, int64_t n)
 {
-    VF p[MAX_PARTIALS / VW];
-    float q[MAX_PARTIALS];
+    VF p[PTQ_MAX_LANES / VW];
+    float q[PTQ_MAX_LANES];
     int64_t i = 0;
-    for (int j = 0; j < MAX_PARTIALS / VW; j++)
+    for (int j = 0; j < PTQ_MAX_LANES / VW; j++)
         p[j] = vset1(n > 0 ? x[0] : -INFINITY);
-    for (; i + MAX_PARTIALS <= n; i += MAX_PARTIALS)
+    for (; i + PTQ_MAX_LANES <= n; i += PTQ_MAX_LANES)
 #pragma GCC unroll 8
-        for (int j = 0; j < MAX_PARTIALS / VW; j++)
+        for (int j = 0; j < PTQ_MAX_LANES / VW; j++)
             p[j] = vmax_sticky(p[j], vload(x + i + j * VW));
 #pragma GCC unroll 8
-    for (int j = 0; j < MAX_PARTIALS / VW; j++) {
+    for (int j = 0; j < PTQ_MAX_LANES / VW; j++) {
         if (i + VW <= n) {
             p[j] = vmax_sticky(p[j], vload(x + i));
             i += VW;
         }
         vstore(q + j * VW, p[j]);
     }
-    return max_fold(q, x, i, n);
+    for (; i < n; i++)
+        q[i % PTQ_MAX_LANES] = ptq_maxf(q[i % PTQ_MAX_LANES], x[i]);
+    return ptq_max_fold64(q);
 }

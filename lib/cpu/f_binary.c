@@ -180,13 +180,7 @@ const ptq_cpu_kernel ptq_cpu_f_mean = {.name = "Mean", .run = mean_run};
  * Runtime; others in double, rounded once. */
 static float pow_one(float u, float v)
 {
-    if (v == 2.0f)
-        return u * u;
-    if (v == 3.0f)
-        return u * u * u;
-    if (v == 0.5f)
-        return sqrtf(u);
-    return (float)pow((double)u, (double)v);
+    return ptq_pow_is_exact(v) ? ptq_pow_exactf(u, v) : (float)pow((double)u, (double)v);
 }
 PLAIN(pow_f32, float, float, pow_one(u, v))
 PLAIN(fmod_f32, float, float, fmodf(u, v))

@@ -290,37 +290,13 @@ static ptq_status mirror_weights(const float *w, const ptq_conv_geometry *g, flo
     return e;
 }
 
-/* The padding at the beginning follows from the output's size when the attributes leave it open. */
-static void transpose_pads(const ptq_step_run *r, ptq_conv_geometry *g)
-{
-    const ptq_node *n = r->step->node;
-    size_t no, np;
-    int nd = r->in[0]->rank - 2;
-    const char *mode = ptq_attr_str(n, "auto_pad", "NOTSET");
-    const int64_t *op = ptq_attr_ints(n, "output_padding", &np);
-    bool same = strncmp(mode, "SAME", 4) == 0;
-    if (!same && !ptq_attr_ints(n, "output_shape", &no))
-        return;
-    for (int d = 3 - nd; d < 3; d++) {
-        int s = d - (3 - nd);
-        int64_t reach = (g->k[d] - 1) * g->dil[d];
-        int64_t total = g->up[d] * (g->in[d] - 1) + (op && (size_t)s < np ? op[s] : 0) + reach + 1 -
-                        g->out[d];
-        total = total > 0 ? total : 0;
-        int64_t begin = strcmp(mode, "SAME_UPPER") == 0 ? total / 2 : total - total / 2;
-        g->pad[d] = reach - begin;
-    }
-}
-
 static ptq_status conv_transpose_run(ptq_cpu *c, const ptq_step_run *r)
 {
     conv_ctx v = {.f = ptq_cpu_f32(c), .x = r->in[0]->data, .w = r->in[1]->data,
                   .y = r->out[0].data};
     const ptq_tensor *bias = ptq_in(r, 2);
     PTQ_TRY(ptq_conv_geometry_of(r, true, &v.g));
-    transpose_pads(r, &v.g);
     v.bias = bias ? bias->data : NULL;
-    v.g.pointwise = false;
     if (v.g.batch * v.g.m * v.g.osize == 0)
         return PTQ_OK;
     float *packed = NULL;

@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the fp32 convolutions share: sizes and padded planes. */
+/* What the fp32 convolutions share: padded planes. */
 #ifndef PTQ_CPU_F_CONV_H
 #define PTQ_CPU_F_CONV_H
 
 #include "lib/cpu/fkernel.h"
-
-/* Spatial sizes as three dimensions, missing ones are 1. */
-typedef struct ptq_conv_geometry {
-    int64_t in[3], out[3], k[3], stride[3], dil[3], pad[3], up[3];
-    int64_t batch, c, m, group, cg, mg, kvol, isize, osize;
-    bool pointwise; /* an output element needs the input elements at its own place only */
-} ptq_conv_geometry;
 
 /* The elements from, from + stride, ... of an input row lie side by side from `to` on. */
 enum { FAST_STRIDE = 4 };
@@ -28,8 +21,6 @@ typedef struct ptq_conv_planes {
     int64_t phase0[3], at0[3]; /* where input element 0 lies */
     ptq_conv_row row[FAST_STRIDE]; /* of the last dimension by phase, up to that stride */
 } ptq_conv_planes;
-
-ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv_geometry *g);
 
 void ptq_conv_lay_planes(const ptq_conv_geometry *g, ptq_conv_planes *p);
 /* Where each tap starts in the planes of a channel. */

@@ -1,49 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sizes of a convolution and its padded planes. */
+/* Padded planes of a convolution. */
 #include "lib/cpu/f_conv.h"
-
-ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv_geometry *g)
-{
-    const ptq_tensor *x = r->in[0], *w = r->in[1], *y = &r->out[0];
-    int nd = x->rank - 2, lead = 3 - nd;
-    ptq_window win;
-    if (nd < 1 || nd > 3 || w->rank != x->rank)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED,
-                        "node %s: convolution of rank %d is not supported (3 to 5 are)",
-                        r->step->name, x->rank);
-    PTQ_TRY(ptq_window_read(r->step->node, nd, x->dims + 2, w->dims + 2, &win));
-    *g = (ptq_conv_geometry){.batch = x->dims[0], .c = x->dims[1], .m = y->dims[1], .group = win.group};
-    g->cg = g->c / g->group;
-    g->mg = g->m / g->group;
-    g->pointwise = true;
-    for (int d = 0; d < 3; d++) {
-        g->in[d] = g->out[d] = g->k[d] = g->stride[d] = g->dil[d] = g->up[d] = 1;
-        if (d < lead)
-            continue;
-        int s = d - lead;
-        g->in[d] = x->dims[2 + s];
-        g->out[d] = y->dims[2 + s];
-        g->k[d] = w->dims[2 + s];
-        g->dil[d] = win.dilation[s];
-        g->stride[d] = transposed ? 1 : win.stride[s];
-        g->up[d] = transposed ? win.stride[s] : 1;
-        g->pad[d] = win.pad_begin[s];
-        if (transposed)
-            g->pad[d] = win.dilation[s] * (g->k[d] - 1) - win.pad_begin[s];
-        if (g->k[d] != 1 || g->stride[d] != 1 || g->pad[d] != 0 || g->up[d] != 1 ||
-            g->in[d] != g->out[d])
-            g->pointwise = false;
-    }
-    g->kvol = ptq_product(g->k, 0, 3);
-    g->isize = ptq_product(g->in, 0, 3);
-    g->osize = ptq_product(g->out, 0, 3);
-    if (g->isize >= INT32_MAX)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: an image of %lld elements is too large",
-                        r->step->name, (long long)g->isize);
-    return PTQ_OK;
-}
-
-/* ---- padded planes ---- */
 
 void ptq_conv_lay_planes(const ptq_conv_geometry *g, ptq_conv_planes *p)
 {

@@ -41,30 +41,25 @@ static ptq_status softmax_rows(ptq_cpu *c, softmax_ctx *v, int64_t rows)
 static ptq_status softmax_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const ptq_tensor *x = r->in[0];
-    bool coerced = ptq_state_opset(r) < 13;
-    int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", coerced ? 1 : -1), x->rank);
-    softmax_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .y = r->out[0].data,
+    ptq_shape3 s = ptq_softmax_shape(r, ptq_state_opset(r));
+    softmax_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .y = r->out[0].data, .n = s.n,
                      .logarithm = r->step->node->op[0] == 'L'};
-    if (x->rank == 0 || coerced || axis == x->rank - 1) {
-        v.n = x->rank == 0 ? 1 : ptq_product(x->dims, axis, x->rank);
-        return softmax_rows(c, &v, x->rank == 0 ? 1 : ptq_product(x->dims, 0, axis));
-    }
+    if (s.inner == 1)
+        return softmax_rows(c, &v, s.outer);
     /* another axis: there and back through scratch */
-    int64_t outer = ptq_product(x->dims, 0, axis), n = x->dims[axis];
-    int64_t inner = ptq_product(x->dims, axis + 1, x->rank), count = outer * n * inner;
+    int64_t count = s.outer * s.n * s.inner;
     float *tmp = ptq_cpu_scratch(c, 2 * (size_t)count * sizeof *tmp);
     if (!tmp)
         return ptq_fail_nomem();
     ptq_walk w;
-    ptq_walk_init(&w, 3, (int64_t[]){outer, inner, n});
-    ptq_walk_add_steps(&w, (int64_t[]){n * inner, 1, inner}, 0);
+    ptq_walk_init(&w, 3, (int64_t[]){s.outer, s.inner, s.n});
+    ptq_walk_add_steps(&w, (int64_t[]){s.n * s.inner, 1, s.inner}, 0);
     PTQ_TRY(ptq_walk_copy(c, &w, tmp, x->data, sizeof *tmp));
     v.x = tmp;
     v.y = tmp + count;
-    v.n = n;
-    PTQ_TRY(softmax_rows(c, &v, outer * inner));
-    ptq_walk_init(&w, 3, (int64_t[]){outer, n, inner});
-    ptq_walk_add_steps(&w, (int64_t[]){n * inner, 1, n}, 0);
+    PTQ_TRY(softmax_rows(c, &v, s.outer * s.inner));
+    ptq_walk_init(&w, 3, (int64_t[]){s.outer, s.n, s.inner});
+    ptq_walk_add_steps(&w, (int64_t[]){s.n * s.inner, 1, s.n}, 0);
     return ptq_walk_copy(c, &w, r->out[0].data, tmp + count, sizeof *tmp);
 }
 

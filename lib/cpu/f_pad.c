@@ -2,79 +2,9 @@
 /* Pad: constant, edge, reflect, wrap; negative pads cut away. */
 #include "lib/cpu/walk.h"
 
-typedef enum pad_mode { MODE_CONSTANT, MODE_EDGE, MODE_REFLECT, MODE_WRAP } pad_mode;
-
-typedef struct pad_args {
-    int64_t before[PTQ_MAX_RANK];
-    pad_mode mode;
-    unsigned char value[8];
-} pad_args;
-
-static ptq_status read_pads(const ptq_step_run *r, pad_args *a)
-{
-    const ptq_tensor *x = r->in[0], *t = ptq_in(r, 1), *axes_t = ptq_in(r, 3);
-    int64_t pads[2 * PTQ_MAX_RANK] = {0}, axes[PTQ_MAX_RANK];
-    int n = 0, na = x->rank;
-    size_t count = 0;
-    const int64_t *list = ptq_attr_ints(r->step->node, "pads", &count);
-    for (int i = 0; i < PTQ_MAX_RANK; i++)
-        axes[i] = i;
-    bool ok = list ? count <= 2 * PTQ_MAX_RANK : t && ptq_ints_of(t, pads, 2 * PTQ_MAX_RANK, &n);
-    for (size_t i = 0; ok && list && i < count; i++)
-        pads[i] = list[i];
-    n = list ? (int)count : n;
-    ok = ok && (!axes_t || ptq_ints_of(axes_t, axes, PTQ_MAX_RANK, &na)) && n == 2 * na;
-    for (int i = 0; ok && i < na; i++) {
-        int d = ptq_axis(axes[i], x->rank);
-        ok = d >= 0 && d < x->rank;
-        if (ok)
-            a->before[d] = pads[i];
-    }
-    if (!ok)
-        return ptq_fail(PTQ_ERR_MODEL, "node %s: pads do not fit an input of rank %d", r->step->name,
-                        x->rank);
-    return PTQ_OK;
-}
-
-static ptq_status read_mode(const ptq_step_run *r, pad_args *a)
-{
-    static const char *const names[] = {"constant", "edge", "reflect", "wrap"};
-    const char *mode = ptq_attr_str(r->step->node, "mode", "constant");
-    const ptq_tensor *value = ptq_in(r, 2);
-    size_t e = ptq_elem_bytes(r->in[0]->dtype), m = 0;
-    float f = ptq_attr_float(r->step->node, "value", 0.0f);
-    while (m < PTQ_COUNT(names) && strcmp(mode, names[m]) != 0)
-        m++;
-    if (m == PTQ_COUNT(names))
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: Pad mode \"%s\" is not supported",
-                        r->step->name, mode);
-    a->mode = (pad_mode)m;
-    if (value && ptq_tensor_elements(value) > 0)
-        memcpy(a->value, value->data, e);
-    else if (r->in[0]->dtype == PTQ_DT_F32)
-        memcpy(a->value, &f, sizeof f);
-    return PTQ_OK;
-}
-
-/* Source index of output index i, or -1 for the constant. */
-static int64_t source(pad_mode mode, int64_t i, int64_t n)
-{
-    if (i >= 0 && i < n)
-        return i;
-    if (mode == MODE_CONSTANT || n == 0)
-        return -1;
-    if (mode == MODE_EDGE)
-        return i < 0 ? 0 : n - 1;
-    int64_t period = mode == MODE_WRAP ? n : 2 * (n - 1);
-    if (period == 0)
-        return 0;
-    i = (i % period + period) % period;
-    return i < n ? i : period - i;
-}
-
 typedef struct pad_ctx {
     const ptq_tensor *x, *y;
-    const pad_args *a;
+    const ptq_pad_args *a;
     size_t e;
 } pad_ctx;
 
@@ -96,7 +26,7 @@ static void pad_part(const void *ctx, int64_t from, int64_t to, int worker)
         char *d = (char *)y->data + (size_t)(row * n) * v->e;
         int64_t at = 0, rest = row, step = 1;
         for (int k = last - 1; k >= 0 && at >= 0; k--) {
-            int64_t s = source(v->a->mode, rest % y->dims[k] - v->a->before[k], x->dims[k]);
+            int64_t s = ptq_pad_source(v->a->mode, rest % y->dims[k] - v->a->before[k], x->dims[k]);
             rest /= y->dims[k];
             at = s < 0 ? -1 : at + s * step;
             step *= x->dims[k];
@@ -107,7 +37,7 @@ static void pad_part(const void *ctx, int64_t from, int64_t to, int worker)
         }
         const char *s = (const char *)x->data + (size_t)(at * nx) * v->e;
         for (int64_t i = 0; i < n;) {
-            int64_t from_x = source(v->a->mode, i - before, nx);
+            int64_t from_x = ptq_pad_source(v->a->mode, i - before, nx);
             if (from_x >= 0 && i >= before && i - before < nx) { /* the whole inner run */
                 int64_t len = nx - from_x < n - i ? nx - from_x : n - i;
                 memcpy(d + (size_t)i * v->e, s + (size_t)from_x * v->e, (size_t)len * v->e);
@@ -123,10 +53,9 @@ static void pad_part(const void *ctx, int64_t from, int64_t to, int worker)
 
 static ptq_status pad_run(ptq_cpu *c, const ptq_step_run *r)
 {
-    pad_args a = {0};
+    ptq_pad_args a;
     const ptq_tensor *y = &r->out[0];
-    PTQ_TRY(read_pads(r, &a));
-    PTQ_TRY(read_mode(r, &a));
+    PTQ_TRY(ptq_pad_args_of(r, &a));
     if (y->rank == 0) {
         memcpy(y->data, r->in[0]->data, y->nbytes);
         return PTQ_OK;

@@ -4,45 +4,16 @@
 
 typedef struct pool_ctx {
     const ptq_f32_fns *f;
-    int64_t in[3], out[3], k[3], stride[3], dil[3], pad[3], pad_end[3];
-    int64_t isize, osize;
-    bool average, include_pad, column_major;
+    ptq_pool_geometry g;
+    bool average;
     const void *x;
     void *y;
     int64_t *index; /* MaxPool's second output, or NULL */
     ptq_dtype type;
 } pool_ctx;
 
-static ptq_status read_pool(const ptq_step_run *r, pool_ctx *v)
-{
-    const ptq_tensor *x = r->in[0], *y = &r->out[0];
-    int nd = x->rank - 2;
-    ptq_window w;
-    if (nd < 1 || nd > 3)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: pool of rank %d is not supported (3 to 5 are)",
-                        r->step->name, x->rank);
-    PTQ_TRY(ptq_window_read(r->step->node, nd, x->dims + 2, NULL, &w));
-    for (int d = 0; d < 3; d++) {
-        int s = d - (3 - nd);
-        v->in[d] = s < 0 ? 1 : x->dims[2 + s];
-        v->out[d] = s < 0 ? 1 : y->dims[2 + s];
-        v->k[d] = s < 0 ? 1 : w.kernel[s];
-        v->stride[d] = s < 0 ? 1 : w.stride[s];
-        v->dil[d] = s < 0 ? 1 : w.dilation[s];
-        v->pad[d] = s < 0 ? 0 : w.pad_begin[s];
-        v->pad_end[d] = s < 0 ? 0 : w.pad_end[s];
-    }
-    v->include_pad = w.count_include_pad;
-    v->isize = ptq_product(v->in, 0, 3);
-    v->osize = ptq_product(v->out, 0, 3);
-    v->x = x->data;
-    v->y = y->data;
-    v->type = x->dtype;
-    return PTQ_OK;
-}
-
 /* Outputs [*lo, *hi) of dimension d whose tap k lies inside the input. */
-static void tap_range(const pool_ctx *v, int d, int64_t k, int64_t *lo, int64_t *hi)
+static void tap_range(const ptq_pool_geometry *v, int d, int64_t k, int64_t *lo, int64_t *hi)
 {
     int64_t at = k * v->dil[d] - v->pad[d], s = v->stride[d];
     *lo = at < 0 ? (-at + s - 1) / s : 0;
@@ -51,7 +22,7 @@ static void tap_range(const pool_ctx *v, int d, int64_t k, int64_t *lo, int64_t 
 }
 
 /* Taps of output o in dimension d that count in an average. */
-static int64_t counted(const pool_ctx *v, int d, int64_t o)
+static int64_t counted(const ptq_pool_geometry *v, int d, int64_t o)
 {
     int64_t n = 0;
     for (int64_t k = 0; k < v->k[d]; k++) {
@@ -61,7 +32,7 @@ static int64_t counted(const pool_ctx *v, int d, int64_t o)
     return n;
 }
 
-static void average_plane(const pool_ctx *v, const float *x, float *y)
+static void average_plane(const ptq_pool_geometry *v, const float *x, float *y)
 {
     for (int64_t o = 0; o < v->out[0] * v->out[1]; o++) {
         int64_t o0 = o / v->out[1], o1 = o % v->out[1];
@@ -85,7 +56,7 @@ static void average_plane(const pool_ctx *v, const float *x, float *y)
 }
 
 /* Column-major indices count the first spatial dimension fastest. */
-static int64_t max_index(const pool_ctx *v, int64_t i0, int64_t i1, int64_t i2)
+static int64_t max_index(const ptq_pool_geometry *v, int64_t i0, int64_t i1, int64_t i2)
 {
     if (!v->column_major)
         return (i0 * v->in[1] + i1) * v->in[2] + i2;
@@ -93,7 +64,7 @@ static int64_t max_index(const pool_ctx *v, int64_t i0, int64_t i1, int64_t i2)
 }
 
 #define MAX_PLANE(name, T, lowest, better)                                                         \
-    static void name(const pool_ctx *v, const T *x, T *y, int64_t *index, int64_t base)            \
+    static void name(const ptq_pool_geometry *v, const T *x, T *y, int64_t *index, int64_t base)            \
     {                                                                                              \
         for (int64_t o = 0; o < v->out[0] * v->out[1]; o++) {                                      \
             int64_t o0 = o / v->out[1], o1 = o % v->out[1];                                        \
@@ -129,34 +100,36 @@ static void pool_part(const void *ctx, int64_t from, int64_t to, int worker)
     const pool_ctx *v = ctx;
     (void)worker;
     for (int64_t i = from; i < to; i++) {
-        int64_t *index = v->index ? v->index + i * v->osize : NULL;
-        for (int64_t j = 0; index && j < v->osize; j++)
+        int64_t *index = v->index ? v->index + i * v->g.osize : NULL;
+        for (int64_t j = 0; index && j < v->g.osize; j++)
             index[j] = -1;
         if (v->average)
-            average_plane(v, (const float *)v->x + i * v->isize, (float *)v->y + i * v->osize);
+            average_plane(&v->g, (const float *)v->x + i * v->g.isize, (float *)v->y + i * v->g.osize);
         else if (v->type == PTQ_DT_F32)
-            max_plane_f32(v, (const float *)v->x + i * v->isize, (float *)v->y + i * v->osize,
-                          index, i * v->isize);
+            max_plane_f32(&v->g, (const float *)v->x + i * v->g.isize, (float *)v->y + i * v->g.osize,
+                          index, i * v->g.isize);
         else if (v->type == PTQ_DT_S8)
-            max_plane_s8(v, (const int8_t *)v->x + i * v->isize, (int8_t *)v->y + i * v->osize,
-                         index, i * v->isize);
+            max_plane_s8(&v->g, (const int8_t *)v->x + i * v->g.isize, (int8_t *)v->y + i * v->g.osize,
+                         index, i * v->g.isize);
         else
-            max_plane_u8(v, (const uint8_t *)v->x + i * v->isize, (uint8_t *)v->y + i * v->osize,
-                         index, i * v->isize);
+            max_plane_u8(&v->g, (const uint8_t *)v->x + i * v->g.isize, (uint8_t *)v->y + i * v->g.osize,
+                         index, i * v->g.isize);
     }
 }
 
 static ptq_status run_pool(ptq_cpu *c, const ptq_step_run *r, pool_ctx *v)
 {
-    PTQ_TRY(read_pool(r, v));
+    PTQ_TRY(ptq_pool_geometry_of(r, &v->g));
+    v->x = r->in[0]->data;
+    v->y = r->out[0].data;
+    v->type = r->in[0]->dtype;
     return ptq_cpu_ranges(c, r->in[0]->dims[0] * r->in[0]->dims[1],
-                          1 + 8192 / (v->osize * ptq_product(v->k, 0, 3) + 1), pool_part, v);
+                          1 + 8192 / (v->g.osize * ptq_product(v->g.k, 0, 3) + 1), pool_part, v);
 }
 
 static ptq_status max_pool_run(ptq_cpu *c, const ptq_step_run *r)
 {
-    pool_ctx v = {.index = r->step->nout > 1 ? r->out[1].data : NULL,
-                  .column_major = ptq_attr_int(r->step->node, "storage_order", 0) != 0};
+    pool_ctx v = {.index = r->step->nout > 1 ? r->out[1].data : NULL};
     ptq_dtype t = r->in[0]->dtype;
     if (t != PTQ_DT_F32 && t != PTQ_DT_S8 && t != PTQ_DT_U8)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: MaxPool on %s is not supported",
@@ -177,9 +150,9 @@ static void global_part(const void *ctx, int64_t from, int64_t to, int worker)
     const pool_ctx *v = ctx;
     (void)worker;
     for (int64_t i = from; i < to; i++) {
-        const float *x = (const float *)v->x + i * v->isize;
+        const float *x = (const float *)v->x + i * v->g.isize;
         ((float *)v->y)[i] =
-            v->average ? v->f->sum(x, v->isize) / (float)v->isize : v->f->max_of(x, v->isize);
+            v->average ? v->f->sum(x, v->g.isize) / (float)v->g.isize : v->f->max_of(x, v->g.isize);
     }
 }
 
@@ -187,8 +160,8 @@ static ptq_status global_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const ptq_tensor *x = r->in[0];
     pool_ctx v = {.f = ptq_cpu_f32(c), .average = r->step->node->op[6] == 'A', .x = x->data,
-                  .y = r->out[0].data, .isize = ptq_product(x->dims, 2, x->rank)};
-    return ptq_cpu_ranges(c, x->dims[0] * x->dims[1], 1 + 8192 / (v.isize + 1), global_part, &v);
+                  .y = r->out[0].data, .g.isize = ptq_product(x->dims, 2, x->rank)};
+    return ptq_cpu_ranges(c, x->dims[0] * x->dims[1], 1 + 8192 / (v.g.isize + 1), global_part, &v);
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_max_pool, ptq_cpu_f_average_pool, ptq_cpu_f_global_max_pool,

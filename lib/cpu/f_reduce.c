@@ -3,70 +3,23 @@
  * the reduced axes in row-major order. */
 #include "lib/cpu/walk.h"
 
-typedef struct shape3 { /* the input as [outer, n, inner], n reduced */
-    int64_t outer, n, inner;
-    const void *data;
-} shape3;
-
-static ptq_status reduced_axes(const ptq_step_run *r, unsigned *mask)
-{
-    const ptq_tensor *x = r->in[0], *t = ptq_in(r, 1);
-    int64_t axes[PTQ_MAX_RANK];
-    size_t count = 0;
-    int n = 0;
-    const int64_t *list = ptq_attr_ints(r->step->node, "axes", &count);
-    bool ok = list ? count <= PTQ_MAX_RANK : !t || ptq_ints_of(t, axes, PTQ_MAX_RANK, &n);
-    for (size_t i = 0; ok && list && i < count; i++)
-        axes[i] = list[i];
-    n = list && ok ? (int)count : n;
-    *mask = 0;
-    for (int i = 0; ok && i < n; i++) {
-        ok = axes[i] >= -x->rank && axes[i] < x->rank;
-        if (ok)
-            *mask |= 1u << ptq_axis(axes[i], x->rank);
-    }
-    if (!ok)
-        return ptq_fail(PTQ_ERR_MODEL, "node %s: axes do not fit an input of rank %d",
-                        r->step->name, x->rank);
-    if (n == 0 && !ptq_attr_int(r->step->node, "noop_with_empty_axes", 0))
-        *mask = (1u << x->rank) - 1;
-    return PTQ_OK;
-}
-
 /* Copies x with the reduced axes last into scratch, unless they are neighbours already. */
-static ptq_status arrange(ptq_cpu *c, const ptq_tensor *x, unsigned mask, bool rows, shape3 *s)
+static ptq_status arrange(ptq_cpu *c, const ptq_tensor *x, unsigned mask, bool rows, ptq_shape3 *s,
+                          const void **data)
 {
-    int first = 0, last = x->rank;
-    while (first < x->rank && !(mask >> first & 1))
-        first++;
-    while (last > first && !(mask >> (last - 1) & 1))
-        last--;
-    bool neighbours = true;
-    for (int d = first; d < last; d++)
-        neighbours = neighbours && (mask >> d & 1);
-    *s = (shape3){.outer = ptq_product(x->dims, 0, first), .n = ptq_product(x->dims, first, last),
-                  .inner = ptq_product(x->dims, last, x->rank), .data = x->data};
+    int first, last;
+    bool neighbours = ptq_reduced_range(x, mask, &first, &last);
+    *s = ptq_shape3_of(x, first, last);
+    *data = x->data;
     if (neighbours && (s->inner == 1 || !rows))
         return PTQ_OK;
-    int64_t own[PTQ_MAX_RANK], step[PTQ_MAX_RANK], dims[PTQ_MAX_RANK], at = 1;
-    int n = 0;
-    for (int d = x->rank - 1; d >= 0; d--) {
-        own[d] = at;
-        at *= x->dims[d];
-    }
-    s->outer = s->n = s->inner = 1;
-    for (int pass = 0; pass < 2; pass++)
-        for (int d = 0; d < x->rank; d++) {
-            if ((int)(mask >> d & 1) != pass)
-                continue;
-            dims[n] = x->dims[d];
-            step[n++] = own[d];
-            *(pass ? &s->n : &s->outer) *= x->dims[d];
-        }
+    int64_t step[PTQ_MAX_RANK], dims[PTQ_MAX_RANK];
+    int stay = ptq_reduced_last(x, mask, dims, step);
+    *s = (ptq_shape3){ptq_product(dims, 0, stay), ptq_product(dims, stay, x->rank), 1};
     void *copy = ptq_cpu_scratch(c, x->nbytes);
     if (!copy)
         return ptq_fail_nomem();
-    s->data = copy;
+    *data = copy;
     ptq_walk w;
     ptq_walk_init(&w, x->rank, dims);
     ptq_walk_add_steps(&w, step, 0);
@@ -79,7 +32,8 @@ typedef enum kind { K_SUM, K_MEAN, K_MAX, K_MIN, K_PROD, K_L1, K_L2, K_SQUARE, K
 
 typedef struct reduce_ctx {
     const ptq_f32_fns *f;
-    shape3 s;
+    ptq_shape3 s;
+    const void *data;
     kind k;
     float *y;
 } reduce_ctx;
@@ -111,7 +65,7 @@ static float reduce_row(const reduce_ctx *v, const float *x)
     case K_MIN:
         m = INFINITY;
         for (int64_t i = 0; i < n; i++)
-            m = m != m ? m : (x[i] < m || x[i] != x[i] ? x[i] : m);
+            m = ptq_minf(m, x[i]);
         return m;
     case K_PROD:
         for (int64_t i = 0; i < n; i++)
@@ -131,7 +85,7 @@ static void rows_part(const void *ctx, int64_t from, int64_t to, int worker)
     const reduce_ctx *v = ctx;
     (void)worker;
     for (int64_t i = from; i < to; i++)
-        v->y[i] = reduce_row(v, (const float *)v->s.data + i * v->s.n);
+        v->y[i] = reduce_row(v, (const float *)v->data + i * v->s.n);
 }
 
 static void columns_part(const void *ctx, int64_t from, int64_t to, int worker)
@@ -140,7 +94,7 @@ static void columns_part(const void *ctx, int64_t from, int64_t to, int worker)
     (void)worker;
     for (int64_t o = from; o < to; o++) {
         float *y = v->y + o * v->s.inner;
-        v->f->acc_rows((const float *)v->s.data + o * v->s.n * v->s.inner, v->s.n, v->s.inner,
+        v->f->acc_rows((const float *)v->data + o * v->s.n * v->s.inner, v->s.n, v->s.inner,
                        v->s.inner, y);
         if (v->k == K_MEAN)
             for (int64_t j = 0; j < v->s.inner; j++)
@@ -151,7 +105,7 @@ static void columns_part(const void *ctx, int64_t from, int64_t to, int worker)
 static ptq_status reduce_f32(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
 {
     reduce_ctx v = {.f = ptq_cpu_f32(c), .k = k, .y = r->out[0].data};
-    PTQ_TRY(arrange(c, r->in[0], mask, k != K_SUM && k != K_MEAN, &v.s));
+    PTQ_TRY(arrange(c, r->in[0], mask, k != K_SUM && k != K_MEAN, &v.s, &v.data));
     int64_t grain = 1 + 16384 / (v.s.n * v.s.inner + 1);
     if (v.s.inner > 1)
         return ptq_cpu_ranges(c, v.s.outer, grain, columns_part, &v);
@@ -160,14 +114,14 @@ static ptq_status reduce_f32(ptq_cpu *c, const ptq_step_run *r, unsigned mask, k
 
 /* ---- integers ---- */
 
-static int64_t reduce_int(const shape3 *s, ptq_dtype t, int64_t row, kind k)
+static int64_t reduce_int(const ptq_shape3 *s, const void *data, ptq_dtype t, int64_t row, kind k)
 {
     int64_t a = k == K_PROD ? 1 : k == K_MAX ? INT64_MIN : k == K_MIN ? INT64_MAX : 0;
     for (int64_t i = row * s->n; i < (row + 1) * s->n; i++) {
-        int64_t v = t == PTQ_DT_S64   ? ((const int64_t *)s->data)[i]
-                    : t == PTQ_DT_S32 ? ((const int32_t *)s->data)[i]
-                    : t == PTQ_DT_S8  ? ((const int8_t *)s->data)[i]
-                                      : ((const uint8_t *)s->data)[i];
+        int64_t v = t == PTQ_DT_S64   ? ((const int64_t *)data)[i]
+                    : t == PTQ_DT_S32 ? ((const int32_t *)data)[i]
+                    : t == PTQ_DT_S8  ? ((const int8_t *)data)[i]
+                                      : ((const uint8_t *)data)[i];
         switch (k) {
         case K_MAX: a = v > a ? v : a; break;
         case K_MIN: a = v < a ? v : a; break;
@@ -182,15 +136,16 @@ static int64_t reduce_int(const shape3 *s, ptq_dtype t, int64_t row, kind k)
 
 static ptq_status reduce_ints(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
 {
-    shape3 s;
+    ptq_shape3 s;
+    const void *data;
     ptq_dtype t = r->in[0]->dtype;
     bool bytes = t == PTQ_DT_S8 || t == PTQ_DT_U8;
     if ((t != PTQ_DT_S64 && t != PTQ_DT_S32 && !bytes) || k == K_L2 || k == K_LOG ||
         k == K_LOGEXP || (bytes && k != K_MAX && k != K_MIN))
         return ptq_bad_type(r, r->in[0]->dtype);
-    PTQ_TRY(arrange(c, r->in[0], mask, true, &s));
+    PTQ_TRY(arrange(c, r->in[0], mask, true, &s, &data));
     for (int64_t i = 0; i < s.outer; i++) {
-        int64_t v = reduce_int(&s, t, i, k);
+        int64_t v = reduce_int(&s, data, t, i, k);
         if (t == PTQ_DT_S64)
             ((int64_t *)r->out[0].data)[i] = v;
         else if (t == PTQ_DT_S32)
@@ -205,7 +160,7 @@ static ptq_status reduce_ints(ptq_cpu *c, const ptq_step_run *r, unsigned mask, 
     static ptq_status symbol##_run(ptq_cpu *c, const ptq_step_run *r)                              \
     {                                                                                              \
         unsigned mask;                                                                             \
-        PTQ_TRY(reduced_axes(r, &mask));                                                           \
+        PTQ_TRY(ptq_reduced_axes(r, &mask));                                                           \
         if (r->in[0]->dtype == PTQ_DT_F32)                                                         \
             return reduce_f32(c, r, mask, k);                                                      \
         return reduce_ints(c, r, mask, k);                                                         \
@@ -227,7 +182,7 @@ REDUCE_ROW(reduce_log_sum_exp, "ReduceLogSumExp", K_LOGEXP)
 
 #define ARG(T)                                                                                     \
     {                                                                                              \
-        const T *u = (const T *)s.data + i * s.n;                                                  \
+        const T *u = (const T *)data + i * s.n;                                                  \
         for (int64_t k = 1; k < s.n; k++)                                                          \
             if (low ? u[k] < u[best] : u[k] > u[best])                                             \
                 best = k;                                                                          \
@@ -242,8 +197,9 @@ static ptq_status arg_run(ptq_cpu *c, const ptq_step_run *r)
     int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", 0), x->rank);
     bool low = strcmp(r->step->node->op, "ArgMin") == 0;
     bool last = ptq_attr_int(r->step->node, "select_last_index", 0) != 0;
-    shape3 s;
-    PTQ_TRY(arrange(c, x, 1u << axis, true, &s));
+    ptq_shape3 s;
+    const void *data;
+    PTQ_TRY(arrange(c, x, 1u << axis, true, &s, &data));
     for (int64_t i = 0; i < s.outer; i++) {
         int64_t best = 0;
         switch (x->dtype) {

@@ -92,10 +92,9 @@ SCALAR_ROW(floor, "Floor", floorf(v), 0, 0)
 SCALAR_ROW(round, "Round", rintf(v), 0, 0)
 SCALAR_ROW(sin, "Sin", sinf(v), 0, 0)
 SCALAR_ROW(cos, "Cos", cosf(v), 0, 0)
-SCALAR_ROW(softsign, "Softsign", v / (1.0f + fabsf(v)), 0, 0)
-SCALAR_ROW(mish, "Mish", v * ptq_tanhf(ptq_softplusf(v)), 0, 0)
-SCALAR_ROW(selu, "Selu", p1 * (v > 0.0f ? v : fmaf(p0, ptq_expf(v), -p0)),
-           attr(r, "alpha", 1.67326319f), attr(r, "gamma", 1.05070102f))
+SCALAR_ROW(softsign, "Softsign", ptq_softsignf(v), 0, 0)
+SCALAR_ROW(mish, "Mish", ptq_mishf(v), 0, 0)
+SCALAR_ROW(selu, "Selu", ptq_seluf(v, p0, p1), attr(r, "alpha", 1.67326319f), attr(r, "gamma", 1.05070102f))
 SCALAR_ROW(thresholded_relu, "ThresholdedRelu", v > p0 ? v : 0.0f, attr(r, "alpha", 1.0f), 0)
 
 /* ---- functions that integers have too ---- */
@@ -127,7 +126,7 @@ static void sign_loop(const float *x, float *y, int64_t n, const float *par)
 {
     (void)par;
     for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] != x[i] ? x[i] : (float)((x[i] > 0.0f) - (x[i] < 0.0f));
+        y[i] = ptq_signf(x[i]);
 }
 NUMBER_ROW(neg, "Neg", ptq_cpu_f32(c)->neg, -v)
 NUMBER_ROW(abs, "Abs", ptq_cpu_f32(c)->abs, v < 0 ? -v : v)

@@ -7,25 +7,7 @@
 #include <string.h>
 
 #include "lib/cpu/f32.h"
-#include "lib/exec/args.h"
-
-/* The activation fused behind a float step. */
-static inline ptq_act ptq_step_act(const ptq_step *s)
-{
-    const ptq_float_params *p = s->params;
-    return p ? p->act : (ptq_act){0};
-}
-
-/* Constant input of a step, or NULL. */
-static inline const ptq_tensor *ptq_const_in(const ptq_program *p, const ptq_step *s, int i)
-{
-    return i < s->nin && s->in[i] >= 0 ? p->values.v[s->in[i]].constant : NULL;
-}
-
-/* Element types of a step's first `n` inputs (fewer when omitted) are all `t`. */
-bool ptq_inputs_are(const ptq_program *p, const ptq_step *s, int first, int n, ptq_dtype t);
-/* supports() of kernels that take only float32 inputs. */
-bool ptq_supports_f32(const ptq_program *p, const ptq_step *s, const char **why);
+#include "lib/exec/float_args.h"
 
 /* The error of an operator without a loop for the type. */
 ptq_status ptq_bad_type(const ptq_step_run *r, ptq_dtype t);

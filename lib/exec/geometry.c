@@ -140,10 +140,11 @@ static void matrix_of(const ptq_tensor *t, bool trans, int64_t *rows, int64_t *c
     *col = trans ? d1 : 1;
 }
 
-ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm)
+ptq_status ptq_mm_of(const ptq_step_run *r, bool trans_a, bool trans_b, ptq_int_mm *mm)
 {
-    const ptq_qlinear_params *p = r->step->params;
     const ptq_tensor *a = r->in[0], *b = r->in[1];
+    if (a->rank < 1 || b->rank < 1)
+        return ptq_fail(PTQ_ERR_MODEL, "node %s: %s of a scalar", r->step->name, r->step->node->op);
     ptq_tensor a1 = *a, b1 = *b; /* vectors as matrices, as MatMul has it */
     if (a->rank == 1) {
         a1.rank = 2;
@@ -155,8 +156,8 @@ ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm)
         b1.dims[1] = 1;
     }
     int64_t ak, bk;
-    matrix_of(&a1, p->trans_a, &mm->m, &ak, &mm->a_row, &mm->a_col);
-    matrix_of(&b1, p->trans_b, &bk, &mm->n, &mm->b_row, &mm->b_col);
+    matrix_of(&a1, trans_a, &mm->m, &ak, &mm->a_row, &mm->a_col);
+    matrix_of(&b1, trans_b, &bk, &mm->n, &mm->b_row, &mm->b_col);
     if (ak != bk)
         return ptq_fail(PTQ_ERR_MODEL, "node %s: inner sizes %lld and %lld differ", r->step->name,
                         (long long)ak, (long long)bk);
@@ -179,6 +180,12 @@ ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm)
         mm->batch *= mm->bdim[i];
     }
     return PTQ_OK;
+}
+
+ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm)
+{
+    const ptq_qlinear_params *p = r->step->params;
+    return ptq_mm_of(r, p->trans_a, p->trans_b, mm);
 }
 
 void ptq_int_mm_offsets(const ptq_int_mm *mm, int64_t i, int64_t *a, int64_t *b)

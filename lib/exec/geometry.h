@@ -29,14 +29,15 @@ ptq_status ptq_int_bcast_plan(const ptq_step_run *r, ptq_int_bcast *b);
 /* Memory steps of the logical dims of a tensor. */
 void ptq_int_steps(const ptq_tensor *t, ptq_layout layout, int64_t *step);
 
-/* Batched product shapes, shared by qgemm and qmatmul: C[b] = A[b] B[b]. */
+/* Batched product shapes, shared by Gemm, MatMul, qgemm and qmatmul: C[b] = A[b] B[b]. */
 typedef struct ptq_int_mm {
     int64_t batch, m, n, k;
     int64_t a_row, a_col, b_row, b_col; /* element steps */
     int nbd;                            /* batch dims of the output and steps of a and b in them */
     int64_t bdim[PTQ_MAX_RANK], a_step[PTQ_MAX_RANK], b_step[PTQ_MAX_RANK];
 } ptq_int_mm;
-ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm);
+ptq_status ptq_mm_of(const ptq_step_run *r, bool trans_a, bool trans_b, ptq_int_mm *mm);
+ptq_status ptq_int_mm_of(const ptq_step_run *r, ptq_int_mm *mm); /* of an integer step */
 /* Element offsets of batch i of a and b. */
 void ptq_int_mm_offsets(const ptq_int_mm *mm, int64_t i, int64_t *a, int64_t *b);
 
