@@ -26,4 +26,36 @@ __attribute__((constructor)) static void gpu_or_skip(void)
     exit(must && strcmp(must, "1") == 0 ? 1 : 77);
 }
 
+/* ptq_backend_cuda that notes which float operators have run on the device. */
+enum { GPU_RAN_MAX = 256 };
+static char gpu_ran_ops[GPU_RAN_MAX][80];
+static size_t gpu_ran_count;
+
+static inline bool gpu_ran(const char *op, const char *domain)
+{
+    char name[80];
+    snprintf(name, sizeof name, "%s.%s", domain, op);
+    for (size_t i = 0; i < gpu_ran_count; i++)
+        if (strcmp(gpu_ran_ops[i], name) == 0)
+            return true;
+    return false;
+}
+
+static inline ptq_status gpu_noting_run(ptq_backend *b, const ptq_step_run *r)
+{
+    const ptq_node *n = r->step->node;
+    ptq_status s = ptq_backend_cuda.run(b, r);
+    if (s == PTQ_OK && !r->step->def->integer && !gpu_ran(n->op, n->domain) && gpu_ran_count < GPU_RAN_MAX)
+        snprintf(gpu_ran_ops[gpu_ran_count++], sizeof gpu_ran_ops[0], "%s.%s", n->domain, n->op);
+    return s;
+}
+
+static inline const ptq_backend_ops *gpu_noting_ops(void)
+{
+    static ptq_backend_ops ops;
+    ops = ptq_backend_cuda;
+    ops.run = gpu_noting_run;
+    return &ops;
+}
+
 #endif

@@ -5,6 +5,10 @@
 
 #include <math.h>
 
+#ifdef PTQ_TEST_GPU
+#include "tests/gpu_cases.h"
+#endif
+
 #define MAX_CASES 256
 
 static char *cases_text;
@@ -184,6 +188,35 @@ START_TEST(ops__nan_is_not_hidden)
 }
 END_TEST
 
+#ifdef PTQ_TEST_GPU
+/* No row of the device's table is left to the host in all cases. */
+START_TEST(ops__every_device_row_runs_there)
+{
+    static const struct {
+        const char *op, *domain;
+    } rows[] = {
+#define PTQ_GPU_FLOAT(op, domain, symbol) {#op, domain},
+#include "lib/gpu/kernels_float.def"
+#undef PTQ_GPU_FLOAT
+    };
+    gpu_ran_count = 0;
+    for (int c = 0; c < ncases + (int)PTQ_COUNT(gpu_cases); c++) {
+        const char *text = c < ncases ? cases[c].text : gpu_cases[c - ncases];
+        ptq_graph *g = cf_parse(text);
+        cf_result r;
+        cf_all_same(g, pool, text, &r);
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+    char missing[1024] = "";
+    for (size_t i = 0, at = 0; i < PTQ_COUNT(rows) && at + 100 < sizeof missing; i++)
+        if (!gpu_ran(rows[i].op, rows[i].domain))
+            at += (size_t)snprintf(missing + at, sizeof missing - at, " %.30s.%.30s", rows[i].domain, rows[i].op);
+    ck_assert_msg(!*missing, "not one case has run on the device:%s", missing);
+}
+END_TEST
+#endif
+
 int main(void)
 {
     Suite *s = suite_create("cpu ops");
@@ -194,6 +227,9 @@ int main(void)
     tcase_add_test(t, ops__every_row_has_a_case);
     tcase_add_test(t, ops__large_tensors_are_the_same_everywhere);
     tcase_add_test(t, ops__nan_is_not_hidden);
+#ifdef PTQ_TEST_GPU
+    tcase_add_test(t, ops__every_device_row_runs_there);
+#endif
     suite_add_tcase(s, t);
     return unit_run(s);
 }
