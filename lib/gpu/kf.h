@@ -118,4 +118,15 @@ PTQ_DEVICE void ptq_kf_put(void *y, int64_t i, uint64_t bits, int bytes)
     }
 }
 
+#ifdef __CUDACC__
+#include <stdlib.h>
+#include <string.h>
+/* PTQ_GPU_REF=1: the reference kernels alone, so that tests can compare. */
+static inline bool ptq_kf_reference_only(void)
+{
+    const char *e = getenv("PTQ_GPU_REF");
+    return e && strcmp(e, "1") == 0;
+}
+#endif
+
 #endif

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution and matrix product in fp32, one output per thread: the specification on the device. */
+/* Convolution and matrix product in fp32, one output per thread: the specification on the device.
+ * kf_tile.cuh has the faster kernels. */
 #include "lib/gpu/kf.h"
+#ifdef __CUDACC__
+#include "lib/gpu/kf_tile.cuh"
+#endif
 
 /* Where position u of the padded and spread input lies in an input of n; -1: a zero. */
 PTQ_DEVICE int place(int u, int up, int n)
@@ -62,6 +66,10 @@ PTQ_KERNEL(conv, ptq_kf_conv a)
 
 ptq_status ptq_kf_run_conv(ptq_dev *d, const ptq_kf_conv *a)
 {
+#ifdef __CUDACC__
+    if (ptq_kf_tile_conv_fits(d, a))
+        return ptq_kf_tile_conv(d, a);
+#endif
     return PTQ_LAUNCH(d, conv, a->n * a->m * a->out[0] * a->out[1] * a->out[2], *a);
 }
 
@@ -82,5 +90,9 @@ PTQ_KERNEL(matmul, ptq_kf_matmul a)
 
 ptq_status ptq_kf_run_matmul(ptq_dev *d, const ptq_kf_matmul *a)
 {
+#ifdef __CUDACC__
+    if (ptq_kf_tile_matmul_fits(d, a))
+        return ptq_kf_tile_matmul(d, a);
+#endif
     return PTQ_LAUNCH(d, matmul, a->batch * a->m * a->n, *a);
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax, normalizations and reductions: one row per thread, the specification on the device. */
+/* Softmax, normalizations and reductions: one row per thread, the specification on the device.
+ * kf_lanes.cuh has the faster kernels. */
 #include "lib/gpu/kf.h"
+#ifdef __CUDACC__
+#include "lib/gpu/kf_lanes.cuh"
+#endif
 
 /* ---- Softmax ---- */
 
@@ -21,6 +25,10 @@ PTQ_KERNEL(softmax, ptq_kf_softmax a)
 
 ptq_status ptq_kf_run_softmax(ptq_dev *d, const ptq_kf_softmax *a)
 {
+#ifdef __CUDACC__
+    if (a->inner == 1 && ptq_kf_lanes_fit(a->n))
+        return ptq_kf_lanes_softmax(d, a);
+#endif
     return PTQ_LAUNCH(d, softmax, a->outer * a->inner, *a);
 }
 
@@ -44,6 +52,10 @@ PTQ_KERNEL(layer_norm, ptq_kf_layer_norm a)
 
 ptq_status ptq_kf_run_layer_norm(ptq_dev *d, const ptq_kf_layer_norm *a)
 {
+#ifdef __CUDACC__
+    if (ptq_kf_lanes_fit(a->n))
+        return ptq_kf_lanes_layer_norm(d, a);
+#endif
     return PTQ_LAUNCH(d, layer_norm, a->rows, *a);
 }
 
@@ -163,5 +175,10 @@ PTQ_KERNEL(reduce, ptq_kf_reduce a)
 
 ptq_status ptq_kf_run_reduce(ptq_dev *d, const ptq_kf_reduce *a)
 {
+#ifdef __CUDACC__
+    bool rows = a->stay.nd == 1 && a->gone.nd == 1 && a->gone.step[1][0] == 1;
+    if (rows && ptq_kf_lanes_fit(a->n) && (a->op == PTQ_KF_SUM || a->op == PTQ_KF_MEAN || a->op == PTQ_KF_MAX))
+        return ptq_kf_lanes_reduce(d, a);
+#endif
     return PTQ_LAUNCH(d, reduce, a->outputs, *a);
 }
