@@ -58,6 +58,13 @@ static inline float any_scale(void)
     return pick(0, 3) == 0 ? ldexpf(1.0f, (int)pick(-7, -3)) : 0.005f + 0.1f * ptq_rng_uniform(&rng);
 }
 
+/* Small whole multiples of one unit: results lie half-way between two codes, or next to it, all
+ * the time, which tells orders of rounding apart that random scales do not. */
+static inline float tie_scale(float unit)
+{
+    return (float)pick(1, 12) * unit;
+}
+
 static ptq_pool *pool;
 
 /* Runs the bed by every kernel set and by 1 and 3 threads; all bytes must be the reference's. */

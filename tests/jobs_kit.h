@@ -58,10 +58,18 @@ static inline void jobs_data_init(jobs_data *d)
                                  .labels = jobs_labels, .sha256 = jobs_sha256}};
 }
 
+static inline ptq_model *jobs_model_of(const char *text)
+{
+    ptq_model *m;
+    ck_assert_ok(ptq_model_wrap(gt_parse(text), &m));
+    ck_assert_ok(ptq_model_optimize(m));
+    return m;
+}
+
 /* Convolutions with a residual, then a MatMul and a Gemm, of which both have the channel last. */
 static inline ptq_model *jobs_model(void)
 {
-    static const char text[] =
+    return jobs_model_of(
         "input x f32 [batch,3,8,8]\n"
         "const w1 f32 [8,3,3,3]\n"
         "const b1 f32 [8]\n"
@@ -81,11 +89,35 @@ static inline ptq_model *jobs_model(void)
         "m = MatMul(f, w3)\n"
         "r3 = Relu(m)\n"
         "y = Gemm(r3, w4, b4)\n"
-        "output y\n";
-    ptq_model *m;
-    ck_assert_ok(ptq_model_wrap(gt_parse(text), &m));
-    ck_assert_ok(ptq_model_optimize(m));
-    return m;
+        "output y\n");
+}
+
+/* Layers of about the same size one behind another, with scores that differ from sample to
+ * sample. */
+static inline ptq_model *jobs_chain(void)
+{
+    return jobs_model_of(
+        "input x f32 [batch,3,8,8]\n"
+        "const w1 f32 [12,3,2,2]\n"
+        "const w2 f32 [12,12,1,1]\n"
+        "const w3 f32 [12,12,1,1]\n"
+        "const w4 f32 [12,12,1,1]\n"
+        "const w5 f32 [12,12,1,1]\n"
+        "const w6 f32 [588,6]\n"
+        "const b6 f32 [6]\n"
+        "const flat s64 [2] 0 -1\n"
+        "c1 = Conv(x, w1)\n"
+        "r1 = Relu(c1)\n"
+        "c2 = Conv(r1, w2)\n"
+        "r2 = Relu(c2)\n"
+        "c3 = Conv(r2, w3)\n"
+        "r3 = Relu(c3)\n"
+        "c4 = Conv(r3, w4)\n"
+        "r4 = Relu(c4)\n"
+        "c5 = Conv(r4, w5)\n"
+        "f = Reshape(c5, flat)\n"
+        "y = Gemm(f, w6, b6)\n"
+        "output y\n");
 }
 
 #endif

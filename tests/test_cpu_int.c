@@ -42,7 +42,7 @@ START_TEST(cpu_int__binary)
         if (pick(0, 2) == 0)
             p.qlo += 90;
         bed b = {.kind = i & 1 ? "qadd" : "qmul", .nin = 2, .params = &p};
-        if (i & 1)
+        if (!(i & 1))
             p.y.scale = p.a.scale * p.b.scale * 100.0f;
         b.in[0] = bed_tensor(t, shapes[s].ra, shapes[s].a);
         b.in[1] = bed_tensor(t, shapes[s].rb, shapes[s].b);
@@ -72,6 +72,12 @@ START_TEST(cpu_int__binary_all_pairs)
     ptq_dtype t = any8();
     bool sgn = t == PTQ_DT_S8, add = _i & 1;
     float sa = any_scale(), sb = any_scale(), sy = add ? (sa + sb) / 3 : sa * sb * 120;
+    if (_i & 2) {
+        float unit = any_scale();
+        sa = tie_scale(unit);
+        sb = tie_scale(unit);
+        sy = add ? tie_scale(unit) : tie_scale(unit) * 8 * unit;
+    }
     int32_t za = any_zp(t), zb = any_zp(t), zy = any_zp(t);
     ptq_qbinary_params p = {{sa, za}, {sb, zb}, {sy, zy}, lowest(t), lowest(t) + 255};
     bed b = {.kind = add ? "qadd" : "qmul", .nin = 2, .params = &p};
@@ -102,6 +108,49 @@ START_TEST(cpu_int__binary_all_pairs)
         }
     }
     bed_close(&b);
+}
+END_TEST
+
+/* A sum of single elements takes the second operand first (doc/numerics.md, the order of operands
+ * in qadd), and so does one whose first operand is the single element. */
+START_TEST(cpu_int__order_of_operands)
+{
+    ptq_int_isa isas[8];
+    size_t n = bed_isas(isas);
+    int telling = 0;
+    ptq_rng_seed(&rng, 110 + (uint64_t)_i);
+    for (int i = 0; i < 100000 && telling < 40; i++) {
+        float unit = any_scale(), s[2] = {tie_scale(unit), tie_scale(unit)}, sy = tie_scale(unit);
+        int32_t z[2] = {any_zp(PTQ_DT_U8), any_zp(PTQ_DT_U8)}, zy = any_zp(PTQ_DT_U8), v[2], want[2];
+        for (int k = 0; k < 2; k++)
+            v[k] = (int32_t)pick(0, 255);
+        for (int f = 0; f < 2; f++) { /* which operand the outer fma takes */
+            float r[2] = {s[0] / sy, s[1] / sy};
+            float fx = (float)zy - fmaf(r[f], (float)z[f], r[1 - f] * (float)z[1 - f]);
+            float y = rintf(fmaf((float)v[f], r[f], fmaf((float)v[1 - f], r[1 - f], fx)));
+            want[f] = y < 0 ? 0 : y > 255 ? 255 : (int32_t)y;
+        }
+        if (want[0] == want[1])
+            continue;
+        telling++;
+        int64_t na = _i == 1 ? 5 : 1, nb = _i == 2 ? 5 : 1; /* one + one, many + one, one + many */
+        ptq_qbinary_params p = {{s[0], z[0]}, {s[1], z[1]}, {sy, zy}, 0, 255};
+        bed b = {.kind = "qadd", .nin = 2, .params = &p};
+        for (int k = 0; k < 2; k++) {
+            b.in[k] = bed_tensor(PTQ_DT_U8, 1, k ? &nb : &na);
+            memset(b.in[k].data, v[k], b.in[k].nbytes);
+        }
+        b.out = (ptq_tensor){.dtype = PTQ_DT_U8, .rank = 1, .dims = {na > nb ? na : nb}};
+        bed_open(&b);
+        for (size_t k = 0; k < n; k++) {
+            ptq_cpu c = {.int_isa = &isas[k]};
+            ck_assert_ok(bed_run(&b, &c, 1));
+            for (size_t e = 0; e < b.out.nbytes; e++)
+                ck_assert_int_eq(((uint8_t *)b.out.data)[e], want[_i != 1]);
+        }
+        bed_close(&b);
+    }
+    ck_assert_int_eq(telling, 40);
 }
 END_TEST
 
@@ -192,6 +241,57 @@ START_TEST(cpu_int__pools)
 }
 END_TEST
 
+/* Windows of k elements in one line and averages of whole planes, by the formulas of
+ * doc/numerics.md written out again. */
+START_TEST(cpu_int__pool_laws)
+{
+    enum { C = 48 };
+    ptq_int_isa isas[8];
+    size_t n = bed_isas(isas);
+    ptq_rng_seed(&rng, 200 + (uint64_t)_i);
+    for (int i = 0; i < 60; i++) {
+        ptq_dtype t = any8();
+        bool sgn = t == PTQ_DT_S8, global = i & 1;
+        float unit = any_scale();
+        ptq_qpool_params p = {{tie_scale(unit), any_zp(t)}, {tie_scale(unit), any_zp(t)}, lowest(t), lowest(t) + 255};
+        int64_t k = pick(2, 11), x[4] = {2, C, 1, global ? k : 3 * k}, window[2] = {1, k};
+        bed b = {.kind = global ? "qglobalavgpool" : "qavgpool", .nin = 1, .params = &p};
+        b.in[0] = bed_tensor(t, 4, x);
+        fill8(&b.in[0]);
+        b.out = (ptq_tensor){.dtype = t, .rank = 4, .dims = {2, C, 1, x[3] / k}};
+        b.in_layout[0] = b.out_layout = i & 2 ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN;
+        bed_ints(&b, "kernel_shape", 2, window);
+        bed_ints(&b, "strides", 2, window);
+        bed_open(&b);
+        for (size_t m = 0; m < n; m++) {
+            ptq_cpu c = {.int_isa = &isas[m]};
+            ck_assert_ok(bed_run(&b, &c, 1));
+            for (int64_t e = 0; e < 2 * C * b.out.dims[3]; e++) {
+                int64_t ow = e % b.out.dims[3], ch = e / b.out.dims[3] % C, at = e / b.out.dims[3] / C;
+                float sum = 0.0f, y;
+                int32_t acc = 0;
+                for (int64_t w = ow * k; w < ow * k + k; w++) {
+                    int64_t xi = i & 2 ? (at * x[3] + w) * C + ch : (at * C + ch) * x[3] + w;
+                    int32_t q = ptq_int_byte(b.in[0].data, xi, sgn) - p.x.zp;
+                    sum = sum + (float)q * p.x.scale;
+                    acc += q;
+                }
+                if (global)
+                    y = rintf((float)acc * (p.x.scale / (p.y.scale * (float)k))) + (float)p.y.zp;
+                else
+                    y = rintf(sum / (float)k / p.y.scale + (float)p.y.zp);
+                y = y < (float)p.qlo ? (float)p.qlo : y > (float)p.qhi ? (float)p.qhi : y;
+                int64_t yi = i & 2 ? (at * b.out.dims[3] + ow) * C + ch : e;
+                if (ptq_int_byte(b.out.data, yi, sgn) != (int32_t)y)
+                    ck_abort_msg("%s %s, %lld elements: %d, not %d", isas[m].name, b.kind, (long long)k,
+                                 ptq_int_byte(b.out.data, yi, sgn), (int32_t)y);
+            }
+        }
+        bed_close(&b);
+    }
+}
+END_TEST
+
 START_TEST(cpu_int__global_average_is_exact)
 {
     /* mean of all bytes 0..255 with equal scales: (0 + .. + 255) / 256 = 127.5, even: 128 */
@@ -248,6 +348,34 @@ START_TEST(cpu_int__quantize_and_back)
         snprintf(what, sizeof what, "%s %s axis %lld n %d", b.kind, ptq_dtype_name(types[t]),
                  (long long)axis, p.n);
         check_all(&b, what);
+        bed_close(&b);
+    }
+}
+END_TEST
+
+/* More channels, along the last axis, than one piece of work holds. */
+START_TEST(cpu_int__quantize_many_channels)
+{
+    enum { N = 40000 };
+    static float scale[N];
+    static int32_t zp[N];
+    ptq_rng_seed(&rng, 170);
+    for (int i = 0; i < 4; i++) {
+        bool back = i & 1, s8 = i & 2;
+        ptq_dtype t = s8 ? PTQ_DT_S8 : PTQ_DT_U8;
+        ptq_quant_params p = {.axis = 1, .n = N, .scale = scale, .zp = zp, .qlo = lowest(t), .qhi = lowest(t) + 255};
+        for (int c = 0; c < N; c++) {
+            scale[c] = any_scale();
+            zp[c] = any_zp(t);
+        }
+        bed b = {.kind = back ? "dequantize" : "quantize", .nin = 1, .params = &p};
+        b.in[0] = bed_tensor(back ? t : PTQ_DT_F32, 2, (int64_t[]){2, N});
+        if (back)
+            fill8(&b.in[0]);
+        for (int e = 0; e < 2 * N && !back; e++)
+            ((float *)b.in[0].data)[e] = 10.0f * (ptq_rng_uniform(&rng) - 0.5f);
+        b.out = (ptq_tensor){.dtype = back ? PTQ_DT_F32 : t, .rank = 2, .dims = {2, N}};
+        check_all(&b, b.kind);
         bed_close(&b);
     }
 }
@@ -451,10 +579,13 @@ int main(void)
     tcase_add_test(t, cpu_int__every_row_is_known);
     tcase_add_loop_test(t, cpu_int__binary, 0, 5);
     tcase_add_loop_test(t, cpu_int__binary_all_pairs, 0, 12);
+    tcase_add_loop_test(t, cpu_int__order_of_operands, 0, 3);
     tcase_add_test(t, cpu_int__qlut_and_qconcat);
     tcase_add_loop_test(t, cpu_int__pools, 0, 5);
+    tcase_add_loop_test(t, cpu_int__pool_laws, 0, 8);
     tcase_add_test(t, cpu_int__global_average_is_exact);
     tcase_add_loop_test(t, cpu_int__quantize_and_back, 0, 5);
+    tcase_add_test(t, cpu_int__quantize_many_channels);
     tcase_add_test(t, cpu_int__relayout);
     tcase_add_test(t, cpu_int__transpose);
     tcase_add_test(t, cpu_int__slice_expand_tile);

@@ -253,6 +253,41 @@ START_TEST(lower__accumulator_bound)
 }
 END_TEST
 
+/* Two channels of which one alone is too large, in either order of the weight; and a bias that
+ * takes the last of the room. */
+START_TEST(lower__accumulator_bound_of_each_channel)
+{
+    enum { LIMIT = INT32_MAX / (255 * 127), REST = INT32_MAX % (255 * 127) };
+    static const struct {
+        int64_t k;
+        int trans_b;
+        int32_t bias;
+        bool over;
+    } rows[] = {{LIMIT, 0, REST, false},  {LIMIT, 1, REST, false},     {LIMIT, 0, REST + 1, true},
+                {LIMIT, 1, -REST, false}, {LIMIT, 1, -REST - 1, true}, {LIMIT + 1, 0, 0, true},
+                {LIMIT + 1, 1, 0, true}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        const int64_t k = rows[i].k;
+        const int32_t bias[2] = {0, rows[i].bias};
+        int8_t *w = ptq_calloc(2 * (size_t)k, 1);
+        for (int64_t e = 0; e < k; e++)
+            w[rows[i].trans_b ? k + e : 2 * e + 1] = 127; /* channel 1; channel 0 is zero */
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, k});
+        ptq_value *wd = kit_weight(g, "w", 2, rows[i].trans_b ? (int64_t[]){2, k} : (int64_t[]){k, 2}, w, 1.0f);
+        ptq_value *b = kit_dq(g, "b", kit_const(g, "b_q", PTQ_DT_S32, 1, (int64_t[]){2}, bias), 1.0f,
+                              PTQ_DT_S32, 0);
+        ptq_value *m = KIT(g, "Gemm", "m", kit_qdq(g, "x", x, 1.0f, PTQ_DT_U8, 0), wd, b);
+        ck_assert_ok(ptq_attr_set_int(g, m->producer, "transB", rows[i].trans_b));
+        kit_output(g, kit_qdq(g, "m", m, 1.0f, PTQ_DT_U8, 0));
+        done(expect(g, &integer,
+                    rows[i].over ? "quantize dequantize Gemm quantize dequantize" : "quantize qgemm dequantize"),
+             g);
+        free(w);
+    }
+}
+END_TEST
+
 /* x * Sigmoid(x) between one DQ and one Q is a table; each code by hand. */
 START_TEST(lower__silu_becomes_a_table)
 {
@@ -437,6 +472,7 @@ int main(void)
     tcase_add_test(t, lower__float_bias_must_be_exact);
     tcase_add_test(t, lower__float_products);
     tcase_add_test(t, lower__accumulator_bound);
+    tcase_add_test(t, lower__accumulator_bound_of_each_channel);
     tcase_add_test(t, lower__silu_becomes_a_table);
     tcase_add_test(t, lower__regions_that_are_no_tables);
     tcase_add_test(t, lower__movers_and_pools);

@@ -482,6 +482,15 @@ START_TEST(session__batch_proof)
     kit_finish(g);
     ck_assert(!ptq_batch_proven(g, is_y, NULL, why, sizeof why));
     ptq_graph_free(g);
+    g = kit_graph(13); /* two rows for each sample */
+    x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 3});
+    ptq_value *twice = KIT(g, "Concat", "y", x, x);
+    ck_assert_ok(ptq_attr_set_int(g, twice->producer, "axis", 0));
+    kit_output(g, twice);
+    kit_finish(g);
+    ck_assert_int_eq(twice->shape.dims[0].mul, 2);
+    ck_assert(!ptq_batch_proven(g, is_y, NULL, why, sizeof why));
+    ptq_graph_free(g);
     g = kit_graph(13);
     x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){1, 3});
     kit_output(g, KIT(g, "Relu", "y", x));

@@ -320,6 +320,18 @@ START_TEST(channel_minmax__every_layout)
         ck_assert_int_eq(t->channel.channels, -1);
         ck_assert_ok(ptq_stats_merge(s, t));
         ck_assert_int_eq(s->channel.channels, -1);
+        /* As many channels along another axis: they are not the same channels. */
+        for (int merged = 0; merged < 2; merged++) {
+            ptq_tensor_stats *a = stk_new(), *b = merged ? stk_new() : a;
+            ck_assert_ok(ptq_stats_observe(a, v, 9, 2, (int64_t[]){3, 3}, 0));
+            ck_assert_ok(ptq_stats_observe(b, v, 9, 2, (int64_t[]){3, 3}, 1));
+            if (merged) {
+                ck_assert_ok(ptq_stats_merge(a, b));
+                ptq_stats_free(b);
+            }
+            ck_assert_int_eq(a->channel.channels, -1);
+            ptq_stats_free(a);
+        }
         ck_assert_fails(ptq_stats_observe(s, v, 6, 1, (int64_t[]){7}, 0), PTQ_ERR_ARG);
         ck_assert_fails(ptq_stats_observe(s, v, 7, 1, (int64_t[]){7}, 1), PTQ_ERR_ARG);
         ptq_stats_free(s);

@@ -66,6 +66,38 @@ START_TEST(guard__names_what_is_no_model)
 }
 END_TEST
 
+/* A field may not reach beyond the message it is in, though the file goes on behind it. */
+START_TEST(guard__fields_stay_in_their_message)
+{
+    static const struct {
+        const char *field;
+        size_t n;
+        const char *says;
+    } cases[] = {
+        {"\x12\x05g", 3, "ends beyond its message"},                /* a name of 5 bytes, 1 is left */
+        {"\x12\x04gggg", 6, NULL},
+        {"\xa5\x06\1\2\3", 5, "cut off"},                          /* field 100, 32 bits, 24 left */
+        {"\xa5\x06\1\2\3\4", 6, NULL},
+        {"\xa1\x06\1\2\3\4\5\6\7", 9, "cut off"},                /* the same of 64 bits */
+        {"\xa1\x06\1\2\3\4\5\6\7\x08", 10, NULL},
+        {"\xa0\x06\x80", 3, "cut off"},                             /* a varint that goes on */
+        {"\xa0\x06\x80\x01", 4, NULL},
+    };
+    for (size_t i = 0; i < PTQ_COUNT(cases); i++) {
+        wire m = {0};
+        wire_bytes(&m, 7, cases[i].field, cases[i].n);
+        wire_str(&m, 2, "a producer, long enough");
+        if (cases[i].says) {
+            ck_assert_fails(ptq_onnx_guard(m.p, m.n, 0), PTQ_ERR_MODEL);
+            ck_assert_says(cases[i].says);
+        } else {
+            ck_assert_ok(ptq_onnx_guard(m.p, m.n, 0));
+        }
+        wire_free(&m);
+    }
+}
+END_TEST
+
 START_TEST(guard__strings_in_utf8_pass)
 {
     wire m = empty_model();
@@ -171,7 +203,8 @@ START_TEST(guard__counts_packed_numbers)
         unsigned field;
         const char *bytes;
         size_t n;
-    } bad[] = {{7, "\x01\x80", 2}, {4, "12345", 5}, {10, "1234567", 7}, {5, "\xff", 1}};
+    } bad[] = {{7, "\x01\x80", 2}, {4, "12345", 5}, {10, "1234567", 7}, {5, "\xff", 1},
+               {7, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11}};
     for (size_t i = 0; i < PTQ_COUNT(bad); i++) {
         wire_bytes(&t, bad[i].field, bad[i].bytes, bad[i].n);
         wire_msg(&g, 5, &t);
@@ -214,6 +247,7 @@ int main(void)
     TCase *t = tcase_create("guard");
     tcase_add_test(t, guard__accepts_a_small_model);
     tcase_add_test(t, guard__names_what_is_no_model);
+    tcase_add_test(t, guard__fields_stay_in_their_message);
     tcase_add_test(t, guard__strings_in_utf8_pass);
     tcase_add_test(t, guard__limits_nesting);
     tcase_add_test(t, guard__a_million_nested_graphs);

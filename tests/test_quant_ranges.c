@@ -306,6 +306,65 @@ START_TEST(mse__not_worse_than_brute_force)
 }
 END_TEST
 
+/* The search ends where no end that is moved by a 64th of an octave gives less error. */
+START_TEST(mse__no_neighbour_is_better)
+{
+    fill((size_t)_i);
+    ptq_tensor_stats *s = observe(data, N, 10);
+    const float min = s->summary.min, max = s->summary.max;
+    ptq_grid g;
+    float lo, hi, scale;
+    int32_t z;
+    double least, e;
+    ck_assert_ok(ptq_grid_make(PTQ_DT_U8, false, false, &g));
+    solve("mse", s, PTQ_DT_U8, false, &lo, &hi);
+    ptq_grid_scale(&g, lo, hi, &scale, &z);
+    ck_assert_ok(ptq_range_mse(s, PTQ_DT_U8, scale, z, &least));
+    for (int a = -1; a <= 1; a++)
+        for (int b = -1; b <= 1; b++) {
+            float l = lo * exp2f((float)a / 64), h = hi * exp2f((float)b / 64);
+            ptq_grid_scale(&g, fmaxf(l, fminf(min, 0)), fminf(h, fmaxf(max, 0)), &scale, &z);
+            ck_assert_ok(ptq_range_mse(s, PTQ_DT_U8, scale, z, &e));
+            ck_assert_msg(e >= least * (1 - 1e-6), "kind %d: %g at [%g, %g], %g for %d, %d", _i, least,
+                          (double)lo, (double)hi, e, a, b);
+        }
+    ptq_stats_free(s);
+}
+END_TEST
+
+/* Magnitudes: 2048 bins up to the largest, as many levels as codes have magnitudes (128 of int8)
+ * or, for values of one sign, codes (256 of uint8), and half a bin more than is kept. */
+START_TEST(entropy__bins_and_levels)
+{
+    static const struct {
+        size_t kind;
+        ptq_dtype type;
+        bool symmetric;
+        size_t levels;
+    } rows[] = {{0, PTQ_DT_S8, true, 128}, {3, PTQ_DT_S8, true, 128}, {4, PTQ_DT_S8, true, 128},
+                {6, PTQ_DT_S8, true, 128}, {1, PTQ_DT_U8, false, 256}, {1, PTQ_DT_S8, true, 128}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        double h[2048];
+        ptq_bin *bins;
+        size_t n;
+        ptq_kl k;
+        float lo, hi;
+        fill(rows[i].kind);
+        ptq_tensor_stats *s = observe(data, N, 10);
+        const double amax = (double)fmaxf(s->summary.max, -s->summary.min);
+        ck_assert_ok(ptq_stats_bins(s, &bins, &n));
+        ptq_bins_linear_abs(bins, n, amax, false, 2048, h);
+        ck_assert_ok(ptq_kl_make(h, 2048, &k));
+        double kept = ((double)ptq_kl_search_end(&k, 0, rows[i].levels) + 0.5) * amax / 2048;
+        solve("entropy", s, rows[i].type, rows[i].symmetric, &lo, &hi);
+        ck_assert_double_eq_tol((double)hi, fmin(kept, amax), 1e-6 * amax);
+        ptq_kl_clear(&k);
+        free(bins);
+        ptq_stats_free(s);
+    }
+}
+END_TEST
+
 START_TEST(entropy__clips_tails_keeps_bulk)
 {
     float lo, hi;
@@ -447,6 +506,8 @@ int main(void)
     tcase_add_loop_test(t, range__percentile_of_sorted_values, 0, KINDS);
     tcase_add_loop_test(t, mse__histogram_error_is_true_error, 0, KINDS);
     tcase_add_loop_test(t, mse__not_worse_than_brute_force, 0, KINDS);
+    tcase_add_loop_test(t, mse__no_neighbour_is_better, 0, KINDS);
+    tcase_add_test(t, entropy__bins_and_levels);
     tcase_add_test(t, entropy__clips_tails_keeps_bulk);
     tcase_add_test(t, entropy__flat_histogram_keeps_all);
     tcase_add_test(t, ranges__conformance);

@@ -87,14 +87,28 @@ static int count_op(const ptq_graph *g, const char *op)
     return n;
 }
 
+static ptq_value *matrix(ptq_graph *g, const char *name, int64_t rows, int64_t columns)
+{
+    float w[1024];
+    ptq_rng r;
+    ptq_rng_seed(&r, (uint64_t)(rows * 131 + columns));
+    for (int64_t i = 0; i < rows * columns; i++)
+        w[i] = ptq_rng_uniform(&r) - 0.5f;
+    return kit_const(g, name, PTQ_DT_F32, 2, (int64_t[]){rows, columns}, w);
+}
+
 /* One 1x1 convolution computed from the definition: quantize, integer sum, dequantize. */
 START_TEST(rewrite__one_conv_from_the_definition)
 {
+    static const ptq_act_params high = {PTQ_DT_U8, 0.0625f, 200, -12.5, 3.4375, "test"};
+    const ptq_act_params *p = _i ? &high : &s8_params;
+    const float lo = _i ? 0 : -128, hi = _i ? 255 : 127, z = (float)p->zp, s = p->scale;
     ptq_graph *g = kit_graph(13);
     ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 3, 2, 2});
     ptq_value *a = qk_conv(g, "a", x, 5, 3, 1);
     qk_output(g, KIT(g, "Sqrt", "y", KIT(g, "Abs", "abs", a)));
-    ptq_graph *q = rewritten(g, "portable");
+    ptq_graph *q = rewritten_with(g, _i ? "ort" : "portable", p,
+                                  &(ptq_rewrite_options){.weight_dtype = PTQ_DT_S8, .per_channel = true});
     float in[12], y[20];
     draw(in, 12, 12.0f, 7);
     run(q, &integer, in, (int64_t[]){1, 3, 2, 2}, y, 20);
@@ -104,15 +118,71 @@ START_TEST(rewrite__one_conv_from_the_definition)
         for (int k = 0; k < 3; k++)
             amax = fmaxf(amax, fabsf(w[co * 3 + k]));
         float sw = amax / 127.0f;
-        for (int p = 0; p < 4; p++) {
+        for (int px = 0; px < 4; px++) {
             int32_t acc = 0;
             for (int k = 0; k < 3; k++)
                 acc += (int32_t)nearbyintf(w[co * 3 + k] / sw) *
-                       (int32_t)fmaxf(-128.0f, fminf(127.0f, nearbyintf(in[k * 4 + p] / 0.0625f)));
-            float q8 = fmaxf(-128.0f, fminf(127.0f, nearbyintf((float)acc * (0.0625f * sw / 0.0625f))));
-            ck_assert_float_eq_tol(y[co * 4 + p], sqrtf(fabsf(q8 * 0.0625f)), 1e-6f);
+                       (int32_t)(fmaxf(lo, fminf(hi, nearbyintf(in[k * 4 + px] / s) + z)) - z);
+            float q8 = fmaxf(lo, fminf(hi, nearbyintf((float)acc * (s * sw / s)) + z)) - z;
+            ck_assert_float_eq_tol(y[co * 4 + px], sqrtf(fabsf(q8 * s)), 1e-6f);
         }
     }
+    ptq_graph_free(q);
+    ptq_graph_free(g);
+}
+END_TEST
+
+/* Channels whose ranges lie on either side of zero: every weight decodes to within half a step of
+ * itself, with the step of its channel or of the whole. */
+START_TEST(rewrite__linear_weights)
+{
+    enum { CO = 6, CI = 40, W = CO * CI };
+    static const float from[CO] = {0.0f, -1.0f, -0.2f, -0.9f, -3.0f, 0.25f}, to[CO] = {1.0f, 0.0f, 0.9f, 0.2f, 3.0f, 0.5f};
+    const bool asymmetric = _i & 1, per_channel = _i & 2;
+    static float w[W], x[CI], y[CO + W];
+    draw(w, W, 1.0f, 9);
+    for (int i = 0; i < W; i++)
+        w[i] = from[i / CI] + (to[i / CI] - from[i / CI]) * (w[i] + 0.5f);
+    ptq_graph *g = kit_graph(13);
+    ptq_value *in = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, CI, 1, 1});
+    ptq_value *wv = kit_const(g, "w", PTQ_DT_F32, 4, (int64_t[]){CO, CI, 1, 1}, w);
+    qk_output(g, KIT(g, "Identity", "y", KIT(g, "Conv", "c", in, wv)));
+    ptq_graph *q = rewritten_with(g, "ort", &u8_params,
+                                  &(ptq_rewrite_options){.weight = asymmetric ? "asymmetric" : "symmetric",
+                                                         .weight_dtype = asymmetric ? PTQ_DT_U8 : PTQ_DT_S8,
+                                                         .per_channel = per_channel});
+    qk_output(q, ptq_graph_find(q, "c")->producer->in[1]);
+    run(q, &integer, x, (int64_t[]){1, CI, 1, 1}, y, PTQ_COUNT(y));
+    for (int i = 0; i < W; i++) {
+        float lo = 0, hi = 0;
+        for (int k = per_channel ? i / CI * CI : 0; k < (per_channel ? (i / CI + 1) * CI : W); k++) {
+            lo = fminf(lo, w[k]);
+            hi = fmaxf(hi, w[k]);
+        }
+        const double step = asymmetric ? ((double)hi - (double)lo) / 255 : (double)fmaxf(hi, -lo) / 127;
+        /* The zero point is rounded, which moves the ends of the range by up to half a step. */
+        const double end = fmin((double)(w[i] - lo), (double)(hi - w[i]));
+        const double most = asymmetric && end < step / 2 ? 1 : 0.5;
+        ck_assert_double_eq_tol((double)y[CO + i], (double)w[i], most * step * (1 + 1e-4));
+    }
+    ptq_graph_free(q);
+    ptq_graph_free(g);
+}
+END_TEST
+
+/* MatMul writes float: who reads it in float reads it as it is, not through Q and DQ. */
+START_TEST(rewrite__float_reader_of_a_matmul)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, 8});
+    ptq_value *m = KIT(g, "MatMul", "m", x, matrix(g, "m_w", 8, 6));
+    kit_output(g, KIT(g, "Softmax", "s", m));
+    qk_output(g, KIT(g, "MatMul", "n", m, matrix(g, "n_w", 6, 4)));
+    ptq_graph *q = rewritten(g, "portable");
+    ck_assert_str_eq(ptq_graph_find(q, "s")->producer->in[0]->name, "m");
+    const ptq_node *dq = ptq_graph_find(q, "n")->producer->in[0]->producer;
+    ck_assert_str_eq(dq->op, "DequantizeLinear");
+    ck_assert_str_eq(dq->in[0]->producer->in[0]->name, "m");
     ptq_graph_free(q);
     ptq_graph_free(g);
 }
@@ -122,16 +192,6 @@ static ptq_value *with_ints(ptq_graph *g, ptq_value *v, const char *name, const 
 {
     ck_assert_ok(ptq_attr_set_ints(g, v->producer, name, ints, n));
     return v;
-}
-
-static ptq_value *matrix(ptq_graph *g, const char *name, int64_t rows, int64_t columns)
-{
-    float w[1024];
-    ptq_rng r;
-    ptq_rng_seed(&r, (uint64_t)(rows * 131 + columns));
-    for (int64_t i = 0; i < rows * columns; i++)
-        w[i] = ptq_rng_uniform(&r) - 0.5f;
-    return kit_const(g, name, PTQ_DT_F32, 2, (int64_t[]){rows, columns}, w);
 }
 
 /* Every operator that has a form on integers, and a Transpose and a MaxPool between equal scales. */
@@ -410,7 +470,9 @@ int main(void)
     Suite *s = suite_create("quant_rewrite");
     TCase *t = tcase_create("rewrite");
     tcase_set_timeout(t, 60);
-    tcase_add_test(t, rewrite__one_conv_from_the_definition);
+    tcase_add_loop_test(t, rewrite__one_conv_from_the_definition, 0, 2);
+    tcase_add_loop_test(t, rewrite__linear_weights, 0, 4);
+    tcase_add_test(t, rewrite__float_reader_of_a_matmul);
     tcase_add_loop_test(t, rewrite__forms_agree, 0, 8);
     tcase_add_loop_test(t, rewrite__forms_agree_around_relu, 0, 2);
     tcase_add_loop_test(t, rewrite__simulation_agrees, 0, 2);
