@@ -55,6 +55,16 @@ static void read_cases(void)
     golden = open_golden("cpu_ops.bin");
 }
 
+static void drop_cases(void)
+{
+    free(cases_text);
+    fclose(golden);
+    ptq_pool_free(pool);
+    cases_text = NULL;
+    golden = NULL;
+    pool = NULL;
+}
+
 static double get(const ptq_tensor *t, int64_t i)
 {
     switch (t->dtype) {
@@ -222,7 +232,7 @@ int main(void)
     Suite *s = suite_create("cpu ops");
     TCase *t = tcase_create("ops");
     tcase_set_timeout(t, 120);
-    tcase_add_checked_fixture(t, read_cases, NULL);
+    tcase_add_checked_fixture(t, read_cases, drop_cases);
     tcase_add_test(t, ops__equal_onnxruntime);
     tcase_add_test(t, ops__every_row_has_a_case);
     tcase_add_test(t, ops__large_tensors_are_the_same_everywhere);
