@@ -23,8 +23,8 @@ expect() { # code, text that must be in stderr or stdout, command...
 }
 same() { cmp -s "$1" "$2" || { echo "FAILED: $1 and $2 differ"; bad=1; }; }
 
-if ! "$q" eval "$model" -d "$calib" $pre -n 1 -q >/dev/null 2>err.txt && grep -q -i "without PNG" err.txt; then
-    echo "built without PNG"; exit 77
+if "$q" backends | grep -q "no PNG"; then
+    echo "SKIP: built without PNG, and the calibration images are PNG"; exit 77
 fi
 
 # shellcheck disable=SC2086
