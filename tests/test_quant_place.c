@@ -120,6 +120,63 @@ START_TEST(place__movers_share)
 }
 END_TEST
 
+/* A maximum over all positions has no 8-bit kernel, here and elsewhere. */
+START_TEST(place__pools)
+{
+    static const char *const ops[] = {"GlobalMaxPool", "AveragePool", "MaxPool"};
+    for (size_t i = 0; i < PTQ_COUNT(ops); i++) {
+        ptq_graph *g = kit_graph(19);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 3, 6, 6});
+        ptq_value *m = KIT(g, ops[i], "m", qk_conv(g, "a", x, 4, 3, 1));
+        if (i > 0)
+            ck_assert_ok(ptq_attr_set_ints(g, m->producer, "kernel_shape", (int64_t[]){2, 2}, 2));
+        qk_output(g, qk_conv(g, "c", m, 4, 4, 1));
+        ptq_placement *p = qk_place(g, "ort", NULL);
+        ck_assert(quantized(p, "a") && quantized(p, "c"));
+        ck_assert_msg(quantized(p, "m") == (i > 0), "%s", ops[i]);
+        ptq_placement_free(p);
+        ptq_graph_free(g);
+    }
+}
+END_TEST
+
+START_TEST(place__products_that_stay_in_float)
+{
+    static const struct {
+        int64_t k, columns, c; /* c: length of the added row; 0: none */
+        const char *reason;
+    } rows[] = {
+        {8, 4, 4, NULL},
+        {8, 4, 1, "one row"},
+        {65760, 1, 0, NULL},
+        {65761, 1, 0, "32-bit sums"},
+        {65761, 1, 1, "32-bit sums"},
+    };
+    static const float zeros[65761];
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 2, (int64_t[]){-1, rows[i].k});
+        ptq_value *w = kit_const(g, "w", PTQ_DT_F32, 2, (int64_t[]){rows[i].k, rows[i].columns}, zeros);
+        ptq_value *c = rows[i].c ? kit_const(g, "c", PTQ_DT_F32, 1, &rows[i].c, zeros) : NULL;
+        qk_output(g, c ? KIT(g, "Gemm", "y", x, w, c) : KIT(g, "Gemm", "y", x, w));
+        ptq_placement *p = qk_place(g, "ort", NULL);
+        const char *reason = p->nodes[ptq_graph_find(g, "y")->producer->id].reason;
+        ck_assert_int_eq(quantized(p, "y"), !rows[i].reason);
+        ck_assert(!rows[i].reason || (reason && strstr(reason, rows[i].reason)));
+        ptq_placement_free(p);
+        ptq_graph_free(g);
+    }
+    ptq_graph *g = kit_graph(13); /* both sides computed */
+    ptq_value *a = kit_input(g, "a", PTQ_DT_F32, 2, (int64_t[]){4, 65761});
+    ptq_value *b = kit_input(g, "b", PTQ_DT_F32, 2, (int64_t[]){65761, 4});
+    qk_output(g, KIT(g, "MatMul", "y", a, b));
+    ptq_placement *p = qk_place(g, "ort", NULL);
+    ck_assert(!quantized(p, "y"));
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quant_place");
@@ -130,6 +187,8 @@ int main(void)
     tcase_add_test(t, place__silu_is_one_function);
     tcase_add_test(t, place__scope);
     tcase_add_test(t, place__movers_share);
+    tcase_add_test(t, place__pools);
+    tcase_add_test(t, place__products_that_stay_in_float);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -465,6 +465,36 @@ START_TEST(rewrite__shared_weight_and_captures)
 }
 END_TEST
 
+/* What has no 8-bit kernel elsewhere keeps its float form between DQ and Q. */
+START_TEST(rewrite__qoperator_leaves_alone)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 3, 6, 6});
+    ptq_value *d = KIT(g, "DepthToSpace", "d", qk_conv(g, "a", x, 4, 3, 1));
+    ck_assert_ok(ptq_attr_set_int(g, d->producer, "blocksize", 2));
+    qk_output(g, qk_conv(g, "c", d, 4, 1, 1));
+    ptq_graph *q = rewritten(g, "ort");
+    ck_assert_ok(ptq_rewrite_qoperator(q));
+    PTQ_GRAPH_EACH_NODE (q, n)
+        if (strcmp(n->op, "DepthToSpace") == 0)
+            ck_assert_int_eq(n->in[0]->dtype, PTQ_DT_F32);
+    ck_assert_int_eq(count_op(q, "QLinearConv"), 1); /* c ends in a float output */
+    ptq_graph_free(q);
+    ptq_graph_free(g);
+    g = kit_graph(13);
+    float w[12] = {0};
+    x = kit_input(g, "x", PTQ_DT_F32, 3, (int64_t[]){-1, 3, 6});
+    ptq_value *line = KIT(g, "Conv", "a", x, kit_const(g, "w", PTQ_DT_F32, 3, (int64_t[]){4, 3, 1}, w));
+    qk_output(g, KIT(g, "Abs", "y", KIT(g, "Relu", "r", line)));
+    q = rewritten(g, "ort");
+    ck_assert_ok(ptq_rewrite_qoperator(q));
+    ck_assert_int_eq(count_op(q, "QLinearConv"), 0);
+    ck_assert_int_eq(count_op(q, "Conv"), 1);
+    ptq_graph_free(q);
+    ptq_graph_free(g);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("quant_rewrite");
@@ -479,6 +509,7 @@ int main(void)
     tcase_add_loop_test(t, rewrite__log_weights, 0, 6);
     tcase_add_test(t, rewrite__log_activations_are_powers_of_two);
     tcase_add_test(t, rewrite__shared_weight_and_captures);
+    tcase_add_test(t, rewrite__qoperator_leaves_alone);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "lib/quant/weight.h"
+
 /* The rules, in two sweeps:
  *
  * Forward: a tensor is `ready` when having it in 8 bits costs nothing extra, because its producer
@@ -112,6 +114,32 @@ static const char *out_of_scope(const ptq_node *n, const ptq_scope *s)
     return NULL;
 }
 
+/* ---- products ---- */
+
+static double dim_or_one(ptq_dim d)
+{
+    return ptq_dim_known(d) ? (double)d.add : 1.0;
+}
+
+/* Products that are added up for one output element, as far as known; 0: not such an operator. */
+static double dot_length(const ptq_node *n)
+{
+    if (n->domain[0] || n->nin < 2 || !n->in[0] || !n->in[1])
+        return 0.0;
+    const ptq_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    double length = 0.0;
+    if (strcmp(n->op, "Conv") == 0 && w->rank >= 3) {
+        length = 1.0;
+        for (int i = 1; i < w->rank; i++)
+            length *= dim_or_one(w->dims[i]);
+    } else if (strcmp(n->op, "MatMul") == 0 && x->rank >= 1) {
+        length = dim_or_one(x->dims[x->rank - 1]);
+    } else if (strcmp(n->op, "Gemm") == 0 && x->rank == 2) {
+        length = dim_or_one(x->dims[ptq_attr_int(n, "transA", 0) ? 0 : 1]);
+    }
+    return length;
+}
+
 /* ---- forward ---- */
 
 static bool input_ready(const sweep *w, const ptq_node *n, int i)
@@ -119,6 +147,8 @@ static bool input_ready(const sweep *w, const ptq_node *n, int i)
     const ptq_value *v = i < n->nin ? n->in[i] : NULL;
     return v && is_float_tensor(v) && w->ready[v->id];
 }
+
+static const char too_long[] = "its dot products are too long for 32-bit sums";
 
 /* Why a weighted node cannot run in integers; NULL when it can. */
 static const char *weighted_reason(const ptq_node *n)
@@ -130,12 +160,15 @@ static const char *weighted_reason(const ptq_node *n)
         return "its weight is not a float constant";
     if (n->nin > 2 && n->in[2] && !n->in[2]->constant)
         return "its bias is computed";
+    if (dot_length(n) > PTQ_DOT_MAX)
+        return too_long;
     if (strcmp(n->op, "Gemm") == 0) {
         if (ptq_attr_float(n, "alpha", 1.0f) != 1.0f || ptq_attr_float(n, "beta", 1.0f) != 1.0f)
             return "Gemm with alpha or beta other than 1";
         if (ptq_attr_int(n, "transA", 0))
             return "Gemm with transA";
-        if (n->nin > 2 && n->in[2] && n->in[2]->constant->rank != 1)
+        const ptq_tensor *c = n->nin > 2 && n->in[2] ? n->in[2]->constant : NULL;
+        if (c && (c->rank != 1 || c->dims[0] != w->dims[ptq_attr_int(n, "transB", 0) ? 0 : 1]))
             return "Gemm whose C is not one row";
     }
     if (strcmp(n->op, "MatMul") == 0 && w->rank != 2)
@@ -223,7 +256,8 @@ static void forward_node(sweep *w, const ptq_node *n, const ptq_scope *scope)
     case PTQ_ROLE_WEIGHTED:
         if (strcmp(n->op, "MatMul") == 0 && n->nin == 2 && is_float_tensor(n->in[0]) &&
             is_float_tensor(n->in[1])) {
-            np->role = PTQ_ROLE_MATMUL;
+            np->role = dot_length(n) > PTQ_DOT_MAX ? PTQ_ROLE_NONE : PTQ_ROLE_MATMUL;
+            np->reason = np->role == PTQ_ROLE_NONE ? too_long : NULL;
             return;
         }
         np->reason = weighted_reason(n);
@@ -488,30 +522,12 @@ bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int sl
     }
 }
 
-static double dim_or_one(ptq_dim d)
-{
-    return ptq_dim_known(d) ? (double)d.add : 1.0;
-}
-
 double ptq_node_macs(const ptq_node *n)
 {
-    if (n->domain[0] || n->nout < 1 || !n->out[0] || n->nin < 2 || !n->in[0] || !n->in[1] ||
-        n->out[0]->shape.rank < 1)
-        return 0.0;
-    double per_output = 0.0;
-    const ptq_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
-    if (strcmp(n->op, "Conv") == 0 && w->rank >= 3) {
-        per_output = 1.0;
-        for (int i = 1; i < w->rank; i++)
-            per_output *= dim_or_one(w->dims[i]);
-    } else if (strcmp(n->op, "MatMul") == 0 && x->rank >= 1) {
-        per_output = dim_or_one(x->dims[x->rank - 1]);
-    } else if (strcmp(n->op, "Gemm") == 0 && x->rank == 2) {
-        per_output = dim_or_one(x->dims[ptq_attr_int(n, "transA", 0) ? 0 : 1]);
-    }
-    if (per_output == 0.0)
+    double macs = dot_length(n);
+    if (macs == 0.0 || n->nout < 1 || !n->out[0] || n->out[0]->shape.rank < 1)
         return 0.0;
     for (int i = 0; i < n->out[0]->shape.rank; i++)
-        per_output *= dim_or_one(n->out[0]->shape.dims[i]);
-    return per_output;
+        macs *= dim_or_one(n->out[0]->shape.dims[i]);
+    return macs;
 }

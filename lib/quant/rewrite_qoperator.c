@@ -174,7 +174,8 @@ static bool bias_codes(const unit *u, ptq_value **codes)
 static ptq_status to_conv(unit *u)
 {
     ptq_value *in[9];
-    if (!u->q || !triples(u, 2, in) || !bias_codes(u, &in[8]))
+    /* One and three spatial dimensions run in QDQ form, and nowhere else here. */
+    if (!u->q || !triples(u, 2, in) || !bias_codes(u, &in[8]) || in[3]->shape.rank != 4)
         return PTQ_OK;
     result(u, in + 6);
     return replace(u, in, in[8] ? 9 : 8);
@@ -270,8 +271,14 @@ static const converter converters[] = {
 };
 static const converter mover = {"", to_mover, NULL, NULL};
 
+/* Movers that ONNX Runtime has for floats alone. */
+static const char *const float_movers[] = {"DepthToSpace", "SpaceToDepth"};
+
 static const converter *converter_of(const ptq_node *n)
 {
+    for (size_t i = 0; i < PTQ_COUNT(float_movers); i++)
+        if (strcmp(float_movers[i], n->op) == 0)
+            return NULL;
     for (size_t i = 0; i < PTQ_COUNT(converters); i++)
         if (strcmp(converters[i].op, n->op) == 0)
             return &converters[i];

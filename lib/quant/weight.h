@@ -76,6 +76,10 @@ ptq_status ptq_weight_quantize_once(ptq_weight_cache *cache, size_t id, const pt
                                     const ptq_weight *w, const ptq_weight_options *options,
                                     ptq_weight_codes *out);
 
+/* Longest dot product of 8-bit codes that a 32-bit sum holds beside a bias of 2^20:
+ * 65,760 * 255 * 128 + 2^20 < 2^31. */
+enum { PTQ_DOT_MAX = (0x7fffffff - (1 << 20)) / (255 * 128) };
+
 /* Bias in int32 with scale input_scale * scale[c], such that no accumulator can wrap:
  * |bias_q| + k * 255 * 128 < 2^31, where k is the number of products in a dot product. Where the
  * weight scale is too small for that (or its product with input_scale not a normal float) it is
@@ -83,7 +87,7 @@ ptq_status ptq_weight_quantize_once(ptq_weight_cache *cache, size_t id, const pt
  * counts these channels.
  * bias: [channels], or for axis -1 [n_bias]; bias_q and bias_scale have n_bias entries; n_bias is
  * 1 or more when axis is -1, else channels. Not for the table form (PTQ_ERR_ARG).
- * PTQ_ERR_UNSUPPORTED when k alone exceeds the accumulator. */
+ * PTQ_ERR_UNSUPPORTED when k is above PTQ_DOT_MAX. */
 ptq_status ptq_weight_fit_bias(const ptq_weight_algo *algo, const ptq_weight *w,
                                ptq_weight_codes *q, const float *bias, int64_t n_bias,
                                float input_scale, int64_t k, int32_t *bias_q, float *bias_scale,

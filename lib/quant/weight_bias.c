@@ -24,7 +24,7 @@ ptq_status ptq_weight_fit_bias(const ptq_weight_algo *algo, const ptq_weight *w,
     const int64_t room = INT64_C(0x7fffffff) - k * (255 * 128);
     if (q->table || (q->axis >= 0 ? n_bias != q->channels : n_bias < 1) || !(input_scale > 0))
         return ptq_fail(PTQ_ERR_ARG, "weight %s: no int32 bias for these codes", w->name);
-    if (k < 0 || k > INT32_MAX || room < (1 << 20))
+    if (k < 0 || k > PTQ_DOT_MAX)
         return ptq_fail(PTQ_ERR_UNSUPPORTED,
                         "weight %s: %lld products in a dot product do not fit 32-bit accumulators",
                         w->name, (long long)k);
