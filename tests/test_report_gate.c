@@ -80,6 +80,11 @@ START_TEST(gate__below_at_and_above)
     ck_assert_ok(ptq_report_gate(r, "outputs.1.sqnr_db<1e300", &holds));
     ck_assert(!holds);
     ptq_report_free(r);
+    ck_assert_ok(ptq_report_new("eval", &r)); /* the same name where there is one model */
+    json_object_set_new(r->root, "top1", json_pack("{s:f}", "percent", 80.0));
+    ck_assert_ok(ptq_report_gate(r, "top1<81", &holds));
+    ck_assert(holds);
+    ptq_report_free(r);
 }
 END_TEST
 
@@ -89,6 +94,7 @@ START_TEST(gate__refused)
         const char *text, *says;
     } rows[] = {{"", "expected FIGURE OP NUMBER"}, {">1", "expected FIGURE OP NUMBER"}, {"sqnr", "not a number"},
                 {"sqnr>", "not a number"},         {"sqnr>high", "not a number"},      {"sqnr>3x", "not a number"},
+                {"sqnr<nan", "not a number"},      /* would never hold */
                 {"sqnr 3", "not one of"},          {"sqnr=3", "not one of"},           {"sqnr=>3", "not one of"},
                 {"sqnr<>3", "not one of"},         {"nonsense<3", "no figure"}};
     ptq_report *r = report();

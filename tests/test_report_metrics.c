@@ -82,6 +82,19 @@ START_TEST(rank__ties_go_to_the_first)
 }
 END_TEST
 
+/* What is no number is never right, and no choice. */
+START_TEST(rank__of_what_is_no_number)
+{
+    const float none[3] = {NAN, NAN, NAN}, some[3] = {NAN, 1.0f, 2.0f};
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(ptq_label_rank(none, 3, i), 3);
+    ck_assert_int_eq(ptq_argmax(none, 3), -1);
+    ck_assert_int_eq(ptq_argmax(some, 3), 2);
+    ck_assert_int_eq(ptq_label_rank(some, 3, 0), 3);
+    ck_assert_int_eq(ptq_label_rank(some, 3, 2), 0);
+}
+END_TEST
+
 START_TEST(cross_entropy__without_overflow)
 {
     static const float v[4] = {0.5f, -1.0f, 2.0f, 0.0f};
@@ -107,6 +120,7 @@ int main(void)
     tcase_add_test(t, paired__is_the_mean_of_differences);
     tcase_add_test(t, distance__of_outputs);
     tcase_add_test(t, rank__ties_go_to_the_first);
+    tcase_add_test(t, rank__of_what_is_no_number);
     tcase_add_test(t, cross_entropy__without_overflow);
     suite_add_tcase(s, t);
     return unit_run(s);

@@ -16,7 +16,8 @@ PTQ_API void ptq_report_free(ptq_report *r);
 PTQ_API ptq_status ptq_report_json(const ptq_report *r, char **json);
 /* Lines for a person, at most `columns` wide (0: 80); control bytes in names are made harmless. */
 PTQ_API ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text);
-/* A figure by its path, such as "accuracy.top1.drop"; PTQ_ERR_ARG names near paths. */
+/* A figure by its path in the JSON, such as "candidate_accuracy.top1.percent", or by the name of a
+ * gate; PTQ_ERR_ARG where there is none. */
 PTQ_API ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value);
 /* "PATH OP NUMBER" (OP: < <= > >= ==), e.g. "top1_drop>1.0"; *holds tells whether the condition
  * is true. Short names of the gates stand in quantize(1). */

@@ -39,7 +39,8 @@ static void add_rows(ptq_accuracy *a, const float *const *logits, const int64_t 
         if (a->nmodels == 2) {
             a->gained += right[1] && !right[0];
             a->lost += right[0] && !right[1];
-            a->agree += ptq_argmax(logits[0] + at, a->classes) == ptq_argmax(logits[1] + at, a->classes);
+            int64_t first = ptq_argmax(logits[0] + at, a->classes);
+            a->agree += first >= 0 && first == ptq_argmax(logits[1] + at, a->classes);
         }
     }
     diff /= (double)rows;
@@ -48,14 +49,31 @@ static void add_rows(ptq_accuracy *a, const float *const *logits, const int64_t 
     a->diff2 += diff * diff;
 }
 
+/* Floats, and of the same shape in both models: the names alone tell little. */
+static ptq_status check_outputs(const ptq_accuracy *a, const ptq_batch *b)
+{
+    for (size_t k = 0; k < b->noutputs; k++) {
+        const ptq_tensor *r = &b->outputs[0][k];
+        for (size_t m = 0; m < a->nmodels; m++) {
+            const ptq_tensor *t = &b->outputs[m][k];
+            char have[128], want[128];
+            if (t->dtype != PTQ_DT_F32)
+                return ptq_fail(PTQ_ERR_UNSUPPORTED, "output %zu is %s; only float32 outputs are compared", k,
+                                ptq_dtype_name(t->dtype));
+            if (t->rank != r->rank || memcmp(t->dims, r->dims, sizeof *t->dims * (size_t)t->rank) != 0)
+                return ptq_fail(PTQ_ERR_MODEL, "output %zu has shape %s in the reference and %s in the candidate: "
+                                "these are not two forms of one model", k,
+                                ptq_shape_str(r->rank, r->dims, want, sizeof want),
+                                ptq_shape_str(t->rank, t->dims, have, sizeof have));
+        }
+    }
+    return PTQ_OK;
+}
+
 ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b)
 {
     a->nout = b->noutputs < PTQ_COUNT(a->out) ? b->noutputs : PTQ_COUNT(a->out);
-    for (size_t m = 0; m < a->nmodels; m++)
-        for (size_t k = 0; k < b->noutputs; k++)
-            if (b->outputs[m][k].dtype != PTQ_DT_F32)
-                return ptq_fail(PTQ_ERR_UNSUPPORTED, "output %zu is %s; only float32 outputs are compared", k,
-                                ptq_dtype_name(b->outputs[m][k].dtype));
+    PTQ_TRY(check_outputs(a, b));
     const ptq_tensor *first = &b->outputs[0][0];
     a->labelled = samples->labels != NULL;
     a->classes = first->rank >= 2 ? first->dims[first->rank - 1] : 0;

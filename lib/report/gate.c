@@ -7,10 +7,10 @@
 #include "lib/report/report.h"
 
 static const struct {
-    const char *name, *path;
+    const char *name, *path, *eval_path;
     double factor;
 } gates[] = {
-#define PTQ_GATE(name, path, factor) {#name, path, factor},
+#define PTQ_GATE(name, path, eval_path, factor) {#name, path, eval_path, factor},
 #include "lib/report/gates.def"
 #undef PTQ_GATE
 };
@@ -58,6 +58,8 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
         names[i] = gates[i].name;
         if (strcmp(gates[i].name, path) == 0) {
             full = gates[i].path;
+            if (gates[i].eval_path && !walk(r->root, full))
+                full = gates[i].eval_path;
             factor = gates[i].factor;
         }
     }
@@ -112,7 +114,7 @@ ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *ho
     bool known, result;
     while (isspace((unsigned char)*end))
         end++;
-    if (end == p || *end)
+    if (end == p || *end || isnan(limit))
         return ptq_fail(PTQ_ERR_ARG, "gate '%s': '%s' is not a number", expression, p);
     PTQ_TRY(ptq_report_number(r, name, &value));
     result = compare(op, value, limit, &known);

@@ -64,6 +64,8 @@ double ptq_distance_cosine(const ptq_distance *d)
 int64_t ptq_label_rank(const float *logits, int64_t classes, int64_t label)
 {
     int64_t rank = 0;
+    if (isnan(logits[label]))
+        return classes;
     for (int64_t i = 0; i < classes; i++)
         if (i != label && (logits[i] > logits[label] || (logits[i] == logits[label] && i < label)))
             rank++;
@@ -72,9 +74,9 @@ int64_t ptq_label_rank(const float *logits, int64_t classes, int64_t label)
 
 int64_t ptq_argmax(const float *logits, int64_t classes)
 {
-    int64_t best = 0;
-    for (int64_t i = 1; i < classes; i++)
-        if (logits[i] > logits[best])
+    int64_t best = -1;
+    for (int64_t i = 0; i < classes; i++)
+        if (!isnan(logits[i]) && (best < 0 || logits[i] > logits[best]))
             best = i;
     return best;
 }

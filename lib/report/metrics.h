@@ -24,8 +24,10 @@ void ptq_distance_add(ptq_distance *d, const float *ref, const float *cand, size
 double ptq_distance_sqnr(const ptq_distance *d);
 double ptq_distance_cosine(const ptq_distance *d);
 
-/* Rank of the label among the logits: 0 is top-1. Ties: the lower index wins. */
+/* Rank of the label among the logits: 0 is top-1. Ties: the lower index wins. A label whose logit is
+ * NaN comes after all: `classes`. */
 int64_t ptq_label_rank(const float *logits, int64_t classes, int64_t label);
+/* The largest that is a number; -1: none is. */
 int64_t ptq_argmax(const float *logits, int64_t classes);
 /* -log softmax(logits)[label], in double. */
 double ptq_cross_entropy(const float *logits, int64_t classes, int64_t label);

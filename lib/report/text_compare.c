@@ -38,12 +38,20 @@ static void size_row(const json_t *root, ptq_text *t)
     row(t, "size", a, b, c);
 }
 
+static void interval_row(const json_t *root, const char *figure, ptq_text *t)
+{
+    static const char *const ref = "reference_accuracy", *const cand = "candidate_accuracy";
+    char a[64], b[64];
+    snprintf(a, sizeof a, "%.2f .. %.2f", at(root, ref, figure, "ci95_low"), at(root, ref, figure, "ci95_high"));
+    snprintf(b, sizeof b, "%.2f .. %.2f", at(root, cand, figure, "ci95_low"), at(root, cand, figure, "ci95_high"));
+    row(t, "  95% interval", a, b, "");
+}
+
 static void accuracy_rows(const json_t *root, ptq_text *t)
 {
     static const char *const ref = "reference_accuracy", *const cand = "candidate_accuracy";
     char a[64], b[64], c[160];
     double p = at(root, ref, "top1", "percent"), q = at(root, cand, "top1", "percent");
-    double lo = at(root, ref, "top1", "ci95_low"), hi = at(root, ref, "top1", "ci95_high");
     if (isnan(p))
         return;
     snprintf(a, sizeof a, "%.2f %%", p);
@@ -51,14 +59,13 @@ static void accuracy_rows(const json_t *root, ptq_text *t)
     snprintf(c, sizeof c, "%+.2f points (95%% %+.2f .. %+.2f)", at(root, "top1_change", "points", NULL),
              at(root, "top1_change", "ci95_low", NULL), at(root, "top1_change", "ci95_high", NULL));
     row(t, "top-1", a, b, c);
-    snprintf(a, sizeof a, "%.2f .. %.2f", lo, hi);
-    snprintf(b, sizeof b, "%.2f .. %.2f", at(root, cand, "top1", "ci95_low"), at(root, cand, "top1", "ci95_high"));
-    row(t, "  95% interval", a, b, "");
+    interval_row(root, "top1", t);
     if (!isnan(at(root, ref, "top5", "percent"))) {
         snprintf(a, sizeof a, "%.2f %%", at(root, ref, "top5", "percent"));
         snprintf(b, sizeof b, "%.2f %%", at(root, cand, "top5", "percent"));
         snprintf(c, sizeof c, "%+.2f points", at(root, cand, "top5", "percent") - at(root, ref, "top5", "percent"));
         row(t, "top-5", a, b, c);
+        interval_row(root, "top5", t);
     }
     if (!isnan(at(root, ref, "nats_per_token", NULL))) {
         snprintf(a, sizeof a, "%.4f", at(root, ref, "nats_per_token", NULL));
@@ -88,8 +95,12 @@ static void output_rows(const json_t *root, ptq_text *t)
         db(ptq_json_num(o, "sqnr_db", NAN), o, a, sizeof a);
         ptq_text_add(t, "output ");
         ptq_text_name(t, ptq_json_str(o, "name", "?"), 24);
-        ptq_text_add(t, ": SQNR %s, cosine %.5f, largest difference %.4g\n", a, ptq_json_num(o, "cosine", NAN),
+        ptq_text_add(t, ": SQNR %s, cosine %.5f, largest difference %.4g", a, ptq_json_num(o, "cosine", NAN),
                      ptq_json_num(o, "max_abs", NAN));
+        double bad = ptq_json_num(o, "nonfinite", 0.0);
+        if (bad > 0.0)
+            ptq_text_add(t, "; %.0f values are NaN or infinite and left out", bad);
+        ptq_text_add(t, "\n");
     }
 }
 

@@ -36,9 +36,15 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     if (json_is_true(json_object_get(root, "quantized")))
         ptq_text_add(t, "%-10s the model is quantized already\n", "note");
     ptq_text_add(t, "%-10s %8s %8s %14s  %s\n", "operator", "nodes", "int8", "MACs", "");
-    json_object_foreach (json_object_get(root, "operators"), key, o)
-        ptq_text_add(t, "  %-20s %4.0f %8.0f %14.0f\n", key, ptq_json_num(o, "nodes", 0), ptq_json_num(o, "int8", 0),
+    json_object_foreach (json_object_get(root, "operators"), key, o) {
+        size_t start = t->n + 2;
+        ptq_text_add(t, "  ");
+        ptq_text_name(t, key, 40);
+        while (!t->failed && t->n < start + 20)
+            ptq_text_add(t, " ");
+        ptq_text_add(t, " %4.0f %8.0f %14.0f\n", ptq_json_num(o, "nodes", 0), ptq_json_num(o, "int8", 0),
                      ptq_json_num(o, "macs", 0));
+    }
     ptq_text_add(t, "%-10s %.1f %% of the MACs for target %s\n", "int8", 100.0 * ptq_json_num(root, "int8_mac_share", NAN),
                  ptq_json_str(root, "target", "?"));
     json_array_foreach (json_object_get(root, "left_in_float"), i, o) {
@@ -49,7 +55,9 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
         }
         ptq_text_add(t, "%-10s ", i ? "" : "float");
         ptq_text_name(t, ptq_json_str(o, "node", "?"), 40);
-        ptq_text_add(t, " (%s): %s\n", ptq_json_str(o, "op", "?"), ptq_json_str(o, "reason", "?"));
+        ptq_text_add(t, " (");
+        ptq_text_name(t, ptq_json_str(o, "op", "?"), 24);
+        ptq_text_add(t, "): %s\n", ptq_json_str(o, "reason", "?"));
     }
 }
 
