@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ static const option_row *find_short(char letter, const verb *v)
 static bool parse_number(const char *s, double *out)
 {
     char *end;
-    double a = strtod(s, &end), b = 1.0;
+    double a = strtod(s, &end), b = 1.0; /* in the C locale: the program sets no other */
     if (end == s)
         return false;
     if (*end == '/') {
@@ -122,7 +123,7 @@ static bool parse_number(const char *s, double *out)
             return false;
     }
     *out = a / b;
-    return *end == '\0';
+    return *end == '\0' && isfinite(a / b);
 }
 
 static int set_option(args *a, const option_row *o, const char *value)
@@ -157,6 +158,18 @@ static int set_option(args *a, const option_row *o, const char *value)
             return usage("--%s wants a number", o->name);
         return 0;
     }
+}
+
+/* What the table of options cannot say. */
+static int check_values(const args *a)
+{
+    if (!(a->skip_bad >= 0.0 && a->skip_bad <= 1.0))
+        return usage("--skip-bad wants a share from 0 to 1");
+    if (!(a->percentile > 0.0 && a->percentile <= 100.0))
+        return usage("--percentile wants a number above 0, at most 100");
+    if (a->nonfinite && strcmp(a->nonfinite, "ignore") != 0)
+        return usage("--nonfinite takes only 'ignore'");
+    return 0;
 }
 
 static int unknown(const char *word)
@@ -203,7 +216,7 @@ int args_parse(int argc, char **argv, args *out, int *code)
 {
     int at = 1;
     bool named = false, plain = false;
-    *out = (args){.verb = &verbs[0]};
+    *out = (args){.verb = &verbs[0], .skip_bad = 0.01, .percentile = 99.99};
     for (int i = 0; argc > 1 && i < NVERBS; i++)
         if (strcmp(argv[1], verbs[i].name) == 0) {
             out->verb = &verbs[i];
@@ -239,6 +252,8 @@ int args_parse(int argc, char **argv, args *out, int *code)
         *code = 2;
     } else if (out->nfiles < out->verb->min_files || out->nfiles > out->verb->max_files) {
         *code = usage("expected `quantize %s`", out->verb->synopsis);
+    } else {
+        *code = check_values(out);
     }
     return *code != 0;
 }

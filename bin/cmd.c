@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,10 +23,22 @@ ptq_status cmd_error(ptq_status s, const char *fmt, ...)
     return s;
 }
 
+/* Names of files and of models are in it: no byte of them may move the cursor. */
+void cmd_line(const char *kind, const char *text)
+{
+    fputs(kind, stderr);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        bool c1 = *p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
+        fputc(*p < 0x20 || *p == 0x7f || c1 ? '?' : *p, stderr);
+        p += c1;
+    }
+    fputc('\n', stderr);
+}
+
 int cmd_fail(ptq_status s)
 {
     if (s != PTQ_ERR_GATE)
-        fprintf(stderr, "error: %s\n", own_error[0] ? own_error : ptq_last_error());
+        cmd_line("error: ", own_error[0] ? own_error : ptq_last_error());
     return ptq_exit_code(s);
 }
 
@@ -33,11 +46,55 @@ void cmd_say(const args *a, const char *fmt, ...)
 {
     if (a->quiet)
         return;
+    char text[4096];
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    cmd_line("", text);
+}
+
+/* ---- files that must not be written ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Is `out` what the words "FILE", "@FILE" or "FILE:/NAME" of an input stand for? */
+static bool reads(const char *input, const char *out)
+{
+    char file[4096];
+    const char *member = input ? strstr(input, ":/") : NULL;
+    if (!input)
+        return false;
+    snprintf(file, sizeof file, "%.*s", member ? (int)(member - input) : 0, input);
+    return same_file(input, out) || (*input == '@' && same_file(input + 1, out)) || same_file(file, out);
+}
+
+ptq_status cmd_check_outputs(const args *a)
+{
+    const char *const outs[] = {a->out, a->dump_params, a->save_stats};
+    const char *const ins[] = {a->data, a->eval, a->labels, a->stats, a->overrides};
+    enum { OUTS = sizeof outs / sizeof outs[0], INS = sizeof ins / sizeof ins[0] };
+    for (int o = 0; o < OUTS; o++) {
+        bool clash = false;
+        if (!outs[o])
+            continue;
+        for (int i = 0; i < a->nfiles; i++)
+            clash = clash || same_file(a->files[i], outs[o]);
+        for (int i = 0; i < INS; i++)
+            clash = clash || reads(ins[i], outs[o]);
+        for (size_t i = 0; i < a->inputs.n; i++)
+            clash = clash || reads(strchr(a->inputs.v[i], '=') ? strchr(a->inputs.v[i], '=') + 1 : NULL, outs[o]);
+        if (clash)
+            return cmd_error(PTQ_ERR_ARG, "%s: is an input of this job; choose another output", outs[o]);
+        for (int i = 0; i < o; i++)
+            if (outs[i] && (strcmp(outs[i], outs[o]) == 0 || same_file(outs[i], outs[o])))
+                return cmd_error(PTQ_ERR_ARG, "%s: is named for two outputs", outs[o]);
+    }
+    return PTQ_OK;
 }
 
 static double now(void)
@@ -119,9 +176,11 @@ static bool on_progress(void *ctx, const char *what, size_t done, size_t total)
 static void on_bad(void *ctx, size_t i, const char *why)
 {
     progress *p = ctx;
+    char text[2200];
     progress_end(p);
     p->bad++;
-    fprintf(stderr, "warning: sample %zu skipped: %s\n", i, why);
+    snprintf(text, sizeof text, "sample %zu skipped: %s", i, why);
+    cmd_line("warning: ", text);
 }
 
 ptq_loop_options progress_loop(progress *p, const args *a)
@@ -132,19 +191,19 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     o.threads = (int)a->threads;
     o.backend = a->backend;
     o.isa = a->isa;
-    o.max_bad_share = a->skip_bad;
+    o.max_bad_share = a->skip_bad > 0.0 ? a->skip_bad : -1.0; /* 0 there is the default, here none */
     o.progress = on_progress;
     o.bad_sample = on_bad;
     o.ctx = p;
     return o;
 }
 
-ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_data **out)
+ptq_status cmd_open_data(const args *a, const char *path, const char *labels, const ptq_model *m, ptq_data **out)
 {
     ptq_data_options o = PTQ_DATA_OPTIONS_INIT;
     if (!path && !a->inputs.n)
         return cmd_error(PTQ_ERR_ARG, "no data: name a folder or file with -d");
-    o.labels = a->labels;
+    o.labels = labels;
     o.inputs = a->inputs.n ? a->inputs.v : NULL;
     o.preprocess = a->preprocess;
     o.resize = a->resize;
@@ -220,6 +279,14 @@ ptq_status cmd_print(const args *a, const named_report *list, size_t n)
     }
     if (fflush(stdout) != 0 || ferror(stdout))
         return cmd_error(PTQ_ERR_IO, "cannot write to standard output");
+    return PTQ_OK;
+}
+
+ptq_status cmd_check_gates(const args *a)
+{
+    bool holds;
+    for (size_t i = 0; i < a->fail_if.n; i++)
+        TRY(ptq_report_gate(NULL, a->fail_if.v[i], &holds));
     return PTQ_OK;
 }
 

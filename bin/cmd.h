@@ -15,6 +15,8 @@
             return try_;                                                                           \
     } while (0)
 
+/* A line on stderr, control bytes made harmless. */
+void cmd_line(const char *kind, const char *text);
 /* Prints "error: ..." for a failed status; returns the exit code. */
 int cmd_fail(ptq_status s);
 /* Sets nothing in the library: an error made by the command itself. */
@@ -35,8 +37,10 @@ void progress_init(progress *p, const args *a);
 void progress_end(progress *p); /* ends an open bar */
 ptq_loop_options progress_loop(progress *p, const args *a);
 
-/* Data set from the common options. */
-ptq_status cmd_open_data(const args *a, const char *path, const ptq_model *m, ptq_data **out);
+/* PTQ_ERR_ARG when an output is an input as well, or another output. */
+ptq_status cmd_check_outputs(const args *a);
+/* Data set from the common options; labels may be NULL. */
+ptq_status cmd_open_data(const args *a, const char *path, const char *labels, const ptq_model *m, ptq_data **out);
 /* Loads and optimizes. */
 ptq_status cmd_load(const args *a, const char *path, ptq_model **out);
 /* Prints as text, or (with --json) the JSON of reports joined under their names. */
@@ -45,6 +49,8 @@ typedef struct named_report {
     const ptq_report *report;
 } named_report;
 ptq_status cmd_print(const args *a, const named_report *list, size_t n);
+/* The form of --fail-if, before any work. */
+ptq_status cmd_check_gates(const args *a);
 /* --fail-if against a report: PTQ_ERR_GATE when one holds. */
 ptq_status cmd_gates(const args *a, const ptq_report *r);
 

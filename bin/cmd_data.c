@@ -47,12 +47,13 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     checkpoint c = {a->out};
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a statistics file with -o");
+    TRY(cmd_check_outputs(a));
     bool exists = access(a->out, F_OK) == 0;
     if (exists && !a->resume && !a->force)
         return cmd_error(PTQ_ERR_IO, "%s: exists already; use --resume to go on with it or -f to replace it", a->out);
     TRY(parse_shard(a->shard, &o));
     TRY(cmd_load(a, a->files[0], m));
-    TRY(cmd_open_data(a, a->data, *m, d));
+    TRY(cmd_open_data(a, a->data, NULL, *m, d));
     cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     if (exists && a->resume) {
         TRY(ptq_statistics_load(a->out, old));
@@ -90,6 +91,7 @@ ptq_status cmd_merge(const args *a)
     ptq_statistics *sum = NULL;
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a statistics file with -o");
+    TRY(cmd_check_outputs(a));
     TRY(ptq_statistics_load(a->files[0], &sum));
     ptq_status s = PTQ_OK;
     for (int i = 1; i < a->nfiles && s == PTQ_OK; i++) {
@@ -112,8 +114,9 @@ ptq_status cmd_merge(const args *a)
 
 static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_report **r)
 {
+    TRY(cmd_check_gates(a));
     TRY(cmd_load(a, a->files[0], m));
-    TRY(cmd_open_data(a, a->data, *m, d));
+    TRY(cmd_open_data(a, a->data, a->labels, *m, d));
     ptq_loop_options o = progress_loop(p, a);
     TRY(ptq_eval(*m, ptq_data_samples(*d), &o, r));
     progress_end(p);
@@ -139,9 +142,10 @@ ptq_status cmd_eval(const args *a)
 static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_report **r)
 {
     ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
+    TRY(cmd_check_gates(a));
     TRY(cmd_load(a, a->files[0], &m[0]));
     TRY(cmd_load(a, a->files[1], &m[1]));
-    TRY(cmd_open_data(a, a->data, m[0], d));
+    TRY(cmd_open_data(a, a->data, a->labels, m[0], d));
     o.loop = progress_loop(p, a);
     o.layers = a->layers;
     o.latency_seconds = a->no_latency ? -1.0 : 0.0;

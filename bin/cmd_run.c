@@ -45,6 +45,11 @@ static ptq_status check(const args *a)
         return cmd_error(PTQ_ERR_ARG, "no output: name a file with -o");
     if (!a->data && !a->stats && !a->inputs.n)
         return cmd_error(PTQ_ERR_ARG, "no data: name calibration data with -d, or statistics with --stats");
+    if (a->fail_if.n && (a->no_compare || (!a->data && !a->inputs.n && !a->eval)))
+        return cmd_error(PTQ_ERR_ARG, "--fail-if needs the comparison: leave --no-compare out, and name data with -d "
+                         "or --eval");
+    TRY(cmd_check_gates(a));
+    TRY(cmd_check_outputs(a));
     TRY(check_new(a, a->out));
     TRY(check_new(a, a->dump_params));
     TRY(check_new(a, a->save_stats));
@@ -52,8 +57,6 @@ static ptq_status check(const args *a)
         return cmd_error(PTQ_ERR_ARG, "--symmetric and --asymmetric exclude each other");
     if (a->per_channel && a->per_tensor)
         return cmd_error(PTQ_ERR_ARG, "--per-channel and --per-tensor exclude each other");
-    if (a->nonfinite && strcmp(a->nonfinite, "ignore") != 0)
-        return cmd_error(PTQ_ERR_ARG, "--nonfinite takes only 'ignore'");
     return PTQ_OK;
 }
 
@@ -102,11 +105,9 @@ static ptq_status calibrate(const args *a, job *j, progress *p)
     return a->save_stats ? ptq_statistics_save(j->stats, a->save_stats, a->force) : PTQ_OK;
 }
 
-static ptq_status quantize(const args *a, job *j, progress *p)
+static ptq_quant_options quant_options(const args *a, const job *j, progress *p)
 {
     ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
-    if (a->overrides)
-        TRY(read_text(a->overrides, &j->overrides));
     o.target = a->target;
     o.format = a->format;
     o.method = a->method;
@@ -122,6 +123,12 @@ static ptq_status quantize(const args *a, job *j, progress *p)
     o.overrides = j->overrides;
     o.requantize = a->requantize;
     o.loop = progress_loop(p, a);
+    return o;
+}
+
+static ptq_status quantize(const args *a, job *j, progress *p)
+{
+    ptq_quant_options o = quant_options(a, j, p);
     TRY(ptq_model_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
     if (a->dump_params) {
         char *json;
@@ -138,10 +145,8 @@ static ptq_status compare(const args *a, job *j, progress *p)
 {
     ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
     const ptq_data *d = j->data;
-    if (a->eval) {
-        TRY(cmd_open_data(a, a->eval, j->model, &j->eval));
+    if (j->eval)
         d = j->eval;
-    }
     if (a->no_compare || !d)
         return PTQ_OK;
     TRY(ptq_model_load(a->out, NULL, &j->reloaded));
@@ -178,11 +183,18 @@ static ptq_status run(const args *a, job *j, progress *p)
     clock_gettime(CLOCK_MONOTONIC, &t0);
     TRY(check(a));
     TRY(cmd_load(a, a->files[0], &j->model));
+    if (a->overrides)
+        TRY(read_text(a->overrides, &j->overrides));
+    ptq_quant_options o = quant_options(a, j, p);
+    TRY(ptq_quant_check(j->model, &o, a->data || a->inputs.n));
     cmd_say(a, "model     %s", a->files[0]);
     if (a->data || a->inputs.n) {
-        TRY(cmd_open_data(a, a->data, j->model, &j->data));
+        /* Labels belong to the data that the accuracy is measured on. */
+        TRY(cmd_open_data(a, a->data, a->eval ? NULL : a->labels, j->model, &j->data));
         cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(j->data));
     }
+    if (a->eval) /* a wrong path is told before the work */
+        TRY(cmd_open_data(a, a->eval, a->labels, j->model, &j->eval));
     TRY(calibrate(a, j, p));
     TRY(quantize(a, j, p));
     progress_end(p);

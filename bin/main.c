@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <locale.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,8 +21,20 @@ static void on_signal(int sig)
 static void on_log(void *ctx, ptq_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warning", "note", "debug"};
+    char kind[16];
     (void)ctx;
-    fprintf(stderr, "%s: %s\n", names[level], text);
+    snprintf(kind, sizeof kind, "%s: ", names[level]);
+    cmd_line(kind, text);
+}
+
+/* The number of a closed stream would go to the next file that is opened, and messages into it. */
+static void keep_streams(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd > STDERR_FILENO)
+        close(fd);
 }
 
 static ptq_status dispatch(const args *a)
@@ -44,6 +56,7 @@ int main(int argc, char **argv)
 {
     args a;
     int code;
+    keep_streams();
     if (args_parse(argc, argv, &a, &code))
         return code;
     struct sigaction sa = {.sa_handler = on_signal};
@@ -51,6 +64,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() */
     ptq_set_log(on_log, NULL, a.quiet ? PTQ_LOG_ERROR : a.verbose > 1 ? PTQ_LOG_DEBUG : a.verbose ? PTQ_LOG_INFO : PTQ_LOG_WARN);
     ptq_status s = dispatch(&a);
     return s == PTQ_OK ? 0 : cmd_fail(s);

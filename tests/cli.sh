@@ -102,6 +102,37 @@ expect 6 "" "$q" "$model" -d "$calib" $pre -o no/such/dir/x.onnx --method mse
 cp "$model" own.onnx
 expect 2 "input of this job" "$q" own.onnx -d "$calib" $pre -o own.onnx -f --method minmax -n 8 -q
 same "$model" own.onnx
+# nothing that the job reads is replaced, and no output by another one
+cp "$calib/000_heart.png" one.png; printf 'one.png\n' > one.txt
+for o in "-o x.onnx --dump-params own.onnx" "-o x.onnx --save-stats own.onnx" "-o one.txt" "-o x.onnx --dump-params one.txt"; do
+    expect 2 "input of this job" "$q" own.onnx -d @one.txt $pre $o -f --method minmax -q
+done
+expect 2 "input of this job" "$q" calibrate own.onnx -d "$calib" $pre -o own.onnx -f
+expect 2 "two outputs" "$q" own.onnx -d "$calib" $pre -o x.onnx --dump-params x.onnx
+same "$model" own.onnx
+# wrong words are told before the work, of which there would be a line on stderr
+for o in "--method no" "--exclude no" "--act no" "--weight no" "--format no" "--overrides o.json" "--fail-if top1_drop>no" \
+         "--fail-if sqnr<nan" "--eval no" "--skip-bad nan" "--skip-bad 2" "--percentile 0" "--percentile nan" "--nonfinite no" \
+         "--no-compare --fail-if sqnr<9"; do
+    "$q" "$model" -d "$calib" $pre -o x.onnx $o >out.txt 2>err.txt
+    got=$?
+    { [ $got = 2 ] || { [ $got = 6 ] && [ "$o" = "--eval no" ]; }; } || { echo "FAILED (exit $got): $o"; bad=1; }
+    grep -q calibrating err.txt && { echo "FAILED (calibrated first): $o"; bad=1; }
+done
+for t in '{"tensors": []}' '{"float_nodes": "fc"}' '{"tensors": {"input": {"scale": 1}}}' \
+         '{"tensors": {"input": {"method": 3}}}' '{"tensors": {"input": {"low": 0, "high": 1e300}}}'; do
+    printf '%s' "$t" > o.json
+    expect 2 "overrides" "$q" "$model" -d "$calib" $pre -o x.onnx --overrides o.json --method mse -q
+done
+# labels are those of the data that accuracy is measured on
+mkdir ev; cp "$calib"/00?_*.png ev/; for i in 0 1 2 3 4 5 6 7 8 9; do echo "$i"; done > ev.txt
+expect 0 "top-1" "$q" "$model" -d "$calib" $pre -o ev.onnx --eval ev --labels ev.txt --method mse -q --no-latency
+# a name from outside moves no cursor, a limit on files is an error, closed streams stay closed
+expect 6 "no?\[31msuch" "$q" inspect "$(printf 'no\033[31msuch')"
+expect 6 "x.onnx: cannot write" sh -c "ulimit -f 20; '$q' '$model' -d '$calib' $pre -o x.onnx --method minmax --no-compare -q"
+expect 0 "" sh -c "'$q' '$model' -d '$calib' $pre -o closed.onnx --method mse --no-compare <&- >&- 2>&-"
+same b.onnx closed.onnx
+expect 6 "" "$q" run "$model" --stats no-such.h5 -o x.onnx
 head -c 1000 "$model" > cut.onnx
 expect 3 "cut.onnx" "$q" cut.onnx -d "$calib" -o x.onnx
 echo "not a model" > text.onnx

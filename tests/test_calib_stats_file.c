@@ -268,7 +268,7 @@ START_TEST(file__edited_truncated_foreign)
     H5Fclose(f);
     ck_assert_fails(ptq_statistics_load(scratch_at("other.h5"), &back), PTQ_ERR_DATA);
     ck_assert_says("not a statistics file");
-    ck_assert_fails(ptq_statistics_load(scratch_at("none.h5"), &back), PTQ_ERR_DATA);
+    ck_assert_fails(ptq_statistics_load(scratch_at("none.h5"), &back), PTQ_ERR_IO);
     ck_assert_fails(ptq_statistics_load("/dev/null", &back), PTQ_ERR_DATA);
     ptq_statistics_free(s);
 }

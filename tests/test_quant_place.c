@@ -101,6 +101,21 @@ START_TEST(place__scope)
 }
 END_TEST
 
+/* A node is named by its own name, whatever a pattern would make of it. */
+START_TEST(place__scope_of_odd_names)
+{
+    ptq_graph *g = kit_graph(13);
+    ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 6, 6});
+    qk_output(g, qk_conv(g, "c[1]", qk_conv(g, "c1", x, 4, 4, 1), 4, 4, 1));
+    static const char *const name[] = {"c[1]"};
+    ptq_placement *p = qk_place(g, "portable", &(ptq_scope){.exclude = name, .nexclude = 1});
+    ck_assert(!quantized(p, "c[1]"));
+    ck_assert(!quantized(p, "c1")); /* which the pattern matches */
+    ptq_placement_free(p);
+    ptq_graph_free(g);
+}
+END_TEST
+
 START_TEST(place__movers_share)
 {
     ptq_graph *g = kit_graph(13);
@@ -186,6 +201,7 @@ int main(void)
     tcase_add_test(t, place__float_stream_of_a_transformer);
     tcase_add_test(t, place__silu_is_one_function);
     tcase_add_test(t, place__scope);
+    tcase_add_test(t, place__scope_of_odd_names);
     tcase_add_test(t, place__movers_share);
     tcase_add_test(t, place__pools);
     tcase_add_test(t, place__products_that_stay_in_float);

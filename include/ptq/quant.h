@@ -24,7 +24,7 @@ typedef struct ptq_quant_options {
     bool reduce_range;   /* 7-bit weights */
     double percentile;   /* 0: 99.99 */
     const char *const *only, *const *exclude, *const *exclude_ops; /* name patterns, NULL-terminated */
-    const char *overrides; /* JSON text of the parameters file: ranges, types, nodes in float */
+    const char *overrides; /* JSON text: {"tensors": {NAME: {"low", "high" or "method"}}, "float_nodes": [...]} */
     double min_int8_macs;  /* auto keeps at least this share of MACs in int8; 0: 0.8 */
     bool requantize;       /* accept a model that is quantized already */
     ptq_loop_options loop; /* for auto */
@@ -37,6 +37,11 @@ typedef struct ptq_quant_options {
  * and why: methods tried, layers left in float, ranges, weight errors, warnings. */
 PTQ_API ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
                                 const ptq_quant_options *opt, ptq_model **out, ptq_report **report);
+
+/* What ptq_model_quantize would refuse about the model and the options, before the work of a
+ * calibration: unknown names, patterns that match no node, overrides of tensors that there are not.
+ * `samples`: whether it will be given samples. */
+PTQ_API ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, bool samples);
 
 /* What is decided for every tensor, as JSON that can be edited and given back as overrides.
  * *json is malloc'ed. */

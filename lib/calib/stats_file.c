@@ -3,6 +3,7 @@
 
 #include <ptq/io.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,14 +241,17 @@ static ptq_status load_all(ptq_worker *w, ptq_stats_head *h, ptq_statistics **s)
     return PTQ_OK;
 }
 
-static bool looks_like_hdf5(const char *path)
+static ptq_status check_head(const char *path)
 {
     char head[8] = "";
     FILE *f = fopen(path, "rbe");
-    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
-    if (f)
-        fclose(f);
-    return n == sizeof head && memcmp(head, "\x89HDF\r\n\x1a\n", sizeof head) == 0;
+    if (!f)
+        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
+    size_t n = fread(head, 1, sizeof head, f);
+    fclose(f);
+    if (n == sizeof head && memcmp(head, "\x89HDF\r\n\x1a\n", sizeof head) == 0)
+        return PTQ_OK;
+    return ptq_fail(PTQ_ERR_DATA, "%s: is not a statistics file", path);
 }
 
 ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
@@ -255,8 +259,7 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
     ptq_worker *w;
     ptq_statistics *s = NULL;
     ptq_stats_load state = {.path = path, .file = -1};
-    if (!looks_like_hdf5(path))
-        return ptq_fail(PTQ_ERR_DATA, "%s: cannot be opened, or is not a statistics file", path);
+    PTQ_TRY(check_head(path));
     ptq_stats_head *h = ptq_calloc(1, sizeof *h);
     if (!h)
         return ptq_fail_nomem();

@@ -53,15 +53,6 @@ static ptq_act_params *kept(const ptq_solved *s, const ptq_range_algo *algo, int
     return NULL;
 }
 
-static ptq_status override_of(const decide *d, const char *name, json_t **out)
-{
-    json_t *o = json_object_get(json_object_get(d->spec->overrides, "tensors"), name);
-    if (o && !json_is_object(o))
-        return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' is not an object", name);
-    *out = o;
-    return PTQ_OK;
-}
-
 static ptq_status from_range(const ptq_grid *grid, double lo, double hi, const char *method, ptq_act_params *q)
 {
     *q = (ptq_act_params){.dtype = grid->dtype, .lo = lo, .hi = hi, .method = method};
@@ -78,8 +69,8 @@ static ptq_status apply_override(const decide *d, const char *name, json_t *o, c
     *done = false;
     if (lo || hi) {
         double a = json_number_value(lo), b = json_number_value(hi);
-        if (!json_is_number(lo) || !json_is_number(hi) || !(a <= b) || !isfinite(a) || !isfinite(b))
-            return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' needs numbers low <= high", name);
+        if (!json_is_number(lo) || !json_is_number(hi) || !(a <= b) || !isfinite((float)a) || !isfinite((float)b))
+            return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' needs numbers low <= high, both of them floats", name);
         *done = true;
         return from_range(&d->spec->grid, a < 0.0 ? a : 0.0, b > 0.0 ? b : 0.0, "override", q);
     }
@@ -110,9 +101,8 @@ static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_a
     const char *name = t->value->name;
     const ptq_choice *c = d->choice;
     const ptq_range_algo *algo = c->method;
-    json_t *o = NULL;
+    json_t *o = json_object_get(json_object_get(d->spec->overrides, "tensors"), name);
     bool done = false;
-    PTQ_TRY(override_of(d, name, &o));
     if (c->per_tensor && c->per_tensor[t->value->id])
         algo = c->per_tensor[t->value->id];
     if (o) {
@@ -133,11 +123,30 @@ static ptq_status solve_tensor(const decide *d, const ptq_tensor_place *t, ptq_a
     return PTQ_OK;
 }
 
-static ptq_status check_overrides(const decide *d, const ptq_placement *p)
+static ptq_status check_override(const char *name, json_t *o)
+{
+    static const char *const keys[] = {"low", "high", "method", "comment"};
+    const char *key;
+    json_t *v;
+    size_t i;
+    if (!json_is_object(o))
+        return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s' is not an object", name);
+    json_object_foreach (o, key, v) {
+        PTQ_TRY(ptq_find_name("setting", key, keys, PTQ_COUNT(keys), &i) == PTQ_OK
+                    ? PTQ_OK
+                    : ptq_fail_prefix(PTQ_ERR_ARG, "overrides: tensor '%s'", name));
+        if (i >= 2 && !json_is_string(v))
+            return ptq_fail(PTQ_ERR_ARG, "overrides: tensor '%s': %s is not a string", name, key);
+    }
+    return PTQ_OK;
+}
+
+ptq_status ptq_check_overrides(const ptq_qspec *spec, const ptq_placement *p)
 {
     const char *key, *names[4096];
     json_t *v;
-    json_object_foreach (json_object_get(d->spec->overrides, "tensors"), key, v) {
+    json_object_foreach (json_object_get(spec->overrides, "tensors"), key, v) {
+        PTQ_TRY(check_override(key, v));
         size_t n = 0;
         bool known = false;
         for (int i = 0; i < p->ntensors && !known; i++) {
@@ -145,8 +154,10 @@ static ptq_status check_overrides(const decide *d, const ptq_placement *p)
             if (n < PTQ_COUNT(names))
                 names[n++] = p->tensors[i].value->name;
         }
-        if (!known && !ptq_graph_find(d->g, key))
+        if (!known && !ptq_graph_find(p->graph, key))
             return ptq_fail_unknown(key, names, n, "overrides: no tensor '%s'", key);
+        if (!known)
+            ptq_log(PTQ_LOG_WARN, "overrides: tensor '%s' is not quantized here, so its entry does nothing", key);
     }
     return PTQ_OK;
 }
@@ -160,7 +171,7 @@ ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq
     scope.float_nodes = choice->float_nodes;
     PTQ_TRY(ptq_place(g, spec->target, &scope, &r.place));
     r.params = ptq_calloc((size_t)r.place->ntensors, sizeof *r.params);
-    ptq_status s = r.params ? check_overrides(&d, r.place) : ptq_fail_nomem();
+    ptq_status s = r.params ? PTQ_OK : ptq_fail_nomem();
     for (int i = 0; i < r.place->ntensors && s == PTQ_OK; i++)
         if (r.place->tensors[i].root == i)
             s = solve_tensor(&d, &r.place->tensors[i], &r.params[i]);

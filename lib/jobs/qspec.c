@@ -74,7 +74,11 @@ static ptq_status set_overrides(const char *text, ptq_qspec *s)
     json_object_foreach (s->overrides, key, v)
         if (strcmp(key, "tensors") != 0 && strcmp(key, "float_nodes") != 0 && strcmp(key, "version") != 0)
             return ptq_fail(PTQ_ERR_ARG, "overrides: no key '%s'; there are tensors and float_nodes", key);
-    return PTQ_OK;
+    v = json_object_get(s->overrides, "tensors");
+    if (v && !json_is_object(v))
+        return ptq_fail(PTQ_ERR_ARG, "overrides: tensors is not an object");
+    v = json_object_get(s->overrides, "float_nodes");
+    return !v || json_is_array(v) ? PTQ_OK : ptq_fail(PTQ_ERR_ARG, "overrides: float_nodes is not a list");
 }
 
 /* Patterns of --exclude and the override's float_nodes together. */
@@ -110,7 +114,7 @@ static ptq_status fill(const ptq_quant_options *o, ptq_qspec *s)
     } else if (strcmp(format, "qdq") != 0) {
         return ptq_fail(PTQ_ERR_ARG, "no format '%s'; there are qdq and qoperator", format);
     }
-    if (o->percentile < 0.0 || o->percentile > 100.0)
+    if (!(o->percentile >= 0.0 && o->percentile <= 100.0))
         return ptq_fail(PTQ_ERR_ARG, "percentile %g is not in (0, 100]", o->percentile);
     s->range.percentile = o->percentile;
     PTQ_TRY(set_overrides(o->overrides, s));

@@ -131,13 +131,11 @@ static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, c
     ptq_rewrite_report weights = {0};
     PTQ_TRY(ptq_qspec_make(opt, &j->spec));
     PTQ_TRY(ptq_report_new("quantize", &j->report));
-    if (strcmp(method, "auto") == 0) {
+    if (strcmp(method, "auto") == 0) { /* ptq_quant_check has seen to the samples */
         j->per_tensor = ptq_calloc(m->graph->values.n, sizeof *j->per_tensor);
         j->float_nodes = ptq_calloc((size_t)m->graph->next_node_id, sizeof *j->float_nodes);
         if (!j->per_tensor || !j->float_nodes)
             return ptq_fail_nomem();
-        if (!samples)
-            return ptq_fail(PTQ_ERR_ARG, "method auto needs the samples (-d); without them use --method mse");
         PTQ_TRY(ptq_auto(m, stats, samples, &j->spec, opt, j->per_tensor, j->float_nodes, j->report->root));
     } else {
         PTQ_TRY(ptq_range_find(method, &algo));
@@ -158,11 +156,12 @@ static ptq_status check_same_model(const ptq_model *m, const ptq_statistics *sta
                     "calibrate this one", stats->model_sha256, m->path, m->sha256);
 }
 
-ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
-                        const ptq_quant_options *opt, ptq_model **out, ptq_report **report)
+ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, bool samples)
 {
     static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
-    job j = {0};
+    const ptq_range_algo *algo;
+    ptq_qspec spec;
+    ptq_placement *p = NULL;
     if (!opt)
         opt = &dflt;
     if (!m->optimized)
@@ -170,6 +169,28 @@ ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, c
     if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; use --requantize to go on",
                         m->path[0] ? m->path : "the model");
+    bool automatic = opt->method ? strcmp(opt->method, "auto") == 0 : samples;
+    if (automatic && !samples)
+        return ptq_fail(PTQ_ERR_ARG, "method auto needs the samples (-d); without them use --method mse");
+    if (opt->method && !automatic)
+        PTQ_TRY(ptq_range_find(opt->method, &algo));
+    PTQ_TRY(ptq_qspec_make(opt, &spec));
+    ptq_status s = ptq_place(m->graph, spec.target, &spec.scope, &p);
+    if (s == PTQ_OK)
+        s = ptq_check_overrides(&spec, p);
+    ptq_placement_free(p);
+    ptq_qspec_clear(&spec);
+    return s;
+}
+
+ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
+                        const ptq_quant_options *opt, ptq_model **out, ptq_report **report)
+{
+    static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
+    job j = {0};
+    if (!opt)
+        opt = &dflt;
+    PTQ_TRY(ptq_quant_check(m, opt, samples != NULL));
     PTQ_TRY(check_same_model(m, stats));
     ptq_status s = run(&j, m, stats, samples, opt);
     ptq_qspec_clear(&j.spec);

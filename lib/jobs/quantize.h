@@ -23,6 +23,9 @@ typedef struct ptq_qspec {
 } ptq_qspec;
 ptq_status ptq_qspec_make(const ptq_quant_options *opt, ptq_qspec *out);
 void ptq_qspec_clear(ptq_qspec *s);
+/* PTQ_ERR_ARG for settings that there are not and tensors that the graph lacks; warns where an
+ * entry has no effect. */
+ptq_status ptq_check_overrides(const ptq_qspec *spec, const ptq_placement *p);
 
 /* What was decided: which nodes, which parameters. */
 typedef struct ptq_decision {

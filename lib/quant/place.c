@@ -64,10 +64,16 @@ static ptq_role role_of(const ptq_node *n)
 
 /* ---- scope ---- */
 
+/* A name that holds '[' or '*' matches itself too. */
+static bool matches(const char *pattern, const char *name)
+{
+    return strcmp(pattern, name) == 0 || ptq_glob_match(pattern, name);
+}
+
 static bool matches_any(const char *name, const char *const *patterns, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (ptq_glob_match(patterns[i], name))
+        if (matches(patterns[i], name))
             return true;
     return false;
 }
@@ -78,7 +84,7 @@ static ptq_status check_pattern(const ptq_graph *g, const char *pattern, bool op
     size_t n = 0;
     PTQ_GRAPH_EACH_NODE (g, node) {
         const char *name = op ? node->op : node->name;
-        if (op ? strcmp(pattern, name) == 0 : ptq_glob_match(pattern, name))
+        if (op ? strcmp(pattern, name) == 0 : matches(pattern, name))
             return PTQ_OK;
         if (n < PTQ_COUNT(names))
             names[n++] = name;
