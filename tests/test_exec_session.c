@@ -181,6 +181,28 @@ START_TEST(session__repeated_shapes_allocate_nothing)
 }
 END_TEST
 
+START_TEST(session__rests)
+{
+    ptq_graph *g = network();
+    kit_finish(g);
+    ptq_session *s = open_session(g, &integer_nhwc), *other = open_session(g, &integer_nhwc);
+    ptq_tensor x = random_image(3, 6, 9, 1), y, want;
+    ptq_session_rest(s); /* before any run */
+    ck_assert_ok(ptq_session_run(other, &x, 1, &want, 1));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ok(ptq_session_run(s, &x, 1, &y, 1));
+        same_bytes(&want, &y, "after a rest");
+        ck_assert_uint_eq(ptq_session_activation_bytes(s), ptq_session_activation_bytes(other));
+        ptq_session_rest(s);
+        ck_assert_uint_eq(ptq_session_activation_bytes(s), 0);
+    }
+    free(x.data);
+    ptq_session_free(s);
+    ptq_session_free(other);
+    ptq_graph_free(g);
+}
+END_TEST
+
 typedef struct taps {
     int n;
     char names[64][32];
@@ -507,6 +529,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, session__integer_equals_exact_simulation);
     tcase_add_test(t, session__repeated_shapes_allocate_nothing);
+    tcase_add_test(t, session__rests);
     tcase_add_test(t, session__taps);
     tcase_add_test(t, session__shapes_change);
     tcase_add_test(t, session__poison);

@@ -4,19 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Each worker has its own statistics; they are merged at the end (and before a checkpoint),
- * which is exact, so the result does not depend on who observed what. */
+/* Each worker observes into statistics of its own, which are drained into the total after each
+ * tensor. That is exact, so the result does not depend on who observed what; and there is only one
+ * copy of the statistics of all tensors. */
 typedef struct run {
     const ptq_graph *g;
     const ptq_calibrate_options *opt;
     ptq_statistics *total;
-    ptq_tensor_stats ***part; /* [worker][tensor of total] */
+    ptq_tensor_stats **part; /* [worker] */
     int workers;
     int *slot;       /* by value id: index into total->tensors or -1 */
     size_t *kept;    /* samples of the current batch */
     size_t nkept;
     const ptq_tensor *t; /* tensor being observed */
-    int at;
+    size_t groups;       /* of samples that one task observes */
     const char *name;
     const ptq_sample_source *source;
 } run;
@@ -35,12 +36,10 @@ static ptq_status nonfinite(const run *r, size_t sample)
                     r->source->name ? r->source->name(r->source->ctx, sample) : "");
 }
 
-/* Observes one sample of the batch. */
-static ptq_status observe_one(void *arg, size_t i, int worker)
+/* Observes sample i of the batch. */
+static ptq_status observe_one(const run *r, ptq_tensor_stats *s, size_t i)
 {
-    run *r = arg;
     const ptq_tensor *t = r->t;
-    ptq_tensor_stats *s = r->part[worker][r->at];
     size_t n = (size_t)ptq_tensor_elements(t);
     int64_t dims[PTQ_MAX_RANK] = {0};
     memcpy(dims, t->dims, sizeof dims);
@@ -55,30 +54,31 @@ static ptq_status observe_one(void *arg, size_t i, int worker)
     return PTQ_OK;
 }
 
+static ptq_status observe_group(void *arg, size_t g, int worker)
+{
+    const run *r = arg;
+    for (size_t i = g * r->nkept / r->groups; i < (g + 1) * r->nkept / r->groups; i++)
+        PTQ_TRY(observe_one(r, r->part[worker], i));
+    return PTQ_OK;
+}
+
 static ptq_status tap(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
 {
+    enum { WORTH_A_WORKER = 1 << 16 }; /* values: draining a worker's counts costs as much as some thousands */
     run *r = ctx;
     if (!v->value || t->dtype != PTQ_DT_F32)
         return PTQ_OK;
-    r->at = r->slot[v->value->id];
-    if (r->at < 0)
+    const int at = r->slot[v->value->id];
+    if (at < 0)
         return PTQ_OK;
     r->t = t;
     r->name = v->name;
-    return ptq_pool_for(r->opt->pool, r->nkept, observe_one, r);
-}
-
-static ptq_status collect(run *r)
-{
+    r->groups = (size_t)ptq_tensor_elements(t) / WORTH_A_WORKER + 1;
+    r->groups = r->groups < r->nkept ? r->groups : r->nkept;
+    PTQ_TRY(ptq_pool_for(r->opt->pool, r->groups, observe_group, r));
     for (int w = 0; w < r->workers; w++)
-        for (size_t i = 0; i < r->total->ntensors; i++) {
-            ptq_tensor_stats *p = r->part[w][i];
-            PTQ_TRY(ptq_stats_merge(r->total->tensors[i], p));
-            ptq_tensor_stats *fresh;
-            PTQ_TRY(ptq_stats_new(p->name, p->dtype, &fresh));
-            ptq_stats_free(p);
-            r->part[w][i] = fresh;
-        }
+        if (r->part[w]->samples.samples)
+            PTQ_TRY(ptq_stats_drain(r->total->tensors[at], r->part[w]));
     return PTQ_OK;
 }
 
@@ -89,13 +89,8 @@ static ptq_status make_parts(run *r)
     r->slot = ptq_calloc(r->g->values.n, sizeof *r->slot);
     if (!r->part || !r->slot)
         return ptq_fail_nomem();
-    for (int w = 0; w < r->workers; w++) {
-        r->part[w] = ptq_calloc(r->total->ntensors, sizeof **r->part);
-        if (!r->part[w])
-            return ptq_fail_nomem();
-        for (size_t i = 0; i < r->total->ntensors; i++)
-            PTQ_TRY(ptq_stats_new(r->total->tensors[i]->name, r->total->tensors[i]->dtype, &r->part[w][i]));
-    }
+    for (int w = 0; w < r->workers; w++)
+        PTQ_TRY(ptq_stats_new("", PTQ_DT_F32, &r->part[w]));
     for (size_t i = 0; i < r->g->values.n; i++)
         r->slot[i] = -1;
     for (size_t i = 0; i < r->total->ntensors; i++) {
@@ -110,11 +105,8 @@ static ptq_status make_parts(run *r)
 
 static void free_parts(run *r)
 {
-    for (int w = 0; r->part && w < r->workers; w++) {
-        for (size_t i = 0; r->part[w] && i < r->total->ntensors; i++)
-            ptq_stats_free(r->part[w][i]);
-        free(r->part[w]);
-    }
+    for (int w = 0; r->part && w < r->workers; w++)
+        ptq_stats_free(r->part[w]);
     free(r->part);
     free(r->slot);
 }
@@ -144,12 +136,11 @@ static ptq_status on_bad(void *ctx, size_t i, const char *why)
     return r->opt->on_bad ? r->opt->on_bad(r->opt->ctx, i, why) : PTQ_OK;
 }
 
-static ptq_status checkpoint(run *r)
+/* Writing a checkpoint takes memory, which the activations can spare. */
+static ptq_status checkpoint(const run *r, ptq_session *session)
 {
-    if (!r->opt->checkpoint)
-        return PTQ_OK;
-    PTQ_TRY(collect(r));
-    return r->opt->checkpoint(r->opt->ctx, r->total);
+    ptq_session_rest(session);
+    return r->opt->checkpoint ? r->opt->checkpoint(r->opt->ctx, r->total) : PTQ_OK;
 }
 
 static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, const size_t *list, size_t n,
@@ -161,7 +152,7 @@ static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, cons
     for (size_t at = 0; at < n && s == PTQ_OK; at += batch) {
         size_t m = n - at < batch ? n - at : batch;
         if (r->opt->progress && !r->opt->progress(r->opt->ctx, at, n)) {
-            s = checkpoint(r);
+            s = checkpoint(r, session);
             if (s == PTQ_OK)
                 s = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, n);
             break;
@@ -174,7 +165,7 @@ static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, cons
             ptq_bit_set(r->total->done, r->kept[i]);
         since += m;
         if (s == PTQ_OK && r->opt->checkpoint_every && since >= r->opt->checkpoint_every && at + m < n) {
-            s = checkpoint(r);
+            s = checkpoint(r, session);
             since = 0;
         }
     }
@@ -215,8 +206,6 @@ static ptq_status calibrate(run *r, const ptq_sample_source *source)
     ptq_status s = r->kept ? ptq_session_new(r->g, &so, &session) : ptq_fail_nomem();
     if (s == PTQ_OK)
         s = run_batches(r, session, &feed, list, n, batch);
-    if (s == PTQ_OK)
-        s = collect(r);
     ptq_session_free(session);
     free(r->kept);
     free(list);

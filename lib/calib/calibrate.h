@@ -52,7 +52,8 @@ typedef struct ptq_calibrate_options {
 } ptq_calibrate_options;
 
 /* Observes into `s` (made with ptq_statistics_new over the selected tensors' names, or loaded
- * from a file: samples already done are left out). */
+ * from a file: samples already done are left out). When it fails other than with
+ * PTQ_ERR_INTERRUPTED, `s` is no longer exact: throw it away. */
 ptq_status ptq_calibrate(const ptq_graph *g, const ptq_sample_source *source,
                          const ptq_calibrate_options *opt, ptq_statistics *s);
 

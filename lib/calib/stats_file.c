@@ -13,55 +13,58 @@
 static ptq_status add_to(void *ctx, const char *name, ptq_dtype dtype, int rank,
                          const int64_t *dims, const void *data)
 {
-    ptq_bytes *b = ctx;
+    ptq_sha256 *h = ctx;
     size_t nbytes;
     int32_t head[2] = {(int32_t)dtype, rank};
     if (!ptq_tensor_nbytes(dtype, rank, dims, &nbytes))
         return ptq_fail(PTQ_ERR_INTERNAL, "array %s is too large", name);
-    ptq_bytes_add(b, name, strlen(name) + 1);
-    ptq_bytes_add(b, head, sizeof head);
-    ptq_bytes_add(b, dims, sizeof *dims * (size_t)rank);
-    ptq_bytes_add(b, data, nbytes);
-    return b->failed ? ptq_fail_nomem() : PTQ_OK;
+    ptq_sha256_add(h, name, strlen(name) + 1);
+    ptq_sha256_add(h, head, sizeof head);
+    ptq_sha256_add(h, dims, sizeof *dims * (size_t)rank);
+    ptq_sha256_add(h, data, nbytes);
+    return PTQ_OK;
 }
 
-static void add_text(ptq_bytes *b, const char *text)
+static void add_text(ptq_sha256 *h, const char *text)
 {
-    ptq_bytes_add(b, text, strlen(text) + 1);
+    ptq_sha256_add(h, text, strlen(text) + 1);
 }
 
-static ptq_status digest(const ptq_statistics *s, ptq_bytes *all, ptq_bytes *one, char hex[65])
+static void digest_head(ptq_sha256 *all, const ptq_statistics *s)
 {
     uint64_t total = s->total;
     size_t words = s->total / 64 + 1;
+    ptq_sha256_start(all);
     add_text(all, s->model_sha256);
     add_text(all, s->data_sha256);
     add_text(all, s->preprocess);
-    ptq_bytes_add(all, &total, sizeof total);
-    ptq_bytes_add(all, s->done, words * sizeof *s->done);
-    ptq_bytes_add(all, s->bad, words * sizeof *s->bad);
-    for (size_t i = 0; i < s->ntensors; i++) {
-        int32_t dtype = (int32_t)s->tensors[i]->dtype;
-        one->n = 0;
-        PTQ_TRY(ptq_stats_write(s->tensors[i], &(ptq_field_sink){.put = add_to, .ctx = one}));
-        ptq_sha256_hex(one->data, one->n, hex);
-        add_text(all, s->tensors[i]->name);
-        ptq_bytes_add(all, &dtype, sizeof dtype);
-        add_text(all, hex);
-    }
-    if (all->failed)
-        return ptq_fail_nomem();
-    ptq_sha256_hex(all->data, all->n, hex);
+    ptq_sha256_add(all, &total, sizeof total);
+    ptq_sha256_add(all, s->done, words * sizeof *s->done);
+    ptq_sha256_add(all, s->bad, words * sizeof *s->bad);
+}
+
+static ptq_status digest_tensor(ptq_sha256 *all, const ptq_tensor_stats *t)
+{
+    ptq_sha256 one;
+    char hex[65];
+    int32_t dtype = (int32_t)t->dtype;
+    ptq_sha256_start(&one);
+    PTQ_TRY(ptq_stats_write(t, &(ptq_field_sink){.put = add_to, .ctx = &one}));
+    ptq_sha256_end(&one, hex);
+    add_text(all, t->name);
+    ptq_sha256_add(all, &dtype, sizeof dtype);
+    add_text(all, hex);
     return PTQ_OK;
 }
 
 ptq_status ptq_stats_digest(const ptq_statistics *s, char hex[65])
 {
-    ptq_bytes all = {0}, one = {0};
-    ptq_status st = digest(s, &all, &one, hex);
-    free(all.data);
-    free(one.data);
-    return st;
+    ptq_sha256 all;
+    digest_head(&all, s);
+    for (size_t i = 0; i < s->ntensors; i++)
+        PTQ_TRY(digest_tensor(&all, s->tensors[i]));
+    ptq_sha256_end(&all, hex);
+    return PTQ_OK;
 }
 
 #ifdef HAVE_HDF5
@@ -95,10 +98,21 @@ static ptq_status check_text(const ptq_statistics *s)
     return PTQ_OK;
 }
 
+static ptq_status read_file(const char *path, bool keep, ptq_statistics **out);
+
+/* Reads what was written, a tensor at a time: a second copy of the statistics would be the most
+ * memory that a calibration needs. */
+static ptq_status verify(const char *path)
+{
+    ptq_statistics *head = NULL;
+    ptq_status st = read_file(path, false, &head);
+    ptq_statistics_free(head);
+    return st;
+}
+
 ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
 {
     ptq_atomic_file *f;
-    ptq_statistics *again = NULL;
     PTQ_TRY(check_text(s));
     PTQ_TRY(ptq_atomic_open(path, force, &f));
     ptq_status st = write_in_child(s, ptq_atomic_temp_path(f));
@@ -107,8 +121,7 @@ ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool f
     if (st == PTQ_OK)
         st = ptq_atomic_sync(f);
     if (st == PTQ_OK)
-        st = ptq_statistics_load(ptq_atomic_temp_path(f), &again);
-    ptq_statistics_free(again);
+        st = verify(ptq_atomic_temp_path(f));
     if (st != PTQ_OK) {
         ptq_atomic_abort(f);
         return st;
@@ -219,9 +232,21 @@ static ptq_status take_head(const uint8_t *reply, size_t n, ptq_stats_head *h, p
     return PTQ_OK;
 }
 
-static ptq_status load_all(ptq_worker *w, ptq_stats_head *h, ptq_statistics **s)
+/* Appends tensor i; without keep, only the last one is. */
+static ptq_status append(ptq_statistics *s, ptq_tensor_stats *t, bool keep)
+{
+    const ptq_tensor_stats *last = s->ntensors ? s->tensors[s->ntensors - 1] : NULL;
+    const bool ordered = !last || strcmp(last->name, t->name) < 0;
+    if (!keep && s->ntensors)
+        ptq_stats_free(s->tensors[--s->ntensors]);
+    s->tensors[s->ntensors++] = t;
+    return ordered ? PTQ_OK : ptq_fail(PTQ_ERR_DATA, "damaged: tensors are out of order");
+}
+
+static ptq_status load_all(ptq_worker *w, bool keep, ptq_stats_head *h, ptq_statistics **s)
 {
     const uint64_t head = PTQ_STATS_HEAD;
+    ptq_sha256 all;
     uint8_t *reply;
     size_t n;
     char hex[65];
@@ -229,13 +254,14 @@ static ptq_status load_all(ptq_worker *w, ptq_stats_head *h, ptq_statistics **s)
     ptq_status st = take_head(reply, n, h, s);
     free(reply);
     PTQ_TRY(st);
+    digest_head(&all, *s);
     for (uint64_t i = 0; i < h->ntensors; i++) {
-        PTQ_TRY(load_tensor(w, i, &(*s)->tensors[i]));
-        (*s)->ntensors++;
-        if (i && strcmp((*s)->tensors[i - 1]->name, (*s)->tensors[i]->name) >= 0)
-            return ptq_fail(PTQ_ERR_DATA, "damaged: tensors are out of order");
+        ptq_tensor_stats *t;
+        PTQ_TRY(load_tensor(w, i, &t));
+        PTQ_TRY(append(*s, t, keep));
+        PTQ_TRY(digest_tensor(&all, t));
     }
-    PTQ_TRY(ptq_stats_digest(*s, hex));
+    ptq_sha256_end(&all, hex);
     if (strcmp(hex, h->digest) != 0)
         return ptq_fail(PTQ_ERR_DATA, "was changed after it was written; calibrate again");
     return PTQ_OK;
@@ -254,7 +280,7 @@ static ptq_status check_head(const char *path)
     return ptq_fail(PTQ_ERR_DATA, "%s: is not a statistics file", path);
 }
 
-ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
+static ptq_status read_file(const char *path, bool keep, ptq_statistics **out)
 {
     ptq_worker *w;
     ptq_statistics *s = NULL;
@@ -265,7 +291,7 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
         return ptq_fail_nomem();
     ptq_status st = ptq_worker_start(ptq_stats_serve_load, &state, false, &w);
     if (st == PTQ_OK) {
-        st = load_all(w, h, &s);
+        st = load_all(w, keep, h, &s);
         ptq_worker_stop(w);
     }
     free(h);
@@ -275,6 +301,11 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
     }
     *out = s;
     return PTQ_OK;
+}
+
+ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
+{
+    return read_file(path, true, out);
 }
 
 #else

@@ -8,6 +8,21 @@
 
 #include "lib/calib/h5_util.h"
 
+/* Only a few objects' metadata in memory: the default keeps that of all tensors, in eight times the
+ * accounted memory, while the parent has its model in memory. */
+static void keep_little(hid_t file)
+{
+    H5AC_cache_config_t c = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    if (H5Fget_mdc_config(file, &c) < 0)
+        return;
+    c.set_initial_size = true;
+    c.initial_size = c.min_size = c.max_size = 64 << 10;
+    c.incr_mode = H5C_incr__off;
+    c.flash_incr_mode = H5C_flash_incr__off;
+    c.decr_mode = H5C_decr__off;
+    H5Fset_mdc_config(file, &c); /* a wish: refused, the result is the same */
+}
+
 /* ---- saving ---- */
 
 static ptq_status cannot_write(void)
@@ -142,6 +157,7 @@ ptq_status ptq_stats_serve_save(void *state, const void *request, size_t n, ptq_
     H5Pclose(access);
     if (file < 0)
         return cannot_write();
+    keep_little(file);
     ptq_status s = save_all(file, w);
     if (H5Fclose(file) < 0 && s == PTQ_OK)
         s = cannot_write();
@@ -219,6 +235,7 @@ static ptq_status load_head(ptq_stats_load *l, ptq_bytes *reply)
     memset(&h, 0, sizeof h);
     PTQ_TRY(ptq_h5_open(l->path, &file));
     l->file = file;
+    keep_little(file);
     if (!ptq_h5_text_attribute(file, "format", format, sizeof format) ||
         strcmp(format, "ptq-statistics") != 0 || !get_number(file, "version", &version))
         return ptq_fail(PTQ_ERR_DATA, "is an HDF5 file, but not a statistics file");

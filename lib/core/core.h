@@ -104,7 +104,14 @@ bool ptq_glob_match(const char *pattern, const char *name);
 /* Monotonic seconds. */
 double ptq_now(void);
 
-/* SHA-256 of bytes or of a whole file, as 64 lower-case hex digits and NUL. */
+/* SHA-256 of bytes that come in parts. */
+typedef struct ptq_sha256 {
+    uint64_t state[32]; /* the library's own */
+} ptq_sha256;
+void ptq_sha256_start(ptq_sha256 *h);
+void ptq_sha256_add(ptq_sha256 *h, const void *data, size_t n);
+void ptq_sha256_end(ptq_sha256 *h, char hex[65]); /* 64 lower-case hex digits and NUL */
+/* SHA-256 of bytes or of a whole file. */
 void ptq_sha256_hex(const void *data, size_t n, char hex[65]);
 ptq_status ptq_sha256_file(const char *path, char hex[65]);
 

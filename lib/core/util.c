@@ -130,26 +130,41 @@ bool ptq_glob_match(const char *p, const char *s)
     return *p == '\0';
 }
 
-static void hex_of(const uint8_t digest[SHA256_DIGEST_LENGTH], char hex[65])
+static SHA2_CTX *context(ptq_sha256 *h)
 {
+    _Static_assert(sizeof(SHA2_CTX) <= sizeof h->state, "room for the state of libmd");
+    return (SHA2_CTX *)(void *)h->state;
+}
+
+void ptq_sha256_start(ptq_sha256 *h)
+{
+    SHA256Init(context(h));
+}
+
+void ptq_sha256_add(ptq_sha256 *h, const void *data, size_t n)
+{
+    SHA256Update(context(h), data, n);
+}
+
+void ptq_sha256_end(ptq_sha256 *h, char hex[65])
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    SHA256Final(digest, context(h));
     for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 }
 
 void ptq_sha256_hex(const void *data, size_t n, char hex[65])
 {
-    SHA2_CTX c;
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256Init(&c);
-    SHA256Update(&c, data, n);
-    SHA256Final(digest, &c);
-    hex_of(digest, hex);
+    ptq_sha256 h;
+    ptq_sha256_start(&h);
+    ptq_sha256_add(&h, data, n);
+    ptq_sha256_end(&h, hex);
 }
 
 ptq_status ptq_sha256_file(const char *path, char hex[65])
 {
-    SHA2_CTX c;
-    uint8_t digest[SHA256_DIGEST_LENGTH];
+    ptq_sha256 h;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
@@ -159,22 +174,21 @@ ptq_status ptq_sha256_file(const char *path, char hex[65])
         close(fd);
         return ptq_fail_nomem();
     }
-    SHA256Init(&c);
+    ptq_sha256_start(&h);
     ssize_t n;
     while ((n = read(fd, buf, cap)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             break;
-        SHA256Update(&c, buf, (size_t)n);
+        ptq_sha256_add(&h, buf, (size_t)n);
     }
     int e = errno;
     free(buf);
     close(fd);
     if (n < 0)
         return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(e));
-    SHA256Final(digest, &c);
-    hex_of(digest, hex);
+    ptq_sha256_end(&h, hex);
     return PTQ_OK;
 }
 

@@ -204,8 +204,7 @@ void ptq_session_free(ptq_session *s)
     for (size_t i = 0; i < BINDINGS; i++)
         if (s->bindings[i])
             ptq_binding_free(s->p, s->bindings[i]);
-    if (s->block)
-        s->ops->free(s->backend, s->block);
+    ptq_session_rest(s);
     if (s->backend)
         s->ops->close(s->backend);
     if (s->host)
@@ -253,16 +252,21 @@ static ptq_status find_binding(ptq_session *s, const ptq_tensor *in, ptq_binding
     return PTQ_OK;
 }
 
-/* Asked at every run: an earlier one may have failed here. */
+void ptq_session_rest(ptq_session *s)
+{
+    if (s->block)
+        s->ops->free(s->backend, s->block);
+    s->block = NULL;
+    s->block_bytes = 0;
+}
+
+/* Asked at every run: an earlier one may have failed here, or the session rested. */
 static ptq_status reserve_block(ptq_session *s, const ptq_binding *b)
 {
     size_t need = b->block_bytes ? b->block_bytes : 64;
     if (need <= s->block_bytes)
         return PTQ_OK;
-    if (s->block)
-        s->ops->free(s->backend, s->block);
-    s->block = NULL;
-    s->block_bytes = 0;
+    ptq_session_rest(s);
     PTQ_TRY(s->ops->alloc(s->backend, need, &s->block));
     s->block_bytes = need;
     return PTQ_OK;

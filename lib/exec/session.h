@@ -33,6 +33,9 @@ void ptq_session_free(ptq_session *s);
 ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
                            ptq_tensor *outputs, size_t noutputs);
 
+/* Gives the activation block back until the next run; the outputs of the last run are gone. */
+void ptq_session_rest(ptq_session *s);
+
 const ptq_program *ptq_session_program(const ptq_session *s);
 /* Seconds spent in step i and number of runs, with profile on. */
 double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs);

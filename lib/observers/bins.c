@@ -9,8 +9,9 @@
 static size_t append_octave(const ptq_tensor_stats *s, int32_t id, ptq_bin *out)
 {
     const double min = (double)s->summary.min, max = (double)s->summary.max;
-    const uint64_t *counts = ptq_hist_counts(&s->hist, id);
+    uint64_t counts[PTQ_HIST_BINS];
     size_t n = 0;
+    ptq_hist_counts(&s->hist, id, counts);
     for (int i = 0; i < PTQ_HIST_BINS; i++) {
         const int b = id < 256 ? i : PTQ_HIST_BINS - 1 - i;
         if (counts[b] == 0)

@@ -12,7 +12,7 @@
  * in 32 bits. The first three blocks are no octaves: an octave without a block of its own counts
  * into MISSED (and the chunk is looked at again), zeros into ZEROS, NaN and infinities into
  * NONFINITE, which nobody reads. So the loop over the values has no branch. */
-enum { MISSED, ZEROS, NONFINITE, FIRST_OCTAVE, GROW = 8 };
+enum { MISSED, ZEROS, NONFINITE, FIRST_OCTAVE, LEAST = 64 };
 
 static uint32_t base_of(uint32_t octave, uint32_t block)
 {
@@ -34,7 +34,7 @@ static ptq_status reserve(ptq_hist *h, uint32_t blocks)
 {
     if (blocks <= h->capacity)
         return PTQ_OK;
-    uint32_t capacity = blocks + GROW;
+    const uint32_t capacity = blocks < LEAST ? LEAST : 2 * blocks; /* untouched pages cost nothing */
     const size_t block_bytes = PTQ_HIST_BINS * sizeof(uint64_t);
     uint64_t *counts = ptq_alloc_aligned(capacity * block_bytes);
     if (!counts)
@@ -132,22 +132,32 @@ static ptq_status hist_observe(void *state, ptq_sample *sample)
     return PTQ_OK;
 }
 
-const uint64_t *ptq_hist_counts(const ptq_hist *h, int32_t id)
+/* The block of an octave that was observed here, or NULL. */
+static uint64_t *observed(const ptq_hist *h, int32_t id)
 {
-    if (!is_octave(id) || block_of(h, (uint32_t)id) == MISSED)
-        return NULL;
-    return h->counts + (size_t)block_of(h, (uint32_t)id) * PTQ_HIST_BINS;
+    const uint32_t block = is_octave(id) ? block_of(h, (uint32_t)id) : MISSED;
+    return block == MISSED ? NULL : h->counts + (size_t)block * PTQ_HIST_BINS;
+}
+
+bool ptq_hist_counts(const ptq_hist *h, int32_t id, uint64_t counts[PTQ_HIST_BINS])
+{
+    const ptq_octave *stored = ptq_octaves_find(&h->stored, id);
+    const uint64_t *here = observed(h, id);
+    if (here)
+        memcpy(counts, here, PTQ_HIST_BINS * sizeof *counts);
+    else
+        memset(counts, 0, PTQ_HIST_BINS * sizeof *counts);
+    if (stored)
+        ptq_octave_add_to(stored, counts);
+    return ptq_octave_bits(counts) != 0;
 }
 
 int ptq_hist_octaves(const ptq_hist *h, int32_t ids[PTQ_HIST_OCTAVES])
 {
     int n = 0;
     for (int32_t id = 0; id < PTQ_HIST_OCTAVES; id++) {
-        const uint64_t *counts = ptq_hist_counts(h, id);
-        uint64_t any = 0;
-        for (int i = 0; counts && i < PTQ_HIST_BINS; i++)
-            any |= counts[i];
-        if (any)
+        const uint64_t *here = observed(h, id);
+        if (ptq_octaves_find(&h->stored, id) || (here && ptq_octave_bits(here)))
             ids[n++] = id;
     }
     return n;
@@ -157,21 +167,21 @@ ptq_status ptq_hist_add_octave(ptq_hist *h, int32_t id, const uint64_t counts[PT
 {
     if (!is_octave(id))
         return ptq_fail(PTQ_ERR_DATA, "histogram: %d is no octave of finite values", (int)id);
-    PTQ_TRY(start(h));
-    if (block_of(h, (uint32_t)id) == MISSED)
-        PTQ_TRY(add_block(h, (uint32_t)id));
-    uint64_t *to = h->counts + (size_t)block_of(h, (uint32_t)id) * PTQ_HIST_BINS;
-    for (size_t i = 0; i < PTQ_HIST_BINS; i++)
-        to[i] += counts[i];
-    return PTQ_OK;
+    const uint64_t bits = ptq_octave_bits(counts);
+    return bits ? ptq_octaves_add(&h->stored, id, counts, bits) : PTQ_OK;
 }
 
 uint64_t ptq_hist_total(const ptq_hist *h)
 {
-    uint64_t n = h->zeros;
-    for (size_t i = FIRST_OCTAVE * PTQ_HIST_BINS; i < (size_t)h->blocks * PTQ_HIST_BINS; i++)
-        n += h->counts[i];
-    return n;
+    int32_t ids[PTQ_HIST_OCTAVES];
+    uint64_t counts[PTQ_HIST_BINS], total = h->zeros;
+    const int n = ptq_hist_octaves(h, ids);
+    for (int i = 0; i < n; i++) {
+        ptq_hist_counts(h, ids[i], counts);
+        for (size_t k = 0; k < PTQ_HIST_BINS; k++)
+            total += counts[k];
+    }
+    return total;
 }
 
 void ptq_hist_edges(int32_t octave, int bin, double *lo, double *hi)
@@ -194,6 +204,7 @@ static void hist_init(void *state)
 static void hist_clear(void *state)
 {
     ptq_hist *h = state;
+    ptq_octaves_clear(&h->stored);
     free(h->counts);
     free(h->base);
     hist_init(h);
@@ -204,23 +215,50 @@ static ptq_status hist_merge(void *dst, const void *src)
     ptq_hist *to = dst;
     const ptq_hist *from = src;
     int32_t ids[PTQ_HIST_OCTAVES];
+    uint64_t counts[PTQ_HIST_BINS];
     int n = ptq_hist_octaves(from, ids);
-    for (int i = 0; i < n; i++)
-        PTQ_TRY(ptq_hist_add_octave(to, ids[i], ptq_hist_counts(from, ids[i])));
+    for (int i = 0; i < n; i++) {
+        ptq_hist_counts(from, ids[i], counts);
+        PTQ_TRY(ptq_hist_add_octave(to, ids[i], counts));
+    }
     to->zeros += from->zeros;
+    return PTQ_OK;
+}
+
+/* The blocks stay where they are, so that the next values find their octaves. */
+static ptq_status hist_drain(void *dst, void *src)
+{
+    ptq_hist *to = dst, *from = src;
+    if (from->stored.n) {
+        PTQ_TRY(hist_merge(dst, src));
+        hist_clear(src);
+        return PTQ_OK;
+    }
+    for (int32_t id = 0; id < PTQ_HIST_OCTAVES; id++) {
+        uint64_t *here = observed(from, id);
+        const uint64_t bits = here ? ptq_octave_bits(here) : 0;
+        if (!bits)
+            continue;
+        PTQ_TRY(ptq_octaves_add(&to->stored, id, here, bits));
+        memset(here, 0, PTQ_HIST_BINS * sizeof *here);
+    }
+    to->zeros += from->zeros;
+    from->zeros = 0;
     return PTQ_OK;
 }
 
 static bool hist_equal(const void *a, const void *b)
 {
     int32_t ia[PTQ_HIST_OCTAVES], ib[PTQ_HIST_OCTAVES];
+    uint64_t ca[PTQ_HIST_BINS], cb[PTQ_HIST_BINS];
     const ptq_hist *x = a, *y = b;
     int n = ptq_hist_octaves(x, ia);
     if (x->zeros != y->zeros || ptq_hist_octaves(y, ib) != n)
         return false;
     for (int i = 0; i < n; i++) {
-        if (ia[i] != ib[i] || memcmp(ptq_hist_counts(x, ia[i]), ptq_hist_counts(y, ib[i]),
-                                     PTQ_HIST_BINS * sizeof(uint64_t)) != 0)
+        ptq_hist_counts(x, ia[i], ca);
+        ptq_hist_counts(y, ib[i], cb);
+        if (ia[i] != ib[i] || memcmp(ca, cb, sizeof ca) != 0)
             return false;
     }
     return true;
@@ -236,8 +274,7 @@ static ptq_status hist_write(const void *state, const ptq_field_sink *sink)
         if (!counts)
             return ptq_fail_nomem();
         for (int i = 0; i < n; i++)
-            memcpy(counts + (size_t)i * PTQ_HIST_BINS, ptq_hist_counts(h, ids[i]),
-                   PTQ_HIST_BINS * sizeof *counts);
+            ptq_hist_counts(h, ids[i], counts + (size_t)i * PTQ_HIST_BINS);
         int64_t dims[2] = {n, PTQ_HIST_BINS};
         ptq_status st = sink->put(sink->ctx, "octaves", PTQ_DT_S32, 1, dims, ids);
         if (st == PTQ_OK)
@@ -286,6 +323,7 @@ const ptq_observer ptq_observer_hist = {
     .clear = hist_clear,
     .observe = hist_observe,
     .merge = hist_merge,
+    .drain = hist_drain,
     .equal = hist_equal,
     .write = hist_write,
     .read = hist_read,

@@ -4,13 +4,11 @@
 #ifndef PTQ_OBSERVERS_HIST_H
 #define PTQ_OBSERVERS_HIST_H
 
-#include "lib/core/core.h"
+#include "lib/observers/octaves.h"
 
 #pragma GCC visibility push(default)
 
 enum {
-    PTQ_HIST_MANTISSA_BITS = 9,
-    PTQ_HIST_BINS = 1 << PTQ_HIST_MANTISSA_BITS, /* per octave */
     PTQ_HIST_SHIFT = 23 - PTQ_HIST_MANTISSA_BITS,
     PTQ_HIST_OCTAVES = 512,
 };
@@ -20,6 +18,9 @@ enum {
  * octave, so that 255 and 511 do not occur. */
 typedef struct ptq_hist {
     uint64_t zeros;
+    ptq_octaves stored; /* what was merged or read */
+    /* What was observed here, to be added to that: wide counters in a table that a loop without
+     * branches can use. */
     uint64_t *counts; /* blocks of PTQ_HIST_BINS, in the order of first touch */
     uint32_t blocks, capacity;
     uint32_t *base; /* per octave: block start - id * PTQ_HIST_BINS modulo 2^32; see hist.c */
@@ -27,8 +28,8 @@ typedef struct ptq_hist {
 
 /* Ids of the octaves that hold any count, ascending; returns how many. */
 int ptq_hist_octaves(const ptq_hist *h, int32_t ids[PTQ_HIST_OCTAVES]);
-/* The PTQ_HIST_BINS counts of an octave, or NULL when it was never touched. Borrowed. */
-const uint64_t *ptq_hist_counts(const ptq_hist *h, int32_t id);
+/* The counts of an octave; false, and zeros, when it holds none. */
+bool ptq_hist_counts(const ptq_hist *h, int32_t id, uint64_t counts[PTQ_HIST_BINS]);
 /* Adds counts that somebody else made (a device, a file). */
 ptq_status ptq_hist_add_octave(ptq_hist *h, int32_t id, const uint64_t counts[PTQ_HIST_BINS]);
 /* Values counted, zeros included. */

@@ -60,6 +60,8 @@ typedef struct ptq_observer {
     /* On failure (PTQ_ERR_NOMEM) the state is usable, but no longer exact: throw it away. */
     ptq_status (*observe)(void *state, ptq_sample *sample);
     ptq_status (*merge)(void *dst, const void *src);
+    /* merge, and src is empty again but keeps its memory. NULL: merge, clear and init. */
+    ptq_status (*drain)(void *dst, void *src);
     bool (*equal)(const void *a, const void *b);
     ptq_status (*write)(const void *state, const ptq_field_sink *sink);
     /* Into an initialized, empty state; PTQ_ERR_DATA when the arrays contradict themselves. */

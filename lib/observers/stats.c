@@ -81,6 +81,23 @@ ptq_status ptq_stats_merge(ptq_tensor_stats *dst, const ptq_tensor_stats *src)
     return PTQ_OK;
 }
 
+ptq_status ptq_stats_drain(ptq_tensor_stats *dst, ptq_tensor_stats *src)
+{
+    size_t n;
+    const ptq_observer *const *rows = ptq_observers(&n);
+    for (size_t i = 0; i < n; i++) {
+        void *to = state_of(dst, rows[i]), *from = state_of(src, rows[i]);
+        if (rows[i]->drain) {
+            PTQ_TRY(rows[i]->drain(to, from));
+            continue;
+        }
+        PTQ_TRY(rows[i]->merge(to, from));
+        rows[i]->clear(from);
+        rows[i]->init(from);
+    }
+    return PTQ_OK;
+}
+
 bool ptq_stats_equal(const ptq_tensor_stats *a, const ptq_tensor_stats *b)
 {
     size_t n;
@@ -113,8 +130,9 @@ static bool counted_at(const ptq_tensor_stats *s, float x)
 {
     if (x == 0)
         return s->hist.zeros > 0;
-    const uint64_t *c = ptq_hist_counts(&s->hist, (int32_t)(index_of(x) / PTQ_HIST_BINS));
-    return c && c[index_of(x) % PTQ_HIST_BINS] > 0;
+    uint64_t counts[PTQ_HIST_BINS];
+    return ptq_hist_counts(&s->hist, (int32_t)(index_of(x) / PTQ_HIST_BINS), counts) &&
+           counts[index_of(x) % PTQ_HIST_BINS] > 0;
 }
 
 /* What the linear bins rely on: minimum and maximum lie in the outermost bins that hold counts. */
@@ -129,7 +147,8 @@ static bool hist_fits_range(const ptq_tensor_stats *s)
     int32_t ids[PTQ_HIST_OCTAVES];
     const int n = ptq_hist_octaves(&s->hist, ids);
     for (int i = 0; i < n; i++) {
-        const uint64_t *c = ptq_hist_counts(&s->hist, ids[i]);
+        uint64_t c[PTQ_HIST_BINS];
+        ptq_hist_counts(&s->hist, ids[i], c);
         for (int b = 0; b < PTQ_HIST_BINS; b++) {
             double lo, hi;
             ptq_hist_edges(ids[i], b, &lo, &hi);

@@ -5,7 +5,7 @@
  *   ptq_stats_new(name, PTQ_DT_F32, &s);
  *   for each sample, run alone:
  *       ptq_stats_observe(s, values, n, rank, dims, channel_axis);
- *   ptq_stats_merge(total, s);
+ *   ptq_stats_merge(total, s);       (or drain, and observe on)
  *   ptq_stats_write(total, &sink) / ptq_stats_read(total, &source);
  */
 #ifndef PTQ_OBSERVERS_STATS_H
@@ -30,10 +30,13 @@ ptq_status ptq_stats_new(const char *name, ptq_dtype dtype, ptq_tensor_stats **o
 void ptq_stats_free(ptq_tensor_stats *s);
 
 /* One sample. dims may be NULL when channel_axis is -1. Costs no memory but a block of 4 KiB for
- * each octave and sign that is touched for the first time (at most 2 MiB in all). */
+ * each octave and sign that is touched for the first time (at most 2 MiB in all); what is merged
+ * from there is kept in counters of one to eight bytes. */
 ptq_status ptq_stats_observe(ptq_tensor_stats *s, const float *values, size_t n, int rank,
                              const int64_t *dims, int channel_axis);
 ptq_status ptq_stats_merge(ptq_tensor_stats *dst, const ptq_tensor_stats *src);
+/* Merges and empties src, which is ready for the next values, of any tensor. */
+ptq_status ptq_stats_drain(ptq_tensor_stats *dst, ptq_tensor_stats *src);
 /* Same statistics; names and dtypes are not compared. */
 bool ptq_stats_equal(const ptq_tensor_stats *a, const ptq_tensor_stats *b);
 
