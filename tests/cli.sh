@@ -72,6 +72,11 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 2 "no figure" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
 fi
 
+# any part of the model can be left in float
+for o in "--exclude-op Relu" "--exclude inv_dw_relu" "--only *conv"; do
+    expect 0 "float: .*Relu" "$q" "$model" -d "$calib" $pre -o scope.onnx -f $o --method mse -q --no-latency -n 16
+done
+
 # decisions written, edited, fed back
 expect 0 "" "$q" "$model" -d "$calib" $pre -o h.onnx --method mse -q --no-compare --dump-params p.json
 expect 6 "p.json: exists" "$q" "$model" -d "$calib" $pre -o h2.onnx --method mse -q --no-compare --dump-params p.json

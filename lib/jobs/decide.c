@@ -81,7 +81,7 @@ static ptq_status apply_override(const decide *d, const char *name, json_t *o, c
 
 static ptq_status solve_by(const decide *d, const ptq_tensor_place *t, const ptq_range_algo *algo, ptq_act_params *q)
 {
-    const char *name = t->value->name;
+    const char *name = t->observed->name;
     float lo = 0.0f, hi = 0.0f;
     const ptq_tensor_stats *st = ptq_statistics_find(d->stats, name);
     if (!st)

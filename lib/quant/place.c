@@ -384,6 +384,13 @@ static void backward_node(sweep *w, const ptq_node *n)
     want_inputs(w, n, 0, np->role == PTQ_ROLE_CONCAT || np->role == PTQ_ROLE_BINARY ? n->nin : 0);
 }
 
+/* The Relu or Clip that would be absorbed behind `v` and that the scope leaves in float; else NULL. */
+static const ptq_node *float_clamp(const sweep *w, const ptq_value *v)
+{
+    const ptq_node *r = v->uses.n == 1 && !v->is_output && v->uses.v[0].slot == 0 ? v->uses.v[0].node : NULL;
+    return r && role_of(r) == PTQ_ROLE_ACT && w->p->nodes[r->id].role == PTQ_ROLE_NONE ? r : NULL;
+}
+
 /* Conv writes 8 bits even when no reader asks (behind its absorbed activation, if any), unless
  * it is the branch that joins a residual in float. */
 static void want_conv_outputs(sweep *w)
@@ -392,6 +399,9 @@ static void want_conv_outputs(sweep *w)
         if (w->p->nodes[n->id].role != PTQ_ROLE_WEIGHTED || strcmp(n->op, "Conv") != 0)
             continue;
         const ptq_value *y = n->out[0];
+        const ptq_node *clamp = float_clamp(w, y);
+        if (clamp && clamp->out[0]->uses.n == 0)
+            continue; /* as with the clamp in 8 bits: nobody reads what is behind it */
         if (y->uses.n == 1 && y->uses.v[0].slot >= 0) {
             const ptq_node *r = y->uses.v[0].node;
             ptq_node_place *rp = &w->p->nodes[r->id];
@@ -425,9 +435,10 @@ static ptq_status collect_tensors(sweep *w)
         if (!v || !w->wanted[i])
             continue;
         ptq_tensor_place *t = &p->tensors[p->ntensors];
+        const ptq_node *src = v->producer, *clamp = float_clamp(w, v);
         t->value = v;
+        t->observed = clamp ? clamp->out[0] : v;
         t->root = p->ntensors;
-        const ptq_node *src = v->producer;
         t->float_source =
             !src || !p->nodes[src->id].quantized || strcmp(src->op, "MatMul") == 0;
         for (size_t k = 0; src && k < PTQ_COUNT(fixed_ranges); k++)

@@ -28,6 +28,9 @@ typedef struct ptq_node_place {
 
 typedef struct ptq_tensor_place {
     const ptq_value *value;
+    const ptq_value *observed; /* whose statistics give the range: `value`, or the output of the Relu or
+                          Clip behind it, when that one alone reads it and is left in float: it drops
+                          what lies outside anyway, and calibration does not observe what is before it */
     int root;          /* tensor index whose parameters it uses (itself, or the input of the first
                           mover of a chain) */
     bool fixed;        /* range known without data: [fixed_lo, fixed_hi] */
