@@ -51,6 +51,7 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     bool exists = access(a->out, F_OK) == 0;
     if (exists && !a->resume && !a->force)
         return cmd_error(PTQ_ERR_IO, "%s: exists already; use --resume to go on with it or -f to replace it", a->out);
+    TRY(ptq_can_save(a->out, true));
     TRY(parse_shard(a->shard, &o));
     TRY(cmd_load(a, a->files[0], m));
     TRY(cmd_open_data(a, a->data, NULL, *m, d));
@@ -92,6 +93,7 @@ ptq_status cmd_merge(const args *a)
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a statistics file with -o");
     TRY(cmd_check_outputs(a));
+    TRY(ptq_can_save(a->out, a->force));
     TRY(ptq_statistics_load(a->files[0], &sum));
     ptq_status s = PTQ_OK;
     for (int i = 1; i < a->nfiles && s == PTQ_OK; i++) {

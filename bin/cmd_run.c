@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "bin/cmd.h"
@@ -30,14 +29,6 @@ static void release(job *j)
     free(j->overrides);
 }
 
-static ptq_status check_new(const args *a, const char *path)
-{
-    struct stat st;
-    if (path && !a->force && lstat(path, &st) == 0)
-        return cmd_error(PTQ_ERR_IO, "%s: exists already; use -f to replace it", path);
-    return PTQ_OK;
-}
-
 /* Before any work: what can be told from the command line alone. */
 static ptq_status check(const args *a)
 {
@@ -50,9 +41,10 @@ static ptq_status check(const args *a)
                          "or --eval");
     TRY(cmd_check_gates(a));
     TRY(cmd_check_outputs(a));
-    TRY(check_new(a, a->out));
-    TRY(check_new(a, a->dump_params));
-    TRY(check_new(a, a->save_stats));
+    const char *const outs[] = {a->out, a->dump_params, a->save_stats};
+    for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)
+        if (outs[i])
+            TRY(ptq_can_save(outs[i], a->force));
     if (a->symmetric && a->asymmetric)
         return cmd_error(PTQ_ERR_ARG, "--symmetric and --asymmetric exclude each other");
     if (a->per_channel && a->per_tensor)
@@ -94,11 +86,43 @@ static ptq_status read_text(const char *path, char **out)
     return PTQ_OK;
 }
 
+/* Ranges that were found on other numbers than the model is judged on look like a bad method. */
+static void check_preprocess(const job *j, const char *what, const ptq_data *d)
+{
+    const char *own = ptq_data_samples(d)->preprocess;
+    const char *calib = j->stats ? ptq_statistics_preprocess(j->stats) : ptq_data_samples(j->data)->preprocess;
+    char text[2200];
+    if (!*own || !*calib || strcmp(own, calib) == 0)
+        return;
+    snprintf(text, sizeof text, "the %s is preprocessed otherwise (%s) than the calibration data (%s); give the same "
+             "--preprocess, --scale, --mean, --std for both", what, own, calib);
+    cmd_line("warning: ", text);
+}
+
+/* All that is read, before the work: a wrong path or a wrong preprocessing is told at once. */
+static ptq_status open_inputs(const args *a, job *j)
+{
+    bool data = a->data || a->inputs.n;
+    if (a->stats)
+        TRY(ptq_statistics_load(a->stats, &j->stats));
+    if (data) { /* labels belong to the data that the accuracy is measured on */
+        TRY(cmd_open_data(a, a->data, a->eval ? NULL : a->labels, j->model, &j->data));
+        cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(j->data));
+        check_preprocess(j, "data of -d", j->data);
+    }
+    if (a->eval) {
+        TRY(cmd_open_data(a, a->eval, a->labels, j->model, &j->eval));
+        cmd_say(a, "eval      %s: %s", a->eval, ptq_data_describe(j->eval));
+        check_preprocess(j, "data of --eval", j->eval);
+    }
+    return PTQ_OK;
+}
+
 static ptq_status calibrate(const args *a, job *j, progress *p)
 {
     ptq_calib_options o = PTQ_CALIB_OPTIONS_INIT;
-    if (a->stats)
-        return ptq_statistics_load(a->stats, &j->stats);
+    if (j->stats)
+        return PTQ_OK;
     o.loop = progress_loop(p, a);
     o.nonfinite_ok = a->nonfinite != NULL;
     TRY(ptq_model_calibrate(j->model, ptq_data_samples(j->data), &o, NULL, &j->stats));
@@ -188,13 +212,7 @@ static ptq_status run(const args *a, job *j, progress *p)
     ptq_quant_options o = quant_options(a, j, p);
     TRY(ptq_quant_check(j->model, &o, a->data || a->inputs.n));
     cmd_say(a, "model     %s", a->files[0]);
-    if (a->data || a->inputs.n) {
-        /* Labels belong to the data that the accuracy is measured on. */
-        TRY(cmd_open_data(a, a->data, a->eval ? NULL : a->labels, j->model, &j->data));
-        cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(j->data));
-    }
-    if (a->eval) /* a wrong path is told before the work */
-        TRY(cmd_open_data(a, a->eval, a->labels, j->model, &j->eval));
+    TRY(open_inputs(a, j));
     TRY(calibrate(a, j, p));
     TRY(quantize(a, j, p));
     progress_end(p);

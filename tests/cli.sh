@@ -67,6 +67,11 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 6 "exists" "$q" calibrate "$model" -d "$calib" $pre -o all.h5
     head -c 5000 all.h5 > cut.h5
     expect 4 "" "$q" run "$model" --stats cut.h5 -o g.onnx
+    # numbers that were not calibrated on are told, for the data of -d and of --eval
+    expect 0 "warning: the data of --eval is preprocessed otherwise" "$q" "$model" -d "$calib" -o w.onnx --eval "$val" --method mse -q --no-latency -n 8
+    expect 0 "warning: the data of -d is preprocessed otherwise" "$q" "$model" --stats all.h5 -d "$calib" -o w.onnx -f --method mse -q --no-latency -n 8
+    expect 0 "eval .*mean 0.485" "$q" "$model" -d "$calib" $pre -o w.onnx -f --eval "$val" --method mse --no-latency -n 8
+    grep -q warning err.txt && { echo "FAILED: warned of the same preprocessing"; bad=1; }
     expect 0 "top-1" "$q" eval "$model" -d "$val" -n 200
     expect 1 "FAILED" "$q" eval "$model" -d "$val" -n 200 --fail-if "top1.percent<101"
     expect 2 "no figure" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
@@ -115,13 +120,17 @@ done
 expect 2 "input of this job" "$q" calibrate own.onnx -d "$calib" $pre -o own.onnx -f
 expect 2 "two outputs" "$q" own.onnx -d "$calib" $pre -o x.onnx --dump-params x.onnx
 same "$model" own.onnx
+ln -s a.onnx link.onnx
+expect 2 "no name" "$q" "$model" -d "$calib" $pre -o ""
 # wrong words are told before the work, of which there would be a line on stderr
 for o in "--method no" "--exclude no" "--act no" "--weight no" "--format no" "--overrides o.json" "--fail-if top1_drop>no" \
          "--fail-if sqnr<nan" "--eval no" "--skip-bad nan" "--skip-bad 2" "--percentile 0" "--percentile nan" "--nonfinite no" \
-         "--no-compare --fail-if sqnr<9"; do
+         "--no-compare --fail-if sqnr<9" "-o no/such/x.onnx" "-o empty -f" "-o link.onnx -f" "--save-stats no/such/x.h5" \
+         "--dump-params no/such/x.json"; do
     "$q" "$model" -d "$calib" $pre -o x.onnx $o >out.txt 2>err.txt
     got=$?
-    { [ $got = 2 ] || { [ $got = 6 ] && [ "$o" = "--eval no" ]; }; } || { echo "FAILED (exit $got): $o"; bad=1; }
+    case $o in *"eval no"|*/such/*|"-o "*) want=6 ;; *) want=2 ;; esac
+    [ $got = $want ] || { echo "FAILED (exit $got): $o"; bad=1; }
     grep -q calibrating err.txt && { echo "FAILED (calibrated first): $o"; bad=1; }
 done
 for t in '{"tensors": []}' '{"float_nodes": "fc"}' '{"tensors": {"input": {"scale": 1}}}' \

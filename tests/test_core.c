@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/pool.h"
@@ -142,6 +144,33 @@ START_TEST(pool__runs_all_and_reports_failure)
 }
 END_TEST
 
+static int masks; /* how often the mask of the process was changed */
+
+mode_t umask(mode_t mask)
+{
+    masks++;
+    return (mode_t)syscall(SYS_umask, mask);
+}
+
+/* Files have the mode that the process asks for, and its mask is left alone: other threads create files. */
+START_TEST(atomic_file__mode)
+{
+    scratch_make();
+    umask(027);
+    masks = 0;
+    ptq_atomic_file *f;
+    struct stat st;
+    ck_assert_ok(ptq_atomic_open(scratch_at("out"), false, &f));
+    ck_assert_ok(ptq_atomic_commit(f));
+    ck_assert_int_eq(stat(scratch_at("out"), &st), 0);
+    ck_assert_int_eq(st.st_mode & 0777, 0640);
+    ck_assert_int_eq(masks, 0);
+    unlink(scratch_at("out"));
+    scratch_remove();
+    ck_assert_fails(ptq_atomic_open("", true, &f), PTQ_ERR_ARG);
+}
+END_TEST
+
 START_TEST(atomic_file__all_or_nothing)
 {
     char text[16] = "";
@@ -194,6 +223,7 @@ int main(void)
     tcase_add_test(t, util__unknown_names);
     tcase_add_test(t, util__sha256);
     tcase_add_test(t, pool__runs_all_and_reports_failure);
+    tcase_add_test(t, atomic_file__mode);
     tcase_add_test(t, atomic_file__all_or_nothing);
     tcase_add_test(t, qmath__law);
     suite_add_tcase(s, t);

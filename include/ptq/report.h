@@ -26,6 +26,9 @@ PTQ_API ptq_status ptq_report_gate(const ptq_report *r, const char *expression, 
 /* Writes `text` and a newline to `path`: whole or not at all, over an existing file only with `force`
  * (PTQ_ERR_IO otherwise), never over a link, directory or device. */
 PTQ_API ptq_status ptq_save_text(const char *text, const char *path, bool force);
+/* Whether a file can be saved there, before the work that fills it: what ptq_save_text, ptq_model_save
+ * and ptq_statistics_save would refuse about the path. */
+PTQ_API ptq_status ptq_can_save(const char *path, bool force);
 
 /* Inputs, operators, sizes, MACs, bytes moved, arithmetic density, what would be quantized for
  * `target` and why not. */

@@ -105,6 +105,11 @@ size_t ptq_statistics_bad(const ptq_statistics *s)
     return count_bits(s->bad, s->total);
 }
 
+const char *ptq_statistics_preprocess(const ptq_statistics *s)
+{
+    return s->preprocess;
+}
+
 ptq_status ptq_statistics_compatible(const ptq_statistics *a, const ptq_statistics *b)
 {
     if (strcmp(a->model_sha256, b->model_sha256) != 0)

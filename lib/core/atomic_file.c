@@ -29,6 +29,8 @@ static void release(ptq_atomic_file *f)
 static ptq_status check_target(const char *path, bool force)
 {
     struct stat st;
+    if (!*path)
+        return ptq_fail(PTQ_ERR_ARG, "the output has no name: name a file");
     if (lstat(path, &st) != 0) {
         if (errno == ENOENT)
             return PTQ_OK;
@@ -43,6 +45,25 @@ static ptq_status check_target(const char *path, bool force)
     if (!force)
         return ptq_fail(PTQ_ERR_IO, "%s: exists already; use -f to replace it", path);
     return PTQ_OK;
+}
+
+/* The last six characters of `temp` become what no file beside has. Not mkstemp: its files are 0600, and
+ * the mask of the process cannot be read without changing it under other threads. */
+static int create_unique(char *temp)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
+    char *x = temp + strlen(temp) - 6;
+    for (int tries = 0; tries < 100; tries++) {
+        unsigned char r[6];
+        if (getentropy(r, sizeof r) != 0)
+            return -1;
+        for (int i = 0; i < 6; i++)
+            x[i] = letters[r[i] % 32];
+        int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+    return -1;
 }
 
 static ptq_status make_temp(ptq_atomic_file *f)
@@ -62,14 +83,10 @@ static ptq_status make_temp(ptq_atomic_file *f)
     free(copy2);
     if (!f->dir)
         return ptq_fail_nomem();
-    f->fd = mkstemp(f->temp);
+    f->fd = create_unique(f->temp);
     if (f->fd < 0)
         return ptq_fail(PTQ_ERR_IO, "%s: cannot create a file in its directory: %s", f->path,
                         strerror(errno));
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(f->fd, 0666 & ~mask) != 0)
-        return ptq_fail(PTQ_ERR_IO, "%s: %s", f->temp, strerror(errno));
     return PTQ_OK;
 }
 

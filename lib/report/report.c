@@ -65,6 +65,14 @@ ptq_status ptq_save_text(const char *text, const char *path, bool force)
     return s;
 }
 
+ptq_status ptq_can_save(const char *path, bool force)
+{
+    ptq_atomic_file *f;
+    PTQ_TRY(ptq_atomic_open(path, force, &f));
+    ptq_atomic_abort(f);
+    return PTQ_OK;
+}
+
 ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text)
 {
     ptq_text t = {0};
