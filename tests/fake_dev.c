@@ -9,10 +9,18 @@
 #include "tests/fake_dev.h"
 
 struct ptq_dev {
-    int unused;
+    uint64_t generation;
+    bool recording, broken;
 };
 
-long ptq_fake_calls, ptq_fake_live;
+/* A recording of a run that is not there: launches and copies cannot be kept, so that it holds
+ * nothing; replays of it are counted. */
+typedef struct fake_graph {
+    int unused;
+} fake_graph;
+
+long ptq_fake_calls, ptq_fake_live, ptq_fake_replays;
+bool ptq_fake_records;
 static long ptq_fake_fail_at;
 static ptq_status ptq_fake_status = PTQ_ERR_DEVICE;
 
@@ -56,6 +64,20 @@ void ptq_dev_close(ptq_dev *d)
     free(d);
 }
 
+void ptq_dev_kind(const ptq_dev *d, char *text, size_t n)
+{
+    (void)d;
+    snprintf(text, n, "stand-in");
+}
+
+static ptq_status not_recording(ptq_dev *d, const char *what)
+{
+    if (!d->recording)
+        return PTQ_OK;
+    d->broken = true;
+    return ptq_fail(PTQ_ERR_DEVICE, "CUDA: %s: not while a run is recorded", what);
+}
+
 int ptq_dev_capability(const ptq_dev *d)
 {
     (void)d;
@@ -70,8 +92,9 @@ int ptq_dev_processors(const ptq_dev *d)
 
 ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out)
 {
-    (void)d;
+    PTQ_TRY(not_recording(d, "cannot allocate"));
     PTQ_TRY(call("cannot allocate"));
+    d->generation++;
     void *p = ptq_alloc_aligned(nbytes);
     if (!p)
         return ptq_fail_nomem();
@@ -83,7 +106,7 @@ ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out)
 
 void ptq_dev_free(ptq_dev *d, void *p)
 {
-    (void)d;
+    d->generation += p != NULL;
     ptq_fake_live -= p != NULL;
     free(p);
 }
@@ -98,13 +121,13 @@ static ptq_status copy(const char *what, void *dst, const void *src, size_t n)
 
 ptq_status ptq_dev_upload(ptq_dev *d, void *dst, const void *src, size_t n)
 {
-    (void)d;
+    PTQ_TRY(not_recording(d, "copy to the device"));
     return copy("copy to the device", dst, src, n);
 }
 
 ptq_status ptq_dev_download(ptq_dev *d, void *dst, const void *src, size_t n)
 {
-    (void)d;
+    PTQ_TRY(not_recording(d, "copy from the device"));
     return copy("copy from the device", dst, src, n);
 }
 
@@ -125,7 +148,7 @@ ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n)
 
 ptq_status ptq_dev_sync(ptq_dev *d)
 {
-    (void)d;
+    PTQ_TRY(not_recording(d, "wait"));
     return call("a kernel failed");
 }
 
@@ -160,4 +183,83 @@ ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel)
 {
     (void)d;
     return call(kernel);
+}
+
+ptq_status ptq_dev_use(ptq_dev *d, void *stream)
+{
+    (void)d;
+    (void)stream;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_put(ptq_dev *d, void *dst, const void *src, size_t n)
+{
+    (void)d;
+    return copy("copy to the device", dst, src, n);
+}
+
+ptq_status ptq_dev_get(ptq_dev *d, void *dst, const void *src, size_t n)
+{
+    (void)d;
+    return copy("copy from the device", dst, src, n);
+}
+
+ptq_status ptq_dev_pin(ptq_dev *d, size_t n, void **out)
+{
+    return ptq_dev_alloc(d, n, out);
+}
+
+void ptq_dev_unpin(ptq_dev *d, void *p)
+{
+    ptq_dev_free(d, p);
+}
+
+bool ptq_dev_is_pinned(ptq_dev *d, const void *p)
+{
+    (void)d;
+    (void)p;
+    return false;
+}
+
+/* Kernels here are plain calls, which nothing can record: every recording comes out empty, unless a
+ * test asks for one to see what is done with it. */
+ptq_status ptq_dev_record(ptq_dev *d)
+{
+    PTQ_TRY(call("cannot record"));
+    d->recording = true;
+    d->broken = false;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_recorded(ptq_dev *d, bool keep, void **graph)
+{
+    *graph = NULL;
+    d->recording = false;
+    if (!keep || d->broken || !ptq_fake_records)
+        return PTQ_OK;
+    PTQ_TRY(call("cannot record"));
+    *graph = ptq_calloc(1, sizeof(fake_graph));
+    ptq_fake_live += *graph != NULL;
+    return *graph ? PTQ_OK : ptq_fail_nomem();
+}
+
+ptq_status ptq_dev_replay(ptq_dev *d, void *graph)
+{
+    (void)d;
+    (void)graph;
+    PTQ_TRY(call("cannot replay a run"));
+    ptq_fake_replays++;
+    return PTQ_OK;
+}
+
+void ptq_dev_forget(ptq_dev *d, void *graph)
+{
+    (void)d;
+    ptq_fake_live -= graph != NULL;
+    free(graph);
+}
+
+uint64_t ptq_dev_generation(const ptq_dev *d)
+{
+    return d->generation;
 }

@@ -119,6 +119,163 @@ START_TEST(session__tables)
 }
 END_TEST
 
+/* ---- device memory and streams ---- */
+
+typedef struct device_run { /* buffers on the device for one input and the outputs of a model */
+    ptq_backend *b;
+    ptq_tensor in, out[4];
+    size_t nout;
+} device_run;
+
+static void device_open(device_run *r, ptq_session *s, const ptq_graph *g, const ptq_tensor *x)
+{
+    *r = (device_run){.b = ptq_session_backend(s), .in = *x, .nout = g->outputs.n};
+    ck_assert_ok(ptq_session_shapes(s, x, 1, r->out, r->nout));
+    ck_assert_ok(ptq_backend_cuda.alloc(r->b, x->nbytes, &r->in.data));
+    for (size_t i = 0; i < r->nout; i++)
+        ck_assert_ok(ptq_backend_cuda.alloc(r->b, r->out[i].nbytes, &r->out[i].data));
+}
+
+static void device_close(device_run *r)
+{
+    ptq_backend_cuda.free(r->b, r->in.data);
+    for (size_t i = 0; i < r->nout; i++)
+        ptq_backend_cuda.free(r->b, r->out[i].data);
+}
+
+/* One enqueued run on these samples, read back. */
+static void device_run_once(device_run *r, ptq_session *s, const ptq_graph *g, const ptq_tensor *x, gs_record *k)
+{
+    ck_assert_ok(ptq_backend_cuda.upload(r->b, r->in.data, x->data, x->nbytes));
+    ck_assert_ok(ptq_session_enqueue(s, &r->in, 1, r->out, r->nout, NULL));
+    for (size_t i = 0; i < r->nout; i++) {
+        ptq_tensor t = r->out[i];
+        ck_assert_ok(ptq_tensor_alloc(&t));
+        ck_assert_ok(ptq_backend_cuda.download(r->b, t.data, r->out[i].data, t.nbytes));
+        ck_assert_ok(gs_keep(k, g->outputs.v[i]->name, &t));
+        free(t.data);
+    }
+}
+
+/* Two sessions of one executable, runs of each between those of the other: the first one goes step by
+ * step, the second is recorded, the others replay. */
+START_TEST(session__enqueue)
+{
+    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
+    ptq_session_options oc = gs_options(NULL, NULL), so = {.replay = true};
+    ptq_executable_options eo = {.ops = &ptq_backend_cuda, .lower = oc.lower};
+    ptq_executable *e;
+    ptq_session *cpu, *on[2];
+    device_run r[2];
+    ck_assert_ok(ptq_session_new(q->graph, &oc, &cpu));
+    ck_assert_ok(ptq_executable_new(q->graph, &eo, &e));
+    for (int i = 0; i < 2; i++) {
+        ptq_tensor x = gs_batch(&images, 3 + i, 1);
+        ck_assert_ok(ptq_session_on(e, &so, &on[i]));
+        device_open(&r[i], on[i], q->graph, &x);
+        free(x.data);
+    }
+    for (int n = 0; n < 8; n++) {
+        gs_record want = {0}, got = {0};
+        ptq_tensor x = gs_batch(&images, 3 + n % 2, 20 + (uint64_t)n);
+        ck_assert_ok(gs_run(cpu, q->graph, &x, &want));
+        device_run_once(&r[n % 2], on[n % 2], q->graph, &x, &got);
+        gs_same(&want, &got, "enqueued");
+        free(x.data);
+        gs_clear(&want);
+        gs_clear(&got);
+    }
+    for (int i = 0; i < 2; i++) {
+        device_close(&r[i]);
+        ptq_session_free(on[i]);
+    }
+    ptq_executable_free(e);
+    ptq_session_free(cpu);
+    ptq_model_free(q);
+    ptq_model_free(m);
+}
+END_TEST
+
+START_TEST(session__enqueue_refuses)
+{
+    ptq_model *m = shapes();
+    ptq_session *s;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ptq_tensor x = gs_batch(&images, 2, 1), in, out[1];
+    device_run r;
+    ck_assert_ok(ptq_session_new(m->graph, &o, &s));
+    device_open(&r, s, m->graph, &x);
+    in = r.in;
+    out[0] = r.out[0];
+    in.data = (char *)in.data + 4;
+    ck_assert_fails(ptq_session_enqueue(s, &in, 1, out, 1, NULL), PTQ_ERR_ARG);
+    ck_assert_says("not aligned to 16 bytes");
+    in.data = NULL;
+    ck_assert_fails(ptq_session_enqueue(s, &in, 1, out, 1, NULL), PTQ_ERR_ARG);
+    ck_assert_says("has no buffer");
+    in = r.in;
+    in.dims[1] = 4;
+    ck_assert_fails(ptq_session_enqueue(s, &in, 1, out, 1, NULL), PTQ_ERR_DATA);
+    ck_assert_fails(ptq_session_enqueue(s, &r.in, 1, out, 2, NULL), PTQ_ERR_ARG);
+    device_close(&r);
+    ptq_session_free(s);
+    o = gs_options(NULL, NULL);
+    ck_assert_ok(ptq_session_new(m->graph, &o, &s));
+    ck_assert_fails(ptq_session_enqueue(s, &x, 1, out, 1, NULL), PTQ_ERR_UNSUPPORTED);
+    ptq_session_free(s);
+    free(x.data);
+    ptq_model_free(m);
+}
+END_TEST
+
+#ifdef PTQ_TEST_FAKE
+/* When a run is recorded, replayed, and recorded anew. */
+START_TEST(session__recordings)
+{
+    ptq_model *m = shapes();
+    ptq_session *s;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ptq_tensor x = gs_batch(&images, 2, 1), y = gs_batch(&images, 5, 1);
+    device_run a, b, c;
+    void *p;
+    o.replay = true;
+    ptq_fake_records = true;
+    ptq_fake_replays = 0;
+    ck_assert_ok(ptq_session_new(m->graph, &o, &s));
+    device_open(&c, s, m->graph, &y);
+    device_open(&a, s, m->graph, &x);
+    device_open(&b, s, m->graph, &x);
+    static const long want[] = {0, 1, 2, 3}; /* the first run warms up */
+    for (int i = 0; i < 4; i++) {
+        ck_assert_ok(ptq_session_enqueue(s, &a.in, 1, a.out, 1, NULL));
+        ck_assert_int_eq(ptq_fake_replays, want[i]);
+    }
+    ck_assert_ok(ptq_session_enqueue(s, &b.in, 1, b.out, 1, NULL)); /* other buffers: recorded at once */
+    ck_assert_ok(ptq_session_enqueue(s, &a.in, 1, a.out, 1, NULL));
+    ck_assert_int_eq(ptq_fake_replays, 5);
+    ck_assert_ok(ptq_backend_cuda.alloc(a.b, 64, &p)); /* memory may have moved: warms up again */
+    ck_assert_ok(ptq_session_enqueue(s, &a.in, 1, a.out, 1, NULL));
+    ck_assert_int_eq(ptq_fake_replays, 5);
+    ck_assert_ok(ptq_session_enqueue(s, &a.in, 1, a.out, 1, NULL));
+    ck_assert_int_eq(ptq_fake_replays, 6);
+    ck_assert_ok(ptq_session_enqueue(s, &c.in, 1, c.out, 1, NULL)); /* other shapes */
+    ck_assert_int_eq(ptq_fake_replays, 6);
+    ck_assert_ok(ptq_session_enqueue(s, &c.in, 1, c.out, 1, NULL));
+    ck_assert_int_eq(ptq_fake_replays, 7);
+    ptq_backend_cuda.free(a.b, p);
+    device_close(&a);
+    device_close(&b);
+    device_close(&c);
+    ptq_session_free(s);
+    ck_assert_int_eq(ptq_fake_live, 0);
+    ptq_fake_records = false;
+    free(x.data);
+    free(y.data);
+    ptq_model_free(m);
+}
+END_TEST
+#endif
+
 /* ---- failures ---- */
 
 #ifdef PTQ_TEST_FAKE
@@ -200,7 +357,10 @@ int main(void)
     tcase_add_loop_test(t, session__embedded_model, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__tables);
     tcase_add_loop_test(t, session__movers, 0, (int)PTQ_COUNT(moves));
+    tcase_add_loop_test(t, session__enqueue, 0, (int)PTQ_COUNT(forms));
+    tcase_add_test(t, session__enqueue_refuses);
 #ifdef PTQ_TEST_FAKE
+    tcase_add_test(t, session__recordings);
     tcase_add_loop_test(t, session__every_call_may_fail, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__every_call_may_fail_with_tables);
 #endif

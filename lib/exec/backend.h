@@ -27,6 +27,27 @@ typedef struct ptq_step_run {
     const ptq_layout *out_layout;
 } ptq_step_run;
 
+/* What a backend with memory and streams of its own can do beyond running one step after the other. */
+typedef struct ptq_stream_ops {
+    /* Work goes to the caller's stream from now on; NULL: to the backend's own. */
+    ptq_status (*use)(ptq_backend *b, void *stream);
+    /* In stream order, not waited for: within the device; from and to pinned host memory. */
+    ptq_status (*copy)(ptq_backend *b, void *dst, const void *src, size_t n);
+    ptq_status (*put)(ptq_backend *b, void *dst, const void *src, size_t n);
+    ptq_status (*get)(ptq_backend *b, void *dst, const void *src, size_t n);
+    ptq_status (*pin)(ptq_backend *b, size_t n, void **out);
+    void (*unpin)(ptq_backend *b, void *p);
+    bool (*is_pinned)(ptq_backend *b, const void *p);
+    /* Work between the two is recorded on the own stream instead of done. *graph is NULL where
+     * something was asked for that cannot be recorded, or !keep. */
+    ptq_status (*record)(ptq_backend *b);
+    ptq_status (*recorded)(ptq_backend *b, bool keep, void **graph);
+    ptq_status (*replay)(ptq_backend *b, void *graph);
+    void (*forget)(ptq_backend *b, void *graph);
+    /* Another number after each allocation or free: recordings hold addresses. */
+    uint64_t (*generation)(ptq_backend *b);
+} ptq_stream_ops;
+
 typedef struct ptq_backend_ops {
     const char *name, *summary;
     /* Can it work here? Writes a one-line description or the reason why not. */
@@ -44,6 +65,16 @@ typedef struct ptq_backend_ops {
     void (*release)(ptq_backend *b, const ptq_step *s, void *state);
     ptq_status (*run)(ptq_backend *b, const ptq_step_run *r);
     ptq_status (*sync)(ptq_backend *b); /* NULL: runs are synchronous */
+    /* Another line of work on the same device: own stream and scratch memory, runs the steps that `b`
+     * has prepared, is closed before `b`. NULL: open does it. */
+    ptq_status (*fork)(ptq_backend *b, ptq_backend **out);
+    const ptq_stream_ops *streams; /* NULL: none */
+    /* Measured choices of kernels, one line each, for a later build or a plan: *text is malloc'ed.
+     * `frozen`: no more are measured, shapes without one take the nearest. NULL: nothing is chosen. */
+    ptq_status (*timings)(ptq_backend *b, char **text);
+    ptq_status (*use_timings)(ptq_backend *b, const char *text, bool frozen);
+    /* The kind of device: timings and plans hold for it alone. NULL: any machine. */
+    void (*kind)(ptq_backend *b, char *text, size_t n);
     /* With memory of its own: bit i tells that the kernel of this step reads input i in host
      * memory (shapes, axes, weights that prepare has packed). NULL: none. */
     uint32_t (*host_inputs)(ptq_backend *b, const ptq_program *p, const ptq_step *s);

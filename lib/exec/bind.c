@@ -25,7 +25,7 @@ static int64_t symbol_value(const ptq_graph *g, const ptq_tensor *in, size_t upt
     return -1;
 }
 
-ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
+ptq_status ptq_check_shapes(const ptq_graph *g, const ptq_tensor *in, size_t n)
 {
     if (n != g->inputs.n)
         return ptq_fail(PTQ_ERR_ARG, "the model has %zu inputs, %zu are given", g->inputs.n, n);
@@ -39,8 +39,6 @@ ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
         if (in[i].rank < 0 || in[i].rank > PTQ_MAX_RANK ||
             !ptq_tensor_nbytes(in[i].dtype, in[i].rank, in[i].dims, &nbytes))
             return ptq_fail(PTQ_ERR_DATA, "input %s: impossible shape", v->name);
-        if (nbytes && !in[i].data)
-            return ptq_fail(PTQ_ERR_ARG, "input %s has no data", v->name);
         if (s->rank < 0)
             continue;
         if (in[i].rank != s->rank)
@@ -55,6 +53,15 @@ ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
                 return shape_error(g, v, &in[i]);
         }
     }
+    return PTQ_OK;
+}
+
+ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
+{
+    PTQ_TRY(ptq_check_shapes(g, in, n));
+    for (size_t i = 0; i < n; i++)
+        if (!in[i].data && ptq_tensor_elements(&in[i]) > 0)
+            return ptq_fail(PTQ_ERR_ARG, "input %s has no data", g->inputs.v[i]->name);
     return PTQ_OK;
 }
 

@@ -27,7 +27,9 @@ ptq_status ptq_binding_new(const ptq_program *p, ptq_resolver *r, const ptq_tens
 void ptq_binding_free(const ptq_program *p, ptq_binding *b);
 bool ptq_binding_matches(const ptq_binding *b, const ptq_tensor *inputs, size_t n);
 
-/* Type, rank and dims of an input against what the graph declares; symbols must agree. */
+/* Type, rank and dims of the inputs against what the graph declares; symbols must agree. */
+ptq_status ptq_check_shapes(const ptq_graph *g, const ptq_tensor *inputs, size_t n);
+/* The same, and that there are data. */
 ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *inputs, size_t n);
 
 #endif

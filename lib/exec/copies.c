@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-ptq_status ptq_copies_init(const ptq_backend_ops *ops, ptq_backend *b, const ptq_program *p, ptq_copies *c)
+ptq_status ptq_copies_init(const ptq_executable *e, ptq_backend *b, ptq_copies *c)
 {
-    *c = (ptq_copies){.ops = ops, .backend = b, .program = p};
-    c->v = ptq_calloc(p->values.n ? p->values.n : 1, sizeof *c->v);
+    *c = (ptq_copies){.exe = e, .ops = e->ops, .backend = b, .program = e->p};
+    c->v = ptq_calloc(e->p->values.n ? e->p->values.n : 1, sizeof *c->v);
     return c->v ? PTQ_OK : ptq_fail_nomem();
 }
 
@@ -78,13 +78,18 @@ static ptq_status write_contents(const ptq_binding *b, int v, ptq_copy *k)
     return PTQ_OK;
 }
 
-ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, void *block)
+ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, bool on_device,
+                            void *block)
 {
     for (size_t i = 0; i < c->program->values.n; i++) {
         ptq_copy *k = &c->v[i];
         if (b->place[i] == PTQ_IN_CONSTANT) {
             k->host = c->program->values.v[i].constant->data;
             k->host_good = true; /* a device copy stays good from run to run */
+            if (c->exe->constant[i]) {
+                k->dev = c->exe->constant[i];
+                k->dev_good = true;
+            }
             continue;
         }
         *k = (ptq_copy){NULL, NULL, k->host_own, k->dev_own, k->host_cap, k->dev_cap, false, false};
@@ -95,8 +100,12 @@ ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tenso
     }
     for (int i = 0; i < c->program->ninputs; i++) {
         ptq_copy *k = &c->v[c->program->inputs[i]];
-        k->host = inputs[i].data;
-        k->host_good = true;
+        if (on_device)
+            k->dev = inputs[i].data;
+        else
+            k->host = inputs[i].data;
+        k->dev_good = on_device;
+        k->host_good = !on_device;
     }
     return PTQ_OK;
 }

@@ -6,7 +6,7 @@
 #define PTQ_EXEC_COPIES_H
 
 #include "lib/exec/bind.h"
-#include "lib/exec/backend.h"
+#include "lib/exec/executable.h"
 
 typedef struct ptq_copy {
     void *host, *dev;          /* current places; borrowed unless they are the two below */
@@ -16,18 +16,21 @@ typedef struct ptq_copy {
 } ptq_copy;
 
 typedef struct ptq_copies {
+    const ptq_executable *exe;
     const ptq_backend_ops *ops;
     ptq_backend *backend;
     const ptq_program *program;
     ptq_copy *v; /* [values] */
 } ptq_copies;
 
-ptq_status ptq_copies_init(const ptq_backend_ops *ops, ptq_backend *b, const ptq_program *p, ptq_copies *c);
+/* `b` is the line of work of one session. */
+ptq_status ptq_copies_init(const ptq_executable *e, ptq_backend *b, ptq_copies *c);
 void ptq_copies_clear(ptq_copies *c);
 
-/* Start of a run: inputs, constants and known contents are good on the host, values in the block
- * lie in `block` on the device and are good nowhere. */
-ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, void *block);
+/* Start of a run: constants and known contents are good on the host, inputs there or on the device,
+ * values in the block lie in `block` on the device and are good nowhere. */
+ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, bool on_device,
+                            void *block);
 
 /* Bytes of value v for reading; moved from the other side when needed. */
 ptq_status ptq_copies_read_host(ptq_copies *c, int v, size_t nbytes, void **out);

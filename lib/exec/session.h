@@ -5,7 +5,7 @@
 #ifndef PTQ_EXEC_SESSION_H
 #define PTQ_EXEC_SESSION_H
 
-#include "lib/exec/backend.h"
+#include "lib/exec/executable.h"
 
 typedef struct ptq_session ptq_session;
 
@@ -22,16 +22,33 @@ typedef struct ptq_session_options {
     bool (*tap_select)(void *ctx, const ptq_value *v);
     void *tap_ctx;           /* the session keeps tapped values from being fused away */
     bool profile;            /* record time per step */
+    bool replay;             /* enqueued runs are recorded and replayed */
 } ptq_session_options;
 
 /* `g` must outlive the session and must not change. */
 ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, ptq_session **out);
+/* A session of its own on a shared executable; several may run at the same time, each in one thread.
+ * Of the options those of taps and running hold, and device.pool. Taps see what the executable's
+ * lowering has kept. */
+ptq_status ptq_session_on(const ptq_executable *e, const ptq_session_options *opt, ptq_session **out);
 void ptq_session_free(ptq_session *s);
 
 /* inputs: one per graph input, in order; shapes must fit the declared ones. outputs: one per
  * graph output, filled with views that stay valid until the next run or free. */
 ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
                            ptq_tensor *outputs, size_t noutputs);
+
+/* Shapes and types of the outputs for these input shapes; data is not looked at.
+ * PTQ_ERR_UNSUPPORTED where they depend on data. */
+ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,
+                              size_t noutputs);
+/* From and into device memory, on a stream of the backend (NULL: the session's own), not waited
+ * for. outputs[].data are buffers of the size that ptq_session_shapes tells; all are aligned to 16
+ * bytes. Runs of one session must follow each other: on one stream, or waited for. */
+ptq_status ptq_session_enqueue(ptq_session *s, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,
+                               size_t noutputs, void *stream);
+/* This session's line of work on its backend, for memory and copies. */
+ptq_backend *ptq_session_backend(const ptq_session *s);
 
 /* Gives the activation block back until the next run; the outputs of the last run are gone. */
 void ptq_session_rest(ptq_session *s);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <ptq/status.h>
 
@@ -26,6 +27,9 @@ void ptq_dev_close(ptq_dev *d);
 int ptq_dev_capability(const ptq_dev *d); /* 10 * major + minor */
 int ptq_dev_processors(const ptq_dev *d); /* streaming multiprocessors */
 
+/* The kind of device, for what is measured on it: name, compute capability, processors. */
+void ptq_dev_kind(const ptq_dev *d, char *text, size_t n);
+
 /* 256-byte aligned. PTQ_ERR_NOMEM when the device is full. */
 ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out);
 void ptq_dev_free(ptq_dev *d, void *p);
@@ -36,7 +40,23 @@ ptq_status ptq_dev_copy(ptq_dev *d, void *dst, const void *src, size_t n);
 ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n);
 ptq_status ptq_dev_sync(ptq_dev *d);
 void *ptq_dev_stream(ptq_dev *d); /* cudaStream_t */
-/* Microseconds of one call of `fn`: the least of `repeat` timed ones after one that is not. */
+/* Work goes to this stream of the caller; NULL: to the device's own again. */
+ptq_status ptq_dev_use(ptq_dev *d, void *stream);
+/* Not waited for; the host side is pinned. */
+ptq_status ptq_dev_put(ptq_dev *d, void *dst, const void *src, size_t n);
+ptq_status ptq_dev_get(ptq_dev *d, void *dst, const void *src, size_t n);
+ptq_status ptq_dev_pin(ptq_dev *d, size_t n, void **out);
+void ptq_dev_unpin(ptq_dev *d, void *p);
+bool ptq_dev_is_pinned(ptq_dev *d, const void *p);
+/* Launches and copies on the device between the two are recorded on the own stream, not done. What
+ * waits or allocates fails meanwhile; *graph is NULL then, and when !keep. */
+ptq_status ptq_dev_record(ptq_dev *d);
+ptq_status ptq_dev_recorded(ptq_dev *d, bool keep, void **graph);
+ptq_status ptq_dev_replay(ptq_dev *d, void *graph);
+void ptq_dev_forget(ptq_dev *d, void *graph);
+/* Counts allocations and frees. */
+uint64_t ptq_dev_generation(const ptq_dev *d);
+/* Microseconds of one call of `fn`, which launches and nothing else: the least of `repeat` timings. */
 typedef ptq_status (*ptq_dev_work)(ptq_dev *d, const void *arg);
 ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat, float *us);
 /* After a launch: PTQ_OK, or the error with the kernel's name. */

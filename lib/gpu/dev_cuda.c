@@ -8,7 +8,10 @@
 
 struct ptq_dev {
     int index, capability, processors;
-    cudaStream_t stream;
+    cudaStream_t own, stream; /* stream: the one in use */
+    uint64_t generation;
+    bool recording, broken; /* broken: something was asked for that cannot be recorded */
+    char name[128];
 };
 
 static ptq_status fail(cudaError_t e, const char *what)
@@ -59,7 +62,11 @@ static ptq_status setup(ptq_dev *d)
     if (d->capability < 80)
         return ptq_fail(PTQ_ERR_DEVICE, "CUDA device %d has compute capability %d.%d; 8.0 or more is needed",
                         d->index, major, minor);
-    CUDA("cannot make a stream", cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
+    struct cudaDeviceProp p;
+    CUDA("device attributes", cudaGetDeviceProperties(&p, d->index));
+    snprintf(d->name, sizeof d->name, "%s", p.name);
+    CUDA("cannot make a stream", cudaStreamCreateWithFlags(&d->own, cudaStreamNonBlocking));
+    d->stream = d->own;
     return PTQ_OK;
 }
 
@@ -88,8 +95,8 @@ void ptq_dev_close(ptq_dev *d)
 {
     if (!d)
         return;
-    if (d->stream)
-        cudaStreamDestroy(d->stream);
+    if (d->own)
+        cudaStreamDestroy(d->own);
     free(d);
 }
 
@@ -103,9 +110,26 @@ int ptq_dev_processors(const ptq_dev *d)
     return d->processors;
 }
 
+void ptq_dev_kind(const ptq_dev *d, char *text, size_t n)
+{
+    snprintf(text, n, "%s, compute capability %d.%d, %d processors", d->name, d->capability / 10,
+             d->capability % 10, d->processors);
+}
+
+/* What waits for the device or moves memory ends a recording. */
+static ptq_status not_recording(ptq_dev *d, const char *what)
+{
+    if (!d->recording)
+        return PTQ_OK;
+    d->broken = true;
+    return ptq_fail(PTQ_ERR_DEVICE, "CUDA: %s: not while a run is recorded", what);
+}
+
 ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out)
 {
+    PTQ_TRY(not_recording(d, "cannot allocate"));
     CUDA("cannot use the device", cudaSetDevice(d->index));
+    d->generation++;
     cudaError_t e = cudaMalloc(out, nbytes ? nbytes : 1);
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* not a sticky one */
@@ -116,13 +140,15 @@ ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out)
 
 void ptq_dev_free(ptq_dev *d, void *p)
 {
-    (void)d;
-    if (p)
-        cudaFree(p);
+    if (!p)
+        return;
+    d->generation++;
+    cudaFree(p);
 }
 
 ptq_status ptq_dev_upload(ptq_dev *d, void *dst, const void *src, size_t n)
 {
+    PTQ_TRY(not_recording(d, "copy to the device"));
     if (n)
         CUDA("copy to the device", cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, d->stream));
     /* Pinned memory would still be read after the call. */
@@ -132,6 +158,7 @@ ptq_status ptq_dev_upload(ptq_dev *d, void *dst, const void *src, size_t n)
 
 ptq_status ptq_dev_download(ptq_dev *d, void *dst, const void *src, size_t n)
 {
+    PTQ_TRY(not_recording(d, "copy from the device"));
     if (n)
         CUDA("copy from the device", cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, d->stream));
     CUDA("copy from the device", cudaStreamSynchronize(d->stream));
@@ -154,6 +181,7 @@ ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n)
 
 ptq_status ptq_dev_sync(ptq_dev *d)
 {
+    PTQ_TRY(not_recording(d, "wait"));
     CUDA("a kernel failed", cudaStreamSynchronize(d->stream));
     return PTQ_OK;
 }
@@ -163,27 +191,138 @@ void *ptq_dev_stream(ptq_dev *d)
     return d->stream;
 }
 
+ptq_status ptq_dev_use(ptq_dev *d, void *stream)
+{
+    CUDA("cannot use the device", cudaSetDevice(d->index));
+    d->stream = stream ? (cudaStream_t)stream : d->own;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_put(ptq_dev *d, void *dst, const void *src, size_t n)
+{
+    if (n)
+        CUDA("copy to the device", cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, d->stream));
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_get(ptq_dev *d, void *dst, const void *src, size_t n)
+{
+    if (n)
+        CUDA("copy from the device", cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, d->stream));
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_pin(ptq_dev *d, size_t n, void **out)
+{
+    CUDA("cannot use the device", cudaSetDevice(d->index));
+    CUDA("cannot pin memory", cudaMallocHost(out, n ? n : 1));
+    return PTQ_OK;
+}
+
+void ptq_dev_unpin(ptq_dev *d, void *p)
+{
+    (void)d;
+    if (p)
+        cudaFreeHost(p);
+}
+
+bool ptq_dev_is_pinned(ptq_dev *d, const void *p)
+{
+    struct cudaPointerAttributes a;
+    (void)d;
+    if (cudaPointerGetAttributes(&a, p) == cudaSuccess)
+        return a.type == cudaMemoryTypeHost;
+    cudaGetLastError();
+    return false;
+}
+
+/* ---- recordings ---- */
+
+ptq_status ptq_dev_record(ptq_dev *d)
+{
+    d->stream = d->own;
+    CUDA("cannot record", cudaStreamBeginCapture(d->own, cudaStreamCaptureModeThreadLocal));
+    d->recording = true;
+    d->broken = false;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_recorded(ptq_dev *d, bool keep, void **graph)
+{
+    cudaGraph_t g = NULL;
+    cudaGraphExec_t exec = NULL;
+    *graph = NULL;
+    d->recording = false;
+    cudaError_t e = cudaStreamEndCapture(d->own, &g);
+    if (keep && !d->broken && e == cudaSuccess)
+        e = cudaGraphInstantiate(&exec, g, 0);
+    if (g)
+        cudaGraphDestroy(g);
+    if (!keep || d->broken) { /* a capture that was cut off is no error of the device */
+        cudaGetLastError();
+        return PTQ_OK;
+    }
+    CUDA("cannot record", e);
+    *graph = exec;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_replay(ptq_dev *d, void *graph)
+{
+    CUDA("cannot replay a run", cudaGraphLaunch(graph, d->stream));
+    return PTQ_OK;
+}
+
+void ptq_dev_forget(ptq_dev *d, void *graph)
+{
+    (void)d;
+    if (graph)
+        cudaGraphExecDestroy(graph);
+}
+
+uint64_t ptq_dev_generation(const ptq_dev *d)
+{
+    return d->generation;
+}
+
+/* Several calls replayed as one recording, so that the cost of a launch does not hide the work. */
 static ptq_status timed(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat, cudaEvent_t from, cudaEvent_t to,
                         float *us)
 {
+    enum { CALLS = 8 };
     float least = 0.0f;
+    void *graph;
+    cudaStream_t user = d->stream;
     PTQ_TRY(fn(d, arg));
-    for (int i = 0; i < repeat; i++) {
+    PTQ_TRY(ptq_dev_record(d));
+    ptq_status s = PTQ_OK;
+    for (int i = 0; i < CALLS && s == PTQ_OK; i++)
+        s = fn(d, arg);
+    ptq_status ended = ptq_dev_recorded(d, s == PTQ_OK, &graph);
+    d->stream = user;
+    PTQ_TRY(s);
+    PTQ_TRY(ended);
+    for (int i = 0; i <= repeat && s == PTQ_OK; i++) {
         float ms;
-        CUDA("timing", cudaEventRecord(from, d->stream));
-        PTQ_TRY(fn(d, arg));
-        CUDA("timing", cudaEventRecord(to, d->stream));
-        CUDA("a timed kernel failed", cudaEventSynchronize(to));
-        CUDA("timing", cudaEventElapsedTime(&ms, from, to));
-        least = i == 0 || ms < least ? ms : least;
+        cudaError_t e = cudaEventRecord(from, d->stream);
+        e = e == cudaSuccess ? cudaGraphLaunch(graph, d->stream) : e;
+        e = e == cudaSuccess ? cudaEventRecord(to, d->stream) : e;
+        e = e == cudaSuccess ? cudaEventSynchronize(to) : e;
+        e = e == cudaSuccess ? cudaEventElapsedTime(&ms, from, to) : e;
+        if (e != cudaSuccess)
+            s = fail(e, "a timed kernel failed");
+        else if (i > 0) /* the first one warms up */
+            least = i == 1 || ms < least ? ms : least;
     }
-    *us = 1e3f * least;
-    return PTQ_OK;
+    ptq_dev_forget(d, graph);
+    *us = 1e3f * least / CALLS;
+    return s;
 }
 
 ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat, float *us)
 {
     cudaEvent_t from = NULL, to = NULL;
+    PTQ_TRY(not_recording(d, "timing"));
     cudaError_t e = cudaEventCreate(&from);
     if (e == cudaSuccess)
         e = cudaEventCreate(&to);

@@ -46,6 +46,8 @@ static const ptq_gpu_kernel *kernel_of(const ptq_step *s)
 
 struct ptq_backend {
     ptq_gpu gpu;
+    int device;
+    bool forked; /* the tuner is another's */
 };
 
 ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out)
@@ -92,11 +94,29 @@ static ptq_status gpu_open(const ptq_backend_options *opt, ptq_backend **out)
     ptq_backend *b = ptq_calloc(1, sizeof *b);
     if (!b)
         return ptq_fail_nomem();
-    ptq_status s = ptq_dev_open(opt ? opt->device : 0, &b->gpu.dev);
+    b->device = opt ? opt->device : 0;
+    ptq_status s = ptq_dev_open(b->device, &b->gpu.dev);
     if (s == PTQ_OK)
         s = ptq_gpu_tuner_new(&b->gpu.tuner);
     if (s != PTQ_OK) {
         ptq_dev_close(b->gpu.dev);
+        free(b);
+        return s;
+    }
+    *out = b;
+    return PTQ_OK;
+}
+
+static ptq_status gpu_fork(ptq_backend *from, ptq_backend **out)
+{
+    ptq_backend *b = ptq_calloc(1, sizeof *b);
+    if (!b)
+        return ptq_fail_nomem();
+    b->device = from->device;
+    b->gpu.tuner = from->gpu.tuner;
+    b->forked = true;
+    ptq_status s = ptq_dev_open(b->device, &b->gpu.dev);
+    if (s != PTQ_OK) {
         free(b);
         return s;
     }
@@ -109,7 +129,8 @@ static void gpu_close(ptq_backend *b)
     if (!b)
         return;
     ptq_dev_free(b->gpu.dev, b->gpu.scratch);
-    ptq_gpu_tuner_free(b->gpu.tuner);
+    if (!b->forked)
+        ptq_gpu_tuner_free(b->gpu.tuner);
     ptq_dev_close(b->gpu.dev);
     free(b);
 }
@@ -180,6 +201,100 @@ static ptq_status gpu_sync(ptq_backend *b)
     return ptq_dev_sync(b->gpu.dev);
 }
 
+/* ---- streams ---- */
+
+static ptq_status stream_use(ptq_backend *b, void *stream)
+{
+    return ptq_dev_use(b->gpu.dev, stream);
+}
+
+static ptq_status stream_copy(ptq_backend *b, void *dst, const void *src, size_t n)
+{
+    return ptq_dev_copy(b->gpu.dev, dst, src, n);
+}
+
+static ptq_status stream_put(ptq_backend *b, void *dst, const void *src, size_t n)
+{
+    return ptq_dev_put(b->gpu.dev, dst, src, n);
+}
+
+static ptq_status stream_get(ptq_backend *b, void *dst, const void *src, size_t n)
+{
+    return ptq_dev_get(b->gpu.dev, dst, src, n);
+}
+
+static ptq_status stream_pin(ptq_backend *b, size_t n, void **out)
+{
+    return ptq_dev_pin(b->gpu.dev, n, out);
+}
+
+static void stream_unpin(ptq_backend *b, void *p)
+{
+    ptq_dev_unpin(b->gpu.dev, p);
+}
+
+static bool stream_is_pinned(ptq_backend *b, const void *p)
+{
+    return ptq_dev_is_pinned(b->gpu.dev, p);
+}
+
+static ptq_status stream_record(ptq_backend *b)
+{
+    return ptq_dev_record(b->gpu.dev);
+}
+
+static ptq_status stream_recorded(ptq_backend *b, bool keep, void **graph)
+{
+    return ptq_dev_recorded(b->gpu.dev, keep, graph);
+}
+
+static ptq_status stream_replay(ptq_backend *b, void *graph)
+{
+    return ptq_dev_replay(b->gpu.dev, graph);
+}
+
+static void stream_forget(ptq_backend *b, void *graph)
+{
+    ptq_dev_forget(b->gpu.dev, graph);
+}
+
+static uint64_t stream_generation(ptq_backend *b)
+{
+    return ptq_dev_generation(b->gpu.dev);
+}
+
+static const ptq_stream_ops stream_ops = {
+    .use = stream_use,
+    .copy = stream_copy,
+    .put = stream_put,
+    .get = stream_get,
+    .pin = stream_pin,
+    .unpin = stream_unpin,
+    .is_pinned = stream_is_pinned,
+    .record = stream_record,
+    .recorded = stream_recorded,
+    .replay = stream_replay,
+    .forget = stream_forget,
+    .generation = stream_generation,
+};
+
+/* ---- what was measured ---- */
+
+static ptq_status gpu_timings(ptq_backend *b, char **text)
+{
+    return ptq_gpu_tuner_write(b->gpu.tuner, text);
+}
+
+static ptq_status gpu_use_timings(ptq_backend *b, const char *text, bool frozen)
+{
+    return ptq_gpu_tuner_read(b->gpu.tuner, text, frozen);
+}
+
+static void gpu_kind(ptq_backend *b, char *text, size_t n)
+{
+    ptq_dev_kind(b->gpu.dev, text, n);
+}
+
 extern const ptq_backend_ops ptq_backend_cuda;
 const ptq_backend_ops ptq_backend_cuda = {
     .name = "cuda",
@@ -197,4 +312,9 @@ const ptq_backend_ops ptq_backend_cuda = {
     .release = gpu_release,
     .run = gpu_run,
     .sync = gpu_sync,
+    .fork = gpu_fork,
+    .streams = &stream_ops,
+    .timings = gpu_timings,
+    .use_timings = gpu_use_timings,
+    .kind = gpu_kind,
 };

@@ -12,7 +12,7 @@ typedef struct ptq_gpu {
     ptq_dev *dev;
     void *scratch; /* device bytes that live during one run of one step */
     size_t scratch_bytes;
-    ptq_gpu_tuner *tuner;
+    ptq_gpu_tuner *tuner; /* shared by the lines of work on one device */
 } ptq_gpu;
 
 typedef struct ptq_gpu_kernel {

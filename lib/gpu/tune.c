@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/gpu/tune.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/core/core.h"
 
+/* What the time of a product depends on. */
+enum { M, N, KPAD, C, IN_H, IN_W, OUT_H, OUT_W, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, ZX, SIGNED,
+       FLOAT_OUT, PADDED, NKEY };
+
 typedef struct entry {
-    ptq_k_gemm key; /* addresses, tables and output grid cleared: they do not change the time */
+    int64_t key[NKEY];
     const ptq_k_gemm_row *row;
+    float us; /* 0: not measured */
 } entry;
 
 struct ptq_gpu_tuner {
     ptq_arena *arena;
-    PTQ_VEC(entry) entries;
+    PTQ_VEC(entry) entries; /* by key */
+    bool frozen;
+    pthread_mutex_t lock;
 };
 
 ptq_status ptq_gpu_tuner_new(ptq_gpu_tuner **out)
@@ -23,41 +31,67 @@ ptq_status ptq_gpu_tuner_new(ptq_gpu_tuner **out)
         free(t);
         return ptq_fail_nomem();
     }
+    pthread_mutex_init(&t->lock, NULL);
     *out = t;
     return PTQ_OK;
 }
 
 void ptq_gpu_tuner_free(ptq_gpu_tuner *t)
 {
-    if (t)
-        ptq_arena_free(t->arena);
+    if (!t)
+        return;
+    pthread_mutex_destroy(&t->lock);
+    ptq_arena_free(t->arena);
     free(t);
 }
 
-static ptq_k_gemm key_of(const ptq_k_gemm *a)
+static void key_of(const ptq_k_gemm *a, int64_t *k)
 {
-    ptq_k_gemm k;
-    memset(&k, 0, sizeof k); /* compared as bytes */
-    k.m = a->m;
-    k.n = a->n;
-    k.kpad = a->kpad;
-    k.c = a->c;
-    k.in_h = a->in_h;
-    k.in_w = a->in_w;
-    k.out_h = a->out_h;
-    k.out_w = a->out_w;
-    k.kernel_h = a->kernel_h;
-    k.kernel_w = a->kernel_w;
-    k.stride_h = a->stride_h;
-    k.stride_w = a->stride_w;
-    k.dil_h = a->dil_h;
-    k.dil_w = a->dil_w;
-    k.zx = a->zx != 0; /* some rows need 0 */
-    k.x_signed = a->x_signed;
-    k.float_out = a->float_out;
-    k.padded = a->padded;
-    return k;
+    const int64_t key[NKEY] = {
+        [M] = a->m, [N] = a->n, [KPAD] = a->kpad, [C] = a->c, [IN_H] = a->in_h, [IN_W] = a->in_w, [OUT_H] = a->out_h,
+        [OUT_W] = a->out_w, [KERNEL_H] = a->kernel_h, [KERNEL_W] = a->kernel_w, [STRIDE_H] = a->stride_h,
+        [STRIDE_W] = a->stride_w, [DIL_H] = a->dil_h, [DIL_W] = a->dil_w, [ZX] = a->zx != 0, /* some rows need 0 */
+        [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded};
+    memcpy(k, key, sizeof key);
 }
+
+static int compare(const int64_t *a, const int64_t *b)
+{
+    for (int i = 0; i < NKEY; i++)
+        if (a[i] != b[i])
+            return a[i] < b[i] ? -1 : 1;
+    return 0;
+}
+
+/* Index of the first entry that is not below the key. */
+static size_t lower(const ptq_gpu_tuner *t, const int64_t *key)
+{
+    size_t from = 0, to = t->entries.n;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (compare(t->entries.v[mid].key, key) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+static ptq_status put(ptq_gpu_tuner *t, const entry *e)
+{
+    size_t at = lower(t, e->key);
+    if (at < t->entries.n && compare(t->entries.v[at].key, e->key) == 0) {
+        t->entries.v[at] = *e;
+        return PTQ_OK;
+    }
+    if (!PTQ_VEC_PUSH(t->arena, &t->entries, *e))
+        return ptq_fail_nomem();
+    memmove(&t->entries.v[at + 1], &t->entries.v[at], (t->entries.n - 1 - at) * sizeof *e);
+    t->entries.v[at] = *e;
+    return PTQ_OK;
+}
+
+/* ---- choosing ---- */
 
 typedef struct work {
     const ptq_k_gemm_row *row;
@@ -70,39 +104,138 @@ static ptq_status run_row(ptq_dev *d, const void *arg)
     return w->row->run(d, w->a);
 }
 
-static ptq_status measure(ptq_dev *d, const ptq_k_gemm *a, const ptq_k_gemm_row **out)
+static ptq_status measure(ptq_dev *d, const ptq_k_gemm *a, entry *e)
 {
-    float least = 0.0f;
-    *out = NULL;
     for (int i = 0; ptq_k_gemm_at(i); i++) {
         work w = {ptq_k_gemm_at(i), a};
         float us;
         if (!w.row->supports(d, a))
             continue;
         PTQ_TRY(ptq_dev_time(d, run_row, &w, 5, &us));
-        if (!*out || us < least) {
-            *out = w.row;
-            least = us;
+        if (!e->row || us < e->us) {
+            e->row = w.row;
+            e->us = us;
         }
     }
     return PTQ_OK;
 }
 
-ptq_status ptq_gpu_tuner_choose(ptq_gpu_tuner *t, ptq_dev *d, const ptq_k_gemm *a, const ptq_k_gemm_row **out)
+/* The choice of the same product with the nearest number of rows, where it can run this one too. */
+static const ptq_k_gemm_row *nearest(const ptq_gpu_tuner *t, const ptq_dev *d, const ptq_k_gemm *a, const int64_t *key)
+{
+    static const int same[] = {N, KPAD, C, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, SIGNED, FLOAT_OUT};
+    const ptq_k_gemm_row *best = NULL;
+    int64_t least = 0;
+    for (size_t i = 0; i < t->entries.n; i++) {
+        const entry *e = &t->entries.v[i];
+        int64_t away = e->key[M] < key[M] ? key[M] - e->key[M] : e->key[M] - key[M];
+        bool fits = !best || away < least;
+        for (size_t k = 0; k < PTQ_COUNT(same) && fits; k++)
+            fits = e->key[same[k]] == key[same[k]];
+        if (!fits || !e->row->supports(d, a))
+            continue;
+        best = e->row;
+        least = away;
+    }
+    return best;
+}
+
+static ptq_status choose(ptq_gpu_tuner *t, ptq_dev *d, const ptq_k_gemm *a, const ptq_k_gemm_row **out)
 {
     const char *forced = getenv("PTQ_GPU_GEMM"), *tune = getenv("PTQ_GPU_TUNE");
-    ptq_k_gemm key = key_of(a);
-    for (size_t i = 0; i < t->entries.n; i++)
-        if (memcmp(&t->entries.v[i].key, &key, sizeof key) == 0) {
-            *out = t->entries.v[i].row;
-            return PTQ_OK;
-        }
-    if ((forced && *forced) || (tune && strcmp(tune, "0") == 0))
-        *out = ptq_k_gemm_choose(d, a);
-    else
-        PTQ_TRY(measure(d, a, out));
-    if (!*out)
+    bool force = forced && *forced;
+    entry e = {.row = NULL};
+    key_of(a, e.key);
+    size_t at = lower(t, e.key);
+    bool known = at < t->entries.n && compare(t->entries.v[at].key, e.key) == 0;
+    if (known && !force && t->entries.v[at].row->supports(d, a)) {
+        *out = t->entries.v[at].row;
+        return PTQ_OK;
+    }
+    if (!force && t->frozen)
+        e.row = nearest(t, d, a, e.key);
+    if (!e.row && (force || t->frozen || (tune && strcmp(tune, "0") == 0)))
+        e.row = ptq_k_gemm_choose(d, a);
+    else if (!e.row)
+        PTQ_TRY(measure(d, a, &e));
+    if (!e.row)
         return ptq_fail(PTQ_ERR_INTERNAL, "no kernel for a product of %lld x %d x %d", (long long)a->m, a->n, a->kpad);
-    entry e = {key, *out};
-    return PTQ_VEC_PUSH(t->arena, &t->entries, e) ? PTQ_OK : ptq_fail_nomem();
+    *out = e.row;
+    return put(t, &e);
+}
+
+ptq_status ptq_gpu_tuner_choose(ptq_gpu_tuner *t, ptq_dev *d, const ptq_k_gemm *a, const ptq_k_gemm_row **out)
+{
+    pthread_mutex_lock(&t->lock);
+    ptq_status s = choose(t, d, a, out);
+    pthread_mutex_unlock(&t->lock);
+    return s;
+}
+
+/* ---- as text ---- */
+
+ptq_status ptq_gpu_tuner_write(ptq_gpu_tuner *t, char **text)
+{
+    enum { LINE = 24 * NKEY + 128 };
+    pthread_mutex_lock(&t->lock);
+    size_t cap = (t->entries.n + 1) * LINE, at = 0;
+    char *s = malloc(cap);
+    for (size_t i = 0; s && i < t->entries.n; i++) {
+        const entry *e = &t->entries.v[i];
+        if (e->us <= 0.0f)
+            continue;
+        at += (size_t)snprintf(s + at, cap - at, "gemm");
+        for (int k = 0; k < NKEY; k++)
+            at += (size_t)snprintf(s + at, cap - at, " %lld", (long long)e->key[k]);
+        at += (size_t)snprintf(s + at, cap - at, " %.60s %.3f\n", e->row->name, (double)e->us);
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (!s)
+        return ptq_fail_nomem();
+    s[at] = '\0';
+    *text = s;
+    return PTQ_OK;
+}
+
+/* One line; false where it is not a choice that this build can make. */
+static bool read_line(const char *line, entry *e)
+{
+    char row[64];
+    int used = 0;
+    if (strncmp(line, "gemm ", 5) != 0)
+        return false;
+    line += 5;
+    for (int k = 0; k < NKEY; k++) {
+        char *end;
+        e->key[k] = strtoll(line, &end, 10);
+        if (end == line || *end != ' ')
+            return false;
+        line = end;
+    }
+    if (sscanf(line, " %63s %f%n", row, &e->us, &used) != 2 || line[used] || !(e->us > 0.0f))
+        return false;
+    for (int i = 0; ptq_k_gemm_at(i); i++)
+        if (strcmp(ptq_k_gemm_at(i)->name, row) == 0) {
+            e->row = ptq_k_gemm_at(i);
+            return true;
+        }
+    return false;
+}
+
+ptq_status ptq_gpu_tuner_read(ptq_gpu_tuner *t, const char *text, bool frozen)
+{
+    ptq_status s = PTQ_OK;
+    pthread_mutex_lock(&t->lock);
+    t->frozen = frozen;
+    while (text && *text && s == PTQ_OK) {
+        char line[1024];
+        size_t n = strcspn(text, "\n");
+        entry e = {.row = NULL};
+        snprintf(line, sizeof line, "%.*s", (int)(n < sizeof line ? n : sizeof line - 1), text);
+        if (read_line(line, &e))
+            s = put(t, &e);
+        text += n + (text[n] == '\n');
+    }
+    pthread_mutex_unlock(&t->lock);
+    return s;
 }

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/exec/executable.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* All steps without a kernel in one message: operators in order of appearance, with an example. */
+static ptq_status check_support(ptq_executable *s)
+{
+    enum { MAX = 24 };
+    const char *ops[MAX];
+    char text[1600];
+    size_t nops = 0, more = 0, at = 0;
+    for (size_t i = 0; i < s->p->steps.n; i++) {
+        const ptq_step *st = &s->p->steps.v[i];
+        const char *why = NULL;
+        if (s->ops->supports(s->backend, s->p, st, &why))
+            continue;
+        if (s->remote && s->host_ops->supports(s->host, s->p, st, &why)) {
+            s->on_host[i] = true;
+            continue;
+        }
+        size_t k = 0;
+        while (k < nops && strcmp(ops[k], st->node->op) != 0)
+            k++;
+        if (k < nops)
+            continue;
+        if (nops == MAX || at + 200 > sizeof text) {
+            more++;
+            continue;
+        }
+        ops[nops++] = st->node->op;
+        const char *dom = st->node->domain;
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s%s%.60s (node %.60s%s%.60s)",
+                               at ? ", " : "", dom, *dom ? "." : "", st->node->op, st->name,
+                               why ? ": " : "", why ? why : "");
+        at = at < sizeof text ? at : sizeof text - 1;
+    }
+    if (!nops)
+        return PTQ_OK;
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "backend %s cannot run %zu of the model's operators: %s%s",
+                    s->ops->name, nops + more, text, more ? ", ..." : "");
+}
+
+static ptq_status open_backend(const ptq_executable_options *opt, ptq_executable *e)
+{
+    const char *name = opt->backend && strcmp(opt->backend, "auto") != 0 ? opt->backend : "cpu";
+    e->ops = opt->ops ? opt->ops : ptq_backend_find(name);
+    if (!e->ops)
+        return ptq_fail(PTQ_ERR_ARG, "there is no backend \"%s\"", name);
+    PTQ_TRY(e->ops->open(&e->device, &e->backend));
+    e->remote = e->ops->upload != NULL;
+    if (!e->remote)
+        return PTQ_OK;
+    e->host_ops = ptq_backend_find("cpu");
+    return e->host_ops->open(&e->device, &e->host);
+}
+
+static ptq_status make_arrays(ptq_executable *e)
+{
+    e->state = ptq_calloc(e->p->steps.n, sizeof *e->state);
+    e->on_host = ptq_calloc(e->p->steps.n, sizeof *e->on_host);
+    e->host_inputs = ptq_calloc(e->p->steps.n, sizeof *e->host_inputs);
+    e->constant = ptq_calloc(e->p->values.n, sizeof *e->constant);
+    return e->state && e->on_host && e->host_inputs && e->constant ? PTQ_OK : ptq_fail_nomem();
+}
+
+/* Constants that the kernel of step i reads on the device. */
+static ptq_status upload_constants(ptq_executable *e, size_t i)
+{
+    const ptq_step *st = &e->p->steps.v[i];
+    for (int k = 0; k < st->nin; k++) {
+        const ptq_tensor *t = st->in[k] < 0 ? NULL : e->p->values.v[st->in[k]].constant;
+        if (!t || e->constant[st->in[k]] || (k < 32 && e->host_inputs[i] >> k & 1))
+            continue;
+        void *p;
+        PTQ_TRY(e->ops->alloc(e->backend, t->nbytes ? t->nbytes : 1, &p));
+        e->constant[st->in[k]] = p;
+        PTQ_TRY(e->ops->upload(e->backend, p, t->data, t->nbytes));
+    }
+    return PTQ_OK;
+}
+
+static ptq_status prepare_steps(ptq_executable *e)
+{
+    for (size_t i = 0; i < e->p->steps.n; i++) {
+        const ptq_step *st = &e->p->steps.v[i];
+        const ptq_backend_ops *ops = e->on_host[i] ? e->host_ops : e->ops;
+        if (ops->prepare)
+            PTQ_TRY(ops->prepare(e->on_host[i] ? e->host : e->backend, e->p, st, &e->state[i]));
+        if (!e->remote || e->on_host[i])
+            continue;
+        if (ops->host_inputs)
+            e->host_inputs[i] = ops->host_inputs(e->backend, e->p, st);
+        PTQ_TRY(upload_constants(e, i));
+    }
+    return PTQ_OK;
+}
+
+ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *opt, ptq_executable **out)
+{
+    ptq_executable *e = ptq_calloc(1, sizeof *e);
+    if (!e)
+        return ptq_fail_nomem();
+    e->g = g;
+    e->device = opt->device;
+    ptq_status s = open_backend(opt, e);
+    if (s == PTQ_OK)
+        s = ptq_lower(g, &opt->lower, &e->p);
+    if (s == PTQ_OK)
+        s = make_arrays(e);
+    if (s == PTQ_OK)
+        s = check_support(e);
+    if (s == PTQ_OK)
+        s = prepare_steps(e);
+    if (s != PTQ_OK) {
+        ptq_executable_free(e);
+        return s;
+    }
+    *out = e;
+    return PTQ_OK;
+}
+
+void ptq_executable_free(ptq_executable *e)
+{
+    if (!e)
+        return;
+    for (size_t i = 0; e->p && e->state && i < e->p->steps.n; i++) {
+        bool host = e->on_host && e->on_host[i];
+        const ptq_backend_ops *ops = host ? e->host_ops : e->ops;
+        if (ops->release)
+            ops->release(host ? e->host : e->backend, &e->p->steps.v[i], e->state[i]);
+    }
+    for (size_t v = 0; e->p && e->constant && v < e->p->values.n; v++)
+        if (e->constant[v])
+            e->ops->free(e->backend, e->constant[v]);
+    if (e->backend)
+        e->ops->close(e->backend);
+    if (e->host)
+        e->host_ops->close(e->host);
+    ptq_program_free(e->p);
+    free(e->state);
+    free(e->on_host);
+    free(e->host_inputs);
+    free(e->constant);
+    free(e);
+}
