@@ -128,7 +128,6 @@ static ptq_status pending(const run *r, size_t count, size_t **out, size_t *n)
     return PTQ_OK;
 }
 
-
 static ptq_status on_bad(void *ctx, size_t i, const char *why)
 {
     run *r = ctx;
@@ -149,15 +148,14 @@ static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, cons
     size_t ni = r->g->inputs.n, no = r->g->outputs.n, since = 0;
     ptq_tensor *inputs = ptq_calloc(ni, sizeof *inputs), *outputs = ptq_calloc(no, sizeof *outputs);
     ptq_status s = inputs && outputs ? PTQ_OK : ptq_fail_nomem();
-    for (size_t at = 0; at < n && s == PTQ_OK; at += batch) {
-        size_t m = n - at < batch ? n - at : batch;
+    for (size_t at = 0, m = 0; at < n && s == PTQ_OK; at += m) {
         if (r->opt->progress && !r->opt->progress(r->opt->ctx, at, n)) {
             s = checkpoint(r, session);
             if (s == PTQ_OK)
                 s = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, n);
             break;
         }
-        s = ptq_feed_batch(feed, list + at, m, inputs, r->kept, &r->nkept);
+        s = ptq_feed_batch(feed, list + at, n - at < batch ? n - at : batch, inputs, r->kept, &r->nkept, &m);
         if (s == PTQ_OK && r->nkept > 0)
             s = ptq_session_run(session, inputs, ni, outputs, no);
         ptq_feed_release(r->g, inputs);
@@ -186,6 +184,7 @@ static ptq_status calibrate(run *r, const ptq_sample_source *source)
         batch = 1;
     }
     PTQ_TRY(pending(r, source->count, &list, &n));
+    batch = batch < n || n == 0 ? batch : n;
     ptq_session_options so = {
         .backend = r->opt->backend,
         .device = {.pool = r->opt->pool, .isa = r->opt->isa},

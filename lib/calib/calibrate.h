@@ -26,11 +26,13 @@ typedef struct ptq_feed {
     size_t nbad;
     ptq_status (*on_bad)(void *ctx, size_t i, const char *why); /* may be NULL */
     void *on_bad_ctx;
+    bool mixed; /* samples differ in shape: one at a time from here on */
 } ptq_feed;
-/* Joins the samples idx[0..n) into inputs[] (malloc'ed, free with ptq_feed_release); unreadable
- * ones are taken out: kept[] receives the indices that are in the batch, *nkept their number. */
+/* Joins the samples idx[0..*used) into inputs[] (malloc'ed, free with ptq_feed_release); unreadable
+ * ones are taken out: kept[] receives the indices that are in the batch, *nkept their number.
+ * *used is n, or less (but not 0) where a sample has another shape than those before it. */
 ptq_status ptq_feed_batch(ptq_feed *f, const size_t *idx, size_t n, ptq_tensor *inputs, size_t *kept,
-                          size_t *nkept);
+                          size_t *nkept, size_t *used);
 void ptq_feed_release(const ptq_graph *g, ptq_tensor *inputs);
 
 typedef struct ptq_calibrate_options {

@@ -37,40 +37,45 @@ static bool same_shape(const ptq_tensor *a, const ptq_tensor *b)
            memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->rank) == 0;
 }
 
+/* Can the samples a and b be joined along axis 0? */
+static bool joinable(const read_job *j, size_t a, size_t b)
+{
+    for (size_t k = 0; k < j->ninputs; k++) {
+        const ptq_tensor *x = &j->samples[a * j->ninputs + k], *y = &j->samples[b * j->ninputs + k];
+        if (x->rank == 0 || x->dims[0] != 1 || !same_shape(x, y))
+            return false;
+    }
+    return true;
+}
+
 /* Joins input k of all samples along axis 0. */
 static ptq_status join(const read_job *j, size_t k, const size_t *rows, size_t n, ptq_tensor *out)
 {
     const ptq_tensor *first = &j->samples[rows[0] * j->ninputs + k];
     ptq_tensor t = *first;
     t.data = NULL;
-    if (n > 1 && (t.rank == 0 || t.dims[0] != 1))
-        return ptq_fail(PTQ_ERR_DATA, "input %s: samples without a batch axis cannot be joined",
-                        j->f->graph->inputs.v[k]->name);
     if (n > 1)
         t.dims[0] = (int64_t)n;
     PTQ_TRY(ptq_tensor_alloc(&t));
-    size_t part = first->nbytes;
-    for (size_t r = 0; r < n; r++) {
-        const ptq_tensor *s = &j->samples[rows[r] * j->ninputs + k];
-        if (!same_shape(s, first)) {
-            char a[128], b[128];
-            free(t.data);
-            return ptq_fail(PTQ_ERR_DATA, "input %s: sample %zu is %s, sample %zu is %s; use --batch 1 or resize",
-                            j->f->graph->inputs.v[k]->name, j->idx[rows[0]],
-                            ptq_shape_str(first->rank, first->dims, a, sizeof a), j->idx[rows[r]],
-                            ptq_shape_str(s->rank, s->dims, b, sizeof b));
-        }
-        memcpy((char *)t.data + r * part, s->data, part);
-    }
+    for (size_t r = 0; r < n; r++)
+        memcpy((char *)t.data + r * first->nbytes, j->samples[rows[r] * j->ninputs + k].data, first->nbytes);
     *out = t;
     return PTQ_OK;
 }
 
-static ptq_status take_out_bad(read_job *j, size_t n, size_t *rows, size_t *kept, size_t *nkept)
+/* Which of the n samples are in the batch: up to the first that cannot be joined to the others, and without
+ * the unreadable ones. */
+static ptq_status choose_rows(read_job *j, size_t n, size_t *rows, size_t *kept, size_t *nkept, size_t *used)
 {
     ptq_feed *f = j->f;
     *nkept = 0;
+    *used = n;
     for (size_t i = 0; i < n; i++) {
+        if (!j->why[i] && *nkept > 0 && !joinable(j, rows[0], i)) {
+            f->mixed = true;
+            *used = i;
+            return PTQ_OK;
+        }
         if (!j->why[i]) {
             rows[*nkept] = i;
             kept[(*nkept)++] = j->idx[i];
@@ -89,9 +94,10 @@ static ptq_status take_out_bad(read_job *j, size_t n, size_t *rows, size_t *kept
 }
 
 ptq_status ptq_feed_batch(ptq_feed *f, const size_t *idx, size_t n, ptq_tensor *inputs, size_t *kept,
-                          size_t *nkept)
+                          size_t *nkept, size_t *used)
 {
     size_t ni = f->graph->inputs.n;
+    n = f->mixed ? 1 : n; /* the others would be read again */
     read_job j = {.f = f, .idx = idx, .ninputs = ni};
     j.samples = ptq_calloc(n * ni, sizeof *j.samples);
     j.why = ptq_calloc(n, sizeof *j.why);
@@ -100,7 +106,7 @@ ptq_status ptq_feed_batch(ptq_feed *f, const size_t *idx, size_t n, ptq_tensor *
     if (s == PTQ_OK)
         s = ptq_pool_for(f->pool, n, read_one, &j);
     if (s == PTQ_OK)
-        s = take_out_bad(&j, n, rows, kept, nkept);
+        s = choose_rows(&j, n, rows, kept, nkept, used);
     memset(inputs, 0, ni * sizeof *inputs);
     for (size_t k = 0; k < ni && s == PTQ_OK && *nkept > 0; k++)
         s = join(&j, k, rows, *nkept, &inputs[k]);

@@ -60,7 +60,7 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     ptq_session_options so = {.backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
     ptq_session *session;
     ptq_sample_source source = ptq_source_of(samples);
-    ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 0.5};
+    ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 1.0};
     ptq_tensor *out = ptq_calloc(g->outputs.n, sizeof *out);
     j->batches = ptq_calloc(total, sizeof *j->batches);
     ptq_status s = out && j->batches ? ptq_session_new(g, &so, &session) : ptq_fail_nomem();
@@ -68,13 +68,13 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
         free(out);
         return s;
     }
-    for (size_t at = 0; at < total && s == PTQ_OK; at += batch) {
+    for (size_t at = 0, used = 0; at < total && s == PTQ_OK; at += used) {
         size_t idx[EVERY], kept[EVERY], n = total - at < batch ? total - at : batch;
         kept_batch *b = &j->batches[j->nbatches];
         for (size_t i = 0; i < n; i++)
             idx[i] = (at + i) * EVERY;
         b->inputs = ptq_calloc(g->inputs.n, sizeof *b->inputs);
-        s = b->inputs ? ptq_feed_batch(&feed, idx, n, b->inputs, kept, &b->n) : ptq_fail_nomem();
+        s = b->inputs ? ptq_feed_batch(&feed, idx, n, b->inputs, kept, &b->n, &used) : ptq_fail_nomem();
         if (s == PTQ_OK && b->n == 0) {
             free(b->inputs);
             b->inputs = NULL;

@@ -41,9 +41,9 @@ ptq_status ptq_latency(const ptq_model *m, const ptq_samples *samples, const ptq
     ptq_pool *pool = NULL;
     ptq_session *session = NULL;
     ptq_tensor *in = ptq_calloc(g->inputs.n, sizeof *in), *out = ptq_calloc(g->outputs.n, sizeof *out);
-    size_t index = 0, kept, nkept = 0;
+    size_t kept, nkept = 0, used;
     ptq_sample_source source = ptq_source_of(samples);
-    ptq_feed feed = {.source = &source, .graph = g, .limit = 1};
+    ptq_feed feed = {.source = &source, .graph = g, .limit = samples->count, .max_bad_share = 1.0};
     bool integer = ptq_graph_is_quantized(g);
     ptq_status s = in && out ? ptq_pool_new(opt->threads, &pool) : ptq_fail_nomem();
     ptq_session_options so = {
@@ -52,8 +52,10 @@ ptq_status ptq_latency(const ptq_model *m, const ptq_samples *samples, const ptq
     };
     if (s == PTQ_OK)
         s = ptq_session_new(g, &so, &session);
-    if (s == PTQ_OK)
-        s = ptq_feed_batch(&feed, &index, 1, in, &kept, &nkept);
+    for (size_t i = 0; i < samples->count && s == PTQ_OK && nkept == 0; i++) /* the first readable one */
+        s = ptq_feed_batch(&feed, &i, 1, in, &kept, &nkept, &used);
+    if (s == PTQ_OK && nkept == 0)
+        s = ptq_fail(PTQ_ERR_DATA, "no sample could be read to measure the latency on");
     if (s == PTQ_OK)
         s = measure(session, g, in, out, seconds, median);
     if (in)

@@ -170,12 +170,12 @@ static ptq_status run_samples(state *s, const ptq_samples *samples, const ptq_lo
     ptq_feed feed = {.source = &source, .graph = s->ref, .limit = n, .max_bad_share = 1.0};
     ptq_status st = in && out ? PTQ_OK : ptq_fail_nomem();
     for (size_t i = 0; i < n && st == PTQ_OK; i++) {
-        size_t kept, nkept = 0;
+        size_t kept, nkept = 0, used;
         if (opt->progress && !opt->progress(opt->ctx, "comparing layers", i, n)) {
             st = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted");
             break;
         }
-        st = ptq_feed_batch(&feed, &i, 1, in, &kept, &nkept);
+        st = ptq_feed_batch(&feed, &i, 1, in, &kept, &nkept, &used);
         if (st == PTQ_OK && nkept)
             st = ptq_session_run(s->rs, in, ni, out, no);
         if (st == PTQ_OK && nkept)

@@ -9,7 +9,7 @@ typedef struct loop {
     ptq_pool *pool;
     ptq_session *session[PTQ_LOOP_MODELS];
     ptq_tensor *inputs, *outputs[PTQ_LOOP_MODELS];
-    size_t *list, n, *kept, batch;
+    size_t *list, n, *kept, batch, done; /* done: samples that were run */
 } loop;
 
 static bool is_output(void *ctx, const ptq_value *v)
@@ -21,7 +21,7 @@ static bool is_output(void *ctx, const ptq_value *v)
 static ptq_status open_session(loop *l, size_t m)
 {
     const ptq_loop_spec *sp = l->spec;
-    bool integer = !sp->simulate[m] && ptq_graph_is_quantized(sp->models[m]->graph);
+    bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
         .backend = sp->opt->backend, .device = {.pool = l->pool, .isa = sp->opt->isa},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
@@ -44,14 +44,14 @@ static ptq_status make_list(loop *l)
 {
     const ptq_loop_spec *sp = l->spec;
     size_t count = sp->samples->count;
-    l->n = sp->only ? sp->nonly : sp->opt->samples && sp->opt->samples < count ? sp->opt->samples : count;
+    l->n = sp->opt->samples && sp->opt->samples < count ? sp->opt->samples : count;
     if (l->n == 0)
         return ptq_fail(PTQ_ERR_DATA, "the data set has no samples");
     l->list = ptq_calloc(l->n, sizeof *l->list);
     if (!l->list)
         return ptq_fail_nomem();
     for (size_t i = 0; i < l->n; i++)
-        l->list[i] = sp->only ? sp->only[i] : i;
+        l->list[i] = i;
     return PTQ_OK;
 }
 
@@ -63,12 +63,12 @@ static ptq_status on_bad(void *ctx, size_t i, const char *why)
     return PTQ_OK;
 }
 
-static ptq_status one_batch(loop *l, ptq_feed *feed, size_t at, size_t n)
+static ptq_status one_batch(loop *l, ptq_feed *feed, size_t at, size_t n, size_t *used)
 {
     const ptq_loop_spec *sp = l->spec;
     const ptq_graph *g = sp->models[0]->graph;
     size_t kept = 0;
-    PTQ_TRY(ptq_feed_batch(feed, l->list + at, n, l->inputs, l->kept, &kept));
+    PTQ_TRY(ptq_feed_batch(feed, l->list + at, n, l->inputs, l->kept, &kept, used));
     ptq_status s = PTQ_OK;
     ptq_batch b = {.index = l->kept, .n = kept, .inputs = l->inputs, .noutputs = g->outputs.n, .joined = l->batch > 1};
     for (size_t m = 0; m < sp->nmodels && s == PTQ_OK && kept > 0; m++) {
@@ -77,6 +77,7 @@ static ptq_status one_batch(loop *l, ptq_feed *feed, size_t at, size_t n)
     }
     if (s == PTQ_OK && kept > 0)
         s = sp->fn(sp->ctx, &b);
+    l->done += kept;
     ptq_feed_release(g, l->inputs);
     return s;
 }
@@ -96,6 +97,7 @@ static ptq_status run(loop *l)
             return ptq_fail_nomem();
     }
     l->batch = choose_batch(sp);
+    l->batch = l->batch < l->n ? l->batch : l->n;
     l->inputs = ptq_calloc(g->inputs.n, sizeof *l->inputs);
     l->kept = ptq_calloc(l->batch, sizeof *l->kept);
     if (!l->inputs || !l->kept)
@@ -109,14 +111,14 @@ static ptq_status run(loop *l)
                      .max_bad_share = share == 0.0 ? 0.01 : share < 0.0 ? 0.0 : share,
                      .on_bad = on_bad,
                      .on_bad_ctx = l};
-    for (size_t at = 0; at < l->n; at += l->batch) {
+    for (size_t at = 0, used = 0; at < l->n; at += used) {
         if (sp->opt->progress && !sp->opt->progress(sp->opt->ctx, sp->what, at, l->n))
             return ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, l->n);
-        PTQ_TRY(one_batch(l, &feed, at, l->n - at < l->batch ? l->n - at : l->batch));
+        PTQ_TRY(one_batch(l, &feed, at, l->n - at < l->batch ? l->n - at : l->batch, &used));
     }
     if (sp->opt->progress)
         sp->opt->progress(sp->opt->ctx, sp->what, l->n, l->n);
-    return PTQ_OK;
+    return l->done ? PTQ_OK : ptq_fail(PTQ_ERR_DATA, "not one of the %zu samples can be read", l->n);
 }
 
 ptq_status ptq_loop_run(const ptq_loop_spec *spec)

@@ -23,12 +23,9 @@ typedef ptq_status (*ptq_batch_fn)(void *ctx, const ptq_batch *b);
 typedef struct ptq_loop_spec {
     const ptq_model *models[PTQ_LOOP_MODELS];
     size_t nmodels;
-    bool simulate[PTQ_LOOP_MODELS]; /* run Q/DQ in float as they stand */
     const ptq_samples *samples;
     const ptq_loop_options *opt;
     const char *what; /* for progress */
-    const size_t *only; /* the samples to run, or NULL for the first opt->samples */
-    size_t nonly;
     ptq_batch_fn fn;
     void *ctx;
 } ptq_loop_spec;
