@@ -18,14 +18,16 @@ typedef struct ptq_data_options {
     /* Preprocessing of images; a NULL or empty field takes the data set's own attribute, then the
      * default (scale 1/255 for uint8 images, no mean). */
     const char *preprocess; /* preset: imagenet, imagenet-norm, tf, yolo, caffe, none */
-    const char *resize;     /* "shorter:N", "WxH", "letterbox:WxH" with optional ",bilinear|bicubic|nearest" */
-    const char *crop;       /* "center:N" or "center:WxH" */
+    const char *resize;     /* none, shorter:N, WxH, exact (the model's size), letterbox[:WxH]; then perhaps
+                               ,bilinear ,bicubic or ,nearest */
+    const char *crop;       /* none, N or WxH, from the centre */
     const char *color;      /* rgb, bgr, gray */
     const char *scale;      /* number or fraction: "1/255" */
     const char *mean, *std; /* comma lists, fractions allowed */
-    const char *layout;     /* nchw, nhwc: of the model input */
+    const char *layout;     /* auto, nchw, nhwc: of the model input */
+    const char *pad;        /* value around a letterboxed image, 0..255 */
 } ptq_data_options;
-#define PTQ_DATA_OPTIONS_INIT {sizeof(ptq_data_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PTQ_DATA_OPTIONS_INIT {sizeof(ptq_data_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* path: folder of images, .h5[:/dataset], .npy, .npz, or a list file (@FILE or .txt). The data set
  * is read sample by sample as the model's inputs; the model must outlive it. */

@@ -44,7 +44,7 @@ struct ptq_dataset {
     ptq_labels own_labels;
     const ptq_labels *labels;
     char *describe;
-    atomic_bool warned_rotation;
+    atomic_bool warned_rotation, warned_plain;
 };
 
 static ptq_status copy_inputs(ptq_dataset *ds, const ptq_dataset_options *o)
@@ -297,6 +297,16 @@ const char *ptq_dataset_sample_name(const ptq_dataset *ds, size_t index, char *b
     return source_name(&ds->sources[0], index, buf, n);
 }
 
+/* What a model was trained on is not in it: images without any preprocessing named are more often a
+ * forgotten option than a model that takes 0..1. */
+static void warn_plain(ptq_dataset *ds)
+{
+    const ptq_preprocess *pp = &ds->preprocess;
+    if (!(pp->set & PTQ_PP_NORM) && pp->scale != 1.0f && !atomic_exchange(&ds->warned_plain, true))
+        ptq_log(PTQ_LOG_WARN, "no preprocessing is given, so pixels go in as x / 255; name the model's own with "
+                "--preprocess, or --scale, --mean and --std (--scale 1/255 if that is it)");
+}
+
 static ptq_status read_one(ptq_dataset *ds, size_t index, size_t input, ptq_tensor *out)
 {
     char name[512];
@@ -306,6 +316,8 @@ static ptq_status read_one(ptq_dataset *ds, size_t index, size_t input, ptq_tens
     if (raw.is_image && raw.image.orientation > 1 && !atomic_exchange(&ds->warned_rotation, true))
         ptq_log(PTQ_LOG_WARN, "%s: has an EXIF orientation, which is not applied (as for others "
                 "in this data set)", source_name(src, index, name, sizeof name));
+    if (raw.is_image)
+        warn_plain(ds);
     ptq_status s = ptq_sample_to_tensor(&ds->preprocess, ds->explicit_norm, &raw,
                                         &ds->inputs[input], out);
     ptq_raw_free(&raw);

@@ -46,7 +46,8 @@ static ptq_status take_options(const ptq_data_options *o, ptq_preprocess *pp)
     const struct {
         const char *key, *value;
     } rows[] = {{"preprocess", o->preprocess}, {"resize", o->resize}, {"crop", o->crop}, {"color", o->color},
-                {"scale", o->scale},           {"mean", o->mean},     {"std", o->std},   {"layout", o->layout}};
+                {"scale", o->scale},           {"mean", o->mean},     {"std", o->std},   {"layout", o->layout},
+                {"pad", o->pad}};
     ptq_preprocess_init(pp);
     for (size_t i = 0; i < PTQ_COUNT(rows); i++)
         if (rows[i].value)

@@ -79,22 +79,25 @@ static ptq_status geometry(const ptq_preprocess *pp, ptq_image *img, const targe
     if (!pp->crop_w)
         return PTQ_OK;
     if (img->w < pp->crop_w || img->h < pp->crop_h)
-        return ptq_fail(PTQ_ERR_DATA, "image of %d x %d pixels is smaller than the crop %d x %d; "
-                        "add --resize shorter:N", img->w, img->h, pp->crop_w, pp->crop_h);
+        return ptq_fail(PTQ_ERR_DATA, "image of %d x %d pixels is smaller than the crop %d x %d: "
+                        "add --crop none, or --resize shorter:N with a larger N", img->w, img->h, pp->crop_w, pp->crop_h);
     /* Half pixels go to the even side: torchvision's round((h - n) / 2.0). */
     return ptq_image_crop(img, (int)rint((img->w - pp->crop_w) / 2.0),
                           (int)rint((img->h - pp->crop_h) / 2.0), pp->crop_w, pp->crop_h);
 }
 
-static ptq_status check_size(const ptq_image *img, const target *t, const char *input)
+static ptq_status check_size(const ptq_preprocess *pp, const ptq_image *img, const target *t,
+                             const char *input)
 {
     if ((t->w < 0 || t->w == img->w) && (t->h < 0 || t->h == img->h))
         return PTQ_OK;
+    bool changed = pp->resize != PTQ_RESIZE_NONE || pp->crop_w;
     return ptq_fail(PTQ_ERR_DATA,
-                    "image is %d x %d pixels (width x height) but input %s wants %lld x %lld: add "
-                    "--resize %lldx%lld, or --resize shorter:N with --crop",
-                    img->w, img->h, input, (long long)t->w, (long long)t->h,
-                    (long long)(t->w < 0 ? img->w : t->w), (long long)(t->h < 0 ? img->h : t->h));
+                    "image is %d x %d pixels (width x height)%s but input '%s' wants %lld x %lld: add "
+                    "--resize %lldx%lld%s, or --resize shorter:N with --crop",
+                    img->w, img->h, changed ? " after resize and crop" : "", input, (long long)t->w,
+                    (long long)t->h, (long long)(t->w < 0 ? img->w : t->w),
+                    (long long)(t->h < 0 ? img->h : t->h), pp->crop_w ? " --crop none" : "");
 }
 
 /* ITU-R 601 luma with 16 fractional bits, as Pillow's convert("L"). */
@@ -200,7 +203,7 @@ ptq_status ptq_preprocess_image(const ptq_preprocess *pp, ptq_image *img, bool b
         return ptq_fail(PTQ_ERR_ARG, "%d means and %d standard deviations for %lld channels",
                         pp->n_mean, pp->n_std, (long long)t.c);
     PTQ_TRY(geometry(pp, img, &t, spec->name));
-    PTQ_TRY(check_size(img, &t, spec->name));
+    PTQ_TRY(check_size(pp, img, &t, spec->name));
     if (t.c == 1)
         PTQ_TRY(to_gray(img, bgr));
     return to_tensor(pp, img, bgr, &t, spec, out);

@@ -20,12 +20,13 @@
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
+#define H5_VERSION_TEXT TEXT(H5_VERS_MAJOR) "." TEXT(H5_VERS_MINOR) "." TEXT(H5_VERS_RELEASE)
 
 const char *ptq_io_version(void)
 {
     return "built with"
 #ifdef HAVE_HDF5
-           " HDF5 " H5_VERS_INFO
+           " HDF5 " H5_VERSION_TEXT
 #else
            " no HDF5"
 #endif
