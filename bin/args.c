@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ptq/io.h>
 #include <ptq/ptq.h>
@@ -74,21 +75,23 @@ static void print_help(const verb *v)
     if (v->letter == 'r') {
         print_table("Methods:", ptq_method_info);
         print_table("Weights:", ptq_weight_info);
-        print_table("Targets:", ptq_target_info);
     }
+    if (v->letter == 'r' || v->letter == 'i')
+        print_table("Targets:", ptq_target_info);
     printf("\nExit codes: 0 done, 1 a gate or comparison failed, 2 usage, 3 bad model, 4 bad data,\n"
            "5 unsupported, 6 input or output, 7 memory, 8 device, 9 internal, 130 interrupted.\n");
 }
 
-static int usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int usage(const char *fmt, ...)
+/* v: the verb whose help tells more, or NULL. */
+static int usage(const verb *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int usage(const verb *v, const char *fmt, ...)
 {
     va_list ap;
-    fprintf(stderr, "quantize: ");
+    fprintf(stderr, "error: ");
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "; `quantize --help` tells more\n");
+    fprintf(stderr, "; `quantize %s%s--help` tells more\n", v ? v->name : "", v ? " " : "");
     return 2;
 }
 
@@ -143,7 +146,7 @@ static int set_option(args *a, const option_row *o, const char *value)
     case LIST: {
         opt_LIST *l = p;
         if (l->n == ARGS_LIST_MAX)
-            return usage("--%s is given too often", o->name);
+            return usage(a->verb, "--%s is given too often", o->name);
         l->v[l->n++] = value;
         return 0;
     }
@@ -151,11 +154,11 @@ static int set_option(args *a, const option_row *o, const char *value)
         errno = 0;
         *(opt_INT *)p = strtol(value, &end, 10);
         if (end == value || *end || errno || *(opt_INT *)p < 1 || *(opt_INT *)p > INT_MAX)
-            return usage("--%s wants a whole number of 1 or more", o->name);
+            return usage(a->verb, "--%s wants a whole number of 1 or more", o->name);
         return 0;
     default:
         if (!parse_number(value, p))
-            return usage("--%s wants a number", o->name);
+            return usage(a->verb, "--%s wants a number", o->name);
         return 0;
     }
 }
@@ -164,17 +167,21 @@ static int set_option(args *a, const option_row *o, const char *value)
 static int check_values(const args *a)
 {
     if (!(a->skip_bad >= 0.0 && a->skip_bad <= 1.0))
-        return usage("--skip-bad wants a share from 0 to 1");
+        return usage(a->verb, "--skip-bad wants a share from 0 to 1");
     if (!(a->percentile > 0.0 && a->percentile <= 100.0))
-        return usage("--percentile wants a number above 0, at most 100");
+        return usage(a->verb, "--percentile wants a number above 0, at most 100");
     if (a->nonfinite && strcmp(a->nonfinite, "ignore") != 0)
-        return usage("--nonfinite takes only 'ignore'");
+        return usage(a->verb, "--nonfinite takes only 'ignore'");
     return 0;
 }
 
-static int unknown(const char *word)
+static int unknown(const verb *v, const char *word)
 {
-    return usage("no option '%s' here", word);
+    for (int i = 0; i < NOPTIONS; i++)
+        if (strncmp(word, "--", 2) == 0 && strcspn(word + 2, "=") == strlen(options[i].name) &&
+            strncmp(word + 2, options[i].name, strlen(options[i].name)) == 0)
+            return usage(v, "`quantize %s` has no option '%s', other verbs have it", v->name, word);
+    return usage(v, "`quantize %s` has no option '%s'", v->name, word);
 }
 
 /* One argument that begins with '-'; may take the next one. */
@@ -187,7 +194,7 @@ static int parse_option(args *a, char **argv, int argc, int *at)
         o = find_long(word + 2, n, a->verb);
         value = word[2 + n] ? word + 3 + n : NULL;
         if (o && !o->arg && value)
-            return usage("--%s takes no value", o->name);
+            return usage(a->verb, "--%s takes no value", o->name);
     } else {
         o = find_short(word[1], a->verb);
         /* -v and -q may be joined: -vv */
@@ -195,7 +202,7 @@ static int parse_option(args *a, char **argv, int argc, int *at)
             for (const char *p = word + 1; *p; p++) {
                 const option_row *next = find_short(*p, a->verb);
                 if (!next || next->arg)
-                    return unknown(word);
+                    return unknown(a->verb, word);
                 set_option(a, next, NULL);
             }
             return 0;
@@ -203,13 +210,19 @@ static int parse_option(args *a, char **argv, int argc, int *at)
         value = word[2] ? word + 2 : NULL;
     }
     if (!o)
-        return unknown(word);
+        return unknown(a->verb, word);
     if (o->arg && !value) {
         if (*at + 1 >= argc)
-            return usage("--%s wants a value", o->name);
+            return usage(a->verb, "--%s wants a value", o->name);
         value = argv[++*at];
     }
     return set_option(a, o, value);
+}
+
+/* Of a word that could only be a verb, such as "calibarte". */
+static bool is_word(const char *s)
+{
+    return *s != '-' && !strpbrk(s, "./") && access(s, F_OK) != 0;
 }
 
 int args_parse(int argc, char **argv, args *out, int *code)
@@ -223,6 +236,10 @@ int args_parse(int argc, char **argv, args *out, int *code)
             named = true;
             at = 2;
         }
+    if (!named && argc > 1 && is_word(argv[1])) {
+        *code = usage(NULL, "'%s' is neither a verb nor a file", argv[1]);
+        return 1;
+    }
     for (; at < argc; at++) {
         const char *word = argv[at];
         if (!plain && strcmp(word, "--") == 0) {
@@ -240,7 +257,7 @@ int args_parse(int argc, char **argv, args *out, int *code)
             if (*code)
                 return 1;
         } else if (out->nfiles == ARGS_FILES_MAX) {
-            *code = usage("too many files");
+            *code = usage(out->verb, "too many files");
             return 1;
         } else {
             out->files[out->nfiles++] = word;
@@ -251,7 +268,7 @@ int args_parse(int argc, char **argv, args *out, int *code)
         print_help(NULL);
         *code = 2;
     } else if (out->nfiles < out->verb->min_files || out->nfiles > out->verb->max_files) {
-        *code = usage("expected `quantize %s`", out->verb->synopsis);
+        *code = usage(out->verb, "expected `quantize %s %s`", out->verb->name, out->verb->synopsis);
     } else {
         *code = check_values(out);
     }

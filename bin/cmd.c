@@ -173,13 +173,18 @@ static bool on_progress(void *ctx, const char *what, size_t done, size_t total)
     return true;
 }
 
+/* A wrong option makes every sample a bad one: some tell enough. */
+enum { BAD_SHOWN = 5 };
+
 static void on_bad(void *ctx, size_t i, const char *why)
 {
     progress *p = ctx;
     char text[2200];
     progress_end(p);
-    p->bad++;
-    snprintf(text, sizeof text, "sample %zu skipped: %s", i, why);
+    if (++p->bad > BAD_SHOWN && !p->a->verbose)
+        return;
+    snprintf(text, sizeof text, "sample %zu skipped: %s%s", i, why,
+             p->bad == BAD_SHOWN && !p->a->verbose ? " (further ones only with -v)" : "");
     cmd_line("warning: ", text);
 }
 
@@ -213,6 +218,7 @@ ptq_status cmd_open_data(const args *a, const char *path, const char *labels, co
     o.mean = a->mean;
     o.std = a->std;
     o.layout = a->layout;
+    o.pad = a->pad;
     return ptq_data_open(path, m, &o, out);
 }
 

@@ -119,6 +119,7 @@ static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_data **d, 
     TRY(cmd_check_gates(a));
     TRY(cmd_load(a, a->files[0], m));
     TRY(cmd_open_data(a, a->data, a->labels, *m, d));
+    cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     ptq_loop_options o = progress_loop(p, a);
     TRY(ptq_eval(*m, ptq_data_samples(*d), &o, r));
     progress_end(p);
@@ -148,6 +149,7 @@ static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_data **
     TRY(cmd_load(a, a->files[0], &m[0]));
     TRY(cmd_load(a, a->files[1], &m[1]));
     TRY(cmd_open_data(a, a->data, a->labels, m[0], d));
+    cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     o.loop = progress_loop(p, a);
     o.layers = a->layers;
     o.latency_seconds = a->no_latency ? -1.0 : 0.0;

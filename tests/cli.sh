@@ -74,7 +74,8 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     grep -q warning err.txt && { echo "FAILED: warned of the same preprocessing"; bad=1; }
     expect 0 "top-1" "$q" eval "$model" -d "$val" -n 200
     expect 1 "FAILED" "$q" eval "$model" -d "$val" -n 200 --fail-if "top1.percent<101"
-    expect 2 "no figure" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
+    expect 2 "no figure.*top1_drop, top1" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
+    expect 0 "^eval      none" "$q" run "$model" --stats all.h5 -o ev1.onnx
 fi
 
 # any part of the model can be left in float
@@ -96,12 +97,18 @@ expect 2 "line" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --override
 expect 2 "Usage" "$q"
 expect 0 "Usage" "$q" --help
 expect 0 "ptq" "$q" --version
-expect 2 "no option" "$q" "$model" --nonsense
+expect 2 "quantize run. has no option .*quantize run --help" "$q" "$model" --nonsense
+expect 2 "has no option '-o'.*quantize eval --help" "$q" eval "$model" -d "$calib" -o x.onnx
+expect 2 "no option '--layers=3', other verbs" "$q" "$model" --layers=3
+expect 2 "quantize compare REFERENCE CANDIDATE" "$q" compare "$model" -d "$calib"
+expect 2 "'calibarte' is neither a verb nor a file" "$q" calibarte "$model" -d "$calib" -o x.h5
+expect 0 "^  tensorrt" "$q" inspect --help
+expect 0 "libpng [0-9]" "$q" backends
 expect 2 "no output" "$q" "$model" -d "$calib"
 expect 2 "no data" "$q" "$model" -o x.onnx
 expect 2 "matches no" "$q" "$model" -d "$calib" $pre -o x.onnx --exclude 'nothing*' --method mse
 expect 2 "no target" "$q" "$model" -d "$calib" $pre -o x.onnx --target nonsense
-expect 2 "entropy" "$q" "$model" -d "$calib" $pre -o x.onnx --method entropi
+expect 2 "takes auto or .*did you mean 'entropy'" "$q" "$model" -d "$calib" $pre -o x.onnx --method entropi
 expect 2 "zero points" "$q" "$model" -d "$calib" $pre -o x.onnx --asymmetric --target tensorrt
 expect 2 "whole number" "$q" "$model" -d "$calib" $pre -o x.onnx -n 0
 expect 6 "" "$q" no-such-file.onnx -d "$calib" -o x.onnx
@@ -138,6 +145,21 @@ for t in '{"tensors": []}' '{"float_nodes": "fc"}' '{"tensors": {"input": {"scal
     printf '%s' "$t" > o.json
     expect 2 "overrides" "$q" "$model" -d "$calib" $pre -o x.onnx --overrides o.json --method mse -q
 done
+# preprocessing: what is missing is said once, an advice can be followed, a wrong size is not told 160 times
+expect 0 "no preprocessing is given" "$q" eval "$model" -d "$calib" -n 20
+[ "$(grep -c 'no preprocessing' err.txt)" = 1 ] || { echo "FAILED: said more than once"; bad=1; }
+"$q" eval "$model" -d "$calib" -n 20 $pre 2>&1 | grep -q "no preprocessing" && { echo "FAILED: preprocessing is given"; bad=1; }
+"$q" eval "$model" -d "$calib" -n 20 --scale 1/255 2>&1 | grep -q "no preprocessing" && { echo "FAILED: a scale is given"; bad=1; }
+expect 4 "is 224 x 224 .* after resize and crop but .* add --resize 32x32 --crop none" "$q" eval "$model" -d "$calib" \
+    --preprocess imagenet --skip-bad 1
+[ "$(grep -c '^warning: sample' err.txt)" = 5 ] || { echo "FAILED: not 5 warnings"; bad=1; }
+expect 0 "top-1" "$q" eval "$model" -d "$calib" --preprocess imagenet --resize 32x32 --crop none
+expect 0 "pad 7;" "$q" eval "$model" -d "$calib" $pre --resize letterbox --pad 7 -n 10
+expect 2 "expected 0..255" "$q" eval "$model" -d "$calib" --pad 300
+# what was compared, and on how many
+expect 0 "^20 samples  *fp32  *int8" "$q" compare "$model" b.onnx -d "$calib" $pre -n 20 --no-latency
+expect 0 "^eval      the data of -d" "$q" "$model" -d "$calib" $pre -o ev0.onnx --method mse --no-latency
+grep -q ' $' out.txt && { echo "FAILED: blanks at the end of a line"; bad=1; }
 # labels are those of the data that accuracy is measured on
 mkdir ev; cp "$calib"/00?_*.png ev/; for i in 0 1 2 3 4 5 6 7 8 9; do echo "$i"; done > ev.txt
 expect 0 "top-1" "$q" "$model" -d "$calib" $pre -o ev.onnx --eval ev --labels ev.txt --method mse -q --no-latency

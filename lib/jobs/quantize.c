@@ -172,8 +172,8 @@ ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, boo
     bool automatic = opt->method ? strcmp(opt->method, "auto") == 0 : samples;
     if (automatic && !samples)
         return ptq_fail(PTQ_ERR_ARG, "method auto needs the samples (-d); without them use --method mse");
-    if (opt->method && !automatic)
-        PTQ_TRY(ptq_range_find(opt->method, &algo));
+    if (opt->method && !automatic && ptq_range_find(opt->method, &algo) != PTQ_OK)
+        return ptq_fail_prefix(PTQ_ERR_ARG, "--method takes auto or a range algorithm");
     PTQ_TRY(ptq_qspec_make(opt, &spec));
     ptq_status s = ptq_place(m->graph, spec.target, &spec.scope, &p);
     if (s == PTQ_OK)

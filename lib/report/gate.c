@@ -67,7 +67,11 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
     if (!v) {
         if (full != path)
             return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s' (were labels given, was it measured?)", path);
-        return ptq_fail_unknown(path, names, PTQ_COUNT(names), "the report has no figure '%s'", path);
+        char list[256] = "";
+        for (size_t i = 0; i < PTQ_COUNT(names); i++)
+            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+        return ptq_fail_unknown(path, names, PTQ_COUNT(names), "the report has no figure '%s'; there are %s, and "
+                                "paths into its JSON form", path, list);
     }
     if (json_is_null(v) && is_identical(r->root, full)) {
         *value = INFINITY; /* no noise at all; JSON has no number for that */

@@ -25,7 +25,7 @@ static void size_text(double bytes, char *buf, size_t n)
 
 static void row(ptq_text *t, const char *what, const char *a, const char *b, const char *change)
 {
-    ptq_text_add(t, "%-18s %-14s %-14s %s\n", what, a, b, change);
+    ptq_text_add(t, "%-18s %-14s %s%*s%s\n", what, a, b, *change ? 15 - (int)strlen(b) : 0, "", change);
 }
 
 static void size_row(const json_t *root, ptq_text *t)
@@ -148,10 +148,14 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     char a[64], b[64], c[64];
     bool qa = json_is_true(json_object_get(root, "reference_quantized"));
     bool qb = json_is_true(json_object_get(root, "candidate_quantized"));
+    double samples = ptq_json_num(root, "samples", NAN);
+    *a = '\0';
+    if (!isnan(samples))
+        snprintf(a, sizeof a, "%.0f sample%s", samples, samples == 1.0 ? "" : "s");
     if (qa == qb)
-        row(t, "", "reference", "candidate", "change");
+        row(t, a, "reference", "candidate", "change");
     else
-        row(t, "", qa ? "int8" : "fp32", qb ? "int8" : "fp32", "change");
+        row(t, a, qa ? "int8" : "fp32", qb ? "int8" : "fp32", "change");
     size_row(root, t);
     accuracy_rows(root, t);
     double agree = at(root, "agreement", "percent", NULL);

@@ -50,7 +50,7 @@ static void log_lines(const json_t *root, ptq_text *t)
         log_mse += ptq_json_num(o, "mse", 0.0);
         lin_mse += ptq_json_num(o, "mse_linear", 0.0);
     }
-    ptq_text_add(t, "weights   %s: squared error %.3g of linear int8 per channel (sum over %zu weights)\n",
+    ptq_text_add(t, "weights   %s: squared error %.3g times that of linear int8 per channel (sum over %zu weights)\n",
                  ptq_json_str(root, "weight", "?"), lin_mse > 0.0 ? log_mse / lin_mse : NAN, i);
 }
 
