@@ -69,7 +69,9 @@ START_TEST(accuracy__one_row_each)
     ck_assert_ok(ptq_accuracy_add(&c, &samples, &r));
     ck_assert(c.gained == 2 && c.lost == 0 && c.agree == 2);
     ck_assert_double_eq_tol(c.diff, -a.diff, 1e-9);
-    ck_assert_uint_eq(c.out[0].n, 4 * CLASSES);
+    ck_assert_uint_eq(c.out[0].d.n, 4 * CLASSES);
+    ptq_accuracy_clear(&a);
+    ptq_accuracy_clear(&c);
 }
 END_TEST
 
@@ -96,6 +98,7 @@ START_TEST(accuracy__tokens)
     ck_assert(a.top1[0] == 3 && a.top1[1] == 2 && a.lost == 1 && a.gained == 0 && a.agree == 2);
     ck_assert_double_eq_tol(a.diff, (2.0 * 1 + 2.0 * 1) / 2, 1e-6);
     ck_assert_double_eq_tol(a.diff2, 1.0 + 1.0, 1e-6);
+    ptq_accuracy_clear(&a);
 }
 END_TEST
 

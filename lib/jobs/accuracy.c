@@ -2,6 +2,7 @@
 #include "lib/jobs/accuracy.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static ptq_status labels_of(const ptq_accuracy *a, const ptq_samples *s, size_t i, size_t rows,
@@ -10,7 +11,7 @@ static ptq_status labels_of(const ptq_accuracy *a, const ptq_samples *s, size_t 
     size_t n;
     PTQ_TRY(s->labels(s->ctx, i, labels, &n));
     if (n != rows)
-        return ptq_fail(PTQ_ERR_DATA, "sample %zu has %zu labels, the model's first output has %zu rows of %lld classes",
+        return ptq_fail(PTQ_ERR_DATA, "sample %zu has %zu labels, the model's scores have %zu rows of %lld classes",
                         i, n, rows, (long long)a->classes);
     for (size_t k = 0; k < n; k++)
         if ((*labels)[k] < 0 || (*labels)[k] >= a->classes)
@@ -49,54 +50,97 @@ static void add_rows(ptq_accuracy *a, const float *const *logits, const int64_t 
     a->diff2 += diff * diff;
 }
 
-/* Floats, and of the same shape in both models: the names alone tell little. */
+/* Of one type and shape in both models: the names alone tell little. */
 static ptq_status check_outputs(const ptq_accuracy *a, const ptq_batch *b)
 {
     for (size_t k = 0; k < b->noutputs; k++) {
         const ptq_tensor *r = &b->outputs[0][k];
-        for (size_t m = 0; m < a->nmodels; m++) {
+        for (size_t m = 1; m < a->nmodels; m++) {
             const ptq_tensor *t = &b->outputs[m][k];
             char have[128], want[128];
-            if (t->dtype != PTQ_DT_F32)
-                return ptq_fail(PTQ_ERR_UNSUPPORTED, "output %zu is %s; only float32 outputs are compared", k,
-                                ptq_dtype_name(t->dtype));
-            if (t->rank != r->rank || memcmp(t->dims, r->dims, sizeof *t->dims * (size_t)t->rank) != 0)
-                return ptq_fail(PTQ_ERR_MODEL, "output %zu has shape %s in the reference and %s in the candidate: "
-                                "these are not two forms of one model", k,
-                                ptq_shape_str(r->rank, r->dims, want, sizeof want),
+            if (t->dtype != r->dtype || t->rank != r->rank ||
+                memcmp(t->dims, r->dims, sizeof *t->dims * (size_t)t->rank) != 0)
+                return ptq_fail(PTQ_ERR_MODEL, "output %zu is %s %s in the reference and %s %s in the candidate: "
+                                "these are not two forms of one model", k, ptq_dtype_name(r->dtype),
+                                ptq_shape_str(r->rank, r->dims, want, sizeof want), ptq_dtype_name(t->dtype),
                                 ptq_shape_str(t->rank, t->dims, have, sizeof have));
         }
     }
     return PTQ_OK;
 }
 
+static void count_equal(ptq_output_distance *o, const ptq_tensor *r, const ptq_tensor *c)
+{
+    size_t bits = (size_t)ptq_dtype_bits(r->dtype), size = bits > 8 ? bits / 8 : 1;
+    for (size_t at = 0; at + size <= r->nbytes; at += size) {
+        o->equal += memcmp((const char *)r->data + at, (const char *)c->data + at, size) == 0;
+        o->n++;
+    }
+}
+
+/* Distances of all outputs. */
+static void add_distances(ptq_accuracy *a, const ptq_batch *b)
+{
+    for (size_t k = 0; k < a->nout; k++) {
+        const ptq_tensor *r = &b->outputs[0][k], *c = &b->outputs[1][k];
+        a->out[k].dtype = r->dtype;
+        if (r->dtype == PTQ_DT_F32)
+            ptq_distance_add(&a->out[k].d, r->data, c->data, (size_t)ptq_tensor_elements(r));
+        else
+            count_equal(&a->out[k], r, c);
+    }
+}
+
+/* Index of the output with the scores, the first of float32; noutputs: none. Without labels rows of scores are
+ * guessed, from [batch, classes] or [batch, time, classes] as the only output: a map of pixels has its
+ * classes elsewhere. */
+static size_t find_scores(const ptq_accuracy *a, const ptq_batch *b)
+{
+    size_t k = 0;
+    while (k < b->noutputs && b->outputs[0][k].dtype != PTQ_DT_F32)
+        k++;
+    if (k == b->noutputs || b->outputs[0][k].rank < 2)
+        return b->noutputs;
+    return a->labelled || (b->noutputs == 1 && b->outputs[0][k].rank <= 3) ? k : b->noutputs;
+}
+
 ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b)
 {
-    a->nout = b->noutputs < PTQ_COUNT(a->out) ? b->noutputs : PTQ_COUNT(a->out);
     PTQ_TRY(check_outputs(a, b));
-    const ptq_tensor *first = &b->outputs[0][0];
-    a->labelled = samples->labels != NULL;
-    a->classes = first->rank >= 2 ? first->dims[first->rank - 1] : 0;
     a->samples += (double)b->n;
-    for (size_t i = 0; i < b->n; i++) {
+    a->labelled = samples->labels != NULL;
+    if (a->nmodels == 2) {
+        a->nout = b->noutputs;
+        if (!a->out)
+            a->out = ptq_calloc(a->nout, sizeof *a->out);
+        if (!a->out)
+            return ptq_fail_nomem();
+        add_distances(a, b);
+    }
+    size_t k = find_scores(a, b);
+    if (k == b->noutputs)
+        return PTQ_OK;
+    const ptq_tensor *scores = &b->outputs[0][k];
+    a->classes = scores->dims[scores->rank - 1];
+    for (size_t i = 0; i < b->n && a->classes > 0; i++) {
         const float *logits[PTQ_LOOP_MODELS] = {NULL};
-        size_t n = 0;
-        for (size_t k = 0; k < a->nout && a->nmodels == 2; k++) {
-            const float *r = ptq_batch_row(b, 0, k, i, &n), *c = ptq_batch_row(b, 1, k, i, &n);
-            ptq_distance_add(&a->out[k], r, c, n);
-        }
-        for (size_t m = 0; m < a->nmodels; m++)
-            logits[m] = ptq_batch_row(b, m, 0, i, &n);
-        if (a->classes < 1 || (!a->labelled && b->noutputs > 1))
-            continue;
-        size_t rows = n / (size_t)a->classes;
         const int64_t *labels = NULL;
+        size_t n = 0;
+        for (size_t m = 0; m < a->nmodels; m++)
+            logits[m] = ptq_batch_row(b, m, k, i, &n);
+        size_t rows = n / (size_t)a->classes;
         if (a->labelled)
             PTQ_TRY(labels_of(a, samples, b->index[i], rows, &labels));
         a->tokens = rows > 1;
         add_rows(a, logits, labels, rows);
     }
     return PTQ_OK;
+}
+
+void ptq_accuracy_clear(ptq_accuracy *a)
+{
+    free(a->out);
+    a->out = NULL;
 }
 
 static ptq_status share_json(double k, double n, json_t *obj, const char *key)

@@ -7,7 +7,14 @@
 #include "lib/report/metrics.h"
 #include "lib/report/report.h"
 
-/* What is known about the task from the first output and the labels. */
+/* Second model's output against the first's. */
+typedef struct ptq_output_distance {
+    ptq_dtype dtype;
+    ptq_distance d;    /* of float32 */
+    uint64_t n, equal; /* of other types: values, and those that are the same */
+} ptq_output_distance;
+
+/* What is known about the task from the first float32 output, which holds the scores, and the labels. */
 typedef struct ptq_accuracy {
     size_t nmodels;
     bool labelled, tokens; /* tokens: several labels for each sample */
@@ -19,12 +26,13 @@ typedef struct ptq_accuracy {
     double agree;                      /* same first choice */
     double nats[PTQ_LOOP_MODELS];      /* sum of cross-entropies */
     double seqs, diff, diff2;          /* per sample mean nats of second minus first */
-    ptq_distance out[16];              /* per output, second against first */
+    ptq_output_distance *out;          /* [nout] */
     size_t nout;
 } ptq_accuracy;
 
 /* Adds a batch; labels are read from `samples`. */
 ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b);
+void ptq_accuracy_clear(ptq_accuracy *a);
 /* obj gets {"n", "top1": {...}, "top5": ..., "nats": ...} for model m. */
 ptq_status ptq_accuracy_json(const ptq_accuracy *a, size_t m, json_t *obj);
 

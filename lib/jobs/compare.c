@@ -41,7 +41,13 @@ static ptq_status outputs_json(const compare *c, json_t *root)
         json_t *o = json_object();
         PTQ_TRY(ptq_json_push(list, o));
         PTQ_TRY(ptq_json_set(o, "name", ptq_json_name(c->ref->graph->outputs.v[k]->name)));
-        PTQ_TRY(distance_json(&c->acc.out[k], o));
+        const ptq_output_distance *d = &c->acc.out[k];
+        if (d->dtype == PTQ_DT_F32) {
+            PTQ_TRY(distance_json(&d->d, o));
+            continue;
+        }
+        PTQ_TRY(ptq_json_set(o, "type", json_string(ptq_dtype_name(d->dtype))));
+        PTQ_TRY(ptq_json_set(o, "equal_percent", ptq_json_real(100.0 * (double)d->equal / (double)d->n)));
     }
     return PTQ_OK;
 }
@@ -183,10 +189,13 @@ ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_sa
     PTQ_TRY(check_same(ref->graph, cand->graph));
     ptq_loop_spec spec = {.models = {ref, cand}, .nmodels = 2, .samples = samples, .opt = &c.opt->loop,
                           .what = "comparing", .fn = add, .ctx = &c};
-    PTQ_TRY(ptq_loop_run(&spec));
-    ptq_report *r;
-    PTQ_TRY(ptq_report_new("compare", &r));
-    ptq_status s = fill(&c, r->root);
+    ptq_report *r = NULL;
+    ptq_status s = ptq_loop_run(&spec);
+    if (s == PTQ_OK)
+        s = ptq_report_new("compare", &r);
+    if (s == PTQ_OK)
+        s = fill(&c, r->root);
+    ptq_accuracy_clear(&c.acc);
     if (s != PTQ_OK) {
         ptq_report_free(r);
         return s;

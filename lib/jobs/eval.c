@@ -25,7 +25,7 @@ ptq_status ptq_eval(const ptq_model *m, const ptq_samples *samples, const ptq_lo
                           .what = "evaluating", .fn = add, .ctx = &e};
     PTQ_TRY(ptq_loop_run(&spec));
     if (e.acc.n == 0.0)
-        return ptq_fail(PTQ_ERR_DATA, "the model's first output is not a row of class scores for each label");
+        return ptq_fail(PTQ_ERR_DATA, "the model's first float32 output is not a row of class scores for each label");
     ptq_report *r;
     PTQ_TRY(ptq_report_new("eval", &r));
     ptq_status s = ptq_json_set(r->root, "model", ptq_json_name(m->path));

@@ -7,7 +7,7 @@
 
 #include "lib/report/metrics.h"
 
-enum { EVERY = 8, MAX_OUTPUTS = 16 };
+enum { EVERY = 8 };
 
 /* One joined run: inputs and the fp32 outputs to them. */
 typedef struct kept_batch {
@@ -144,13 +144,10 @@ double ptq_judge_db(double nsr)
     return nsr > 0.0 ? -10.0 * log10(nsr) : INFINITY;
 }
 
-static ptq_status run_all(ptq_judge *j, ptq_session *session, size_t limit, ptq_distance *dist)
+static ptq_status run_all(const ptq_judge *j, ptq_session *session, size_t limit, ptq_tensor *out, ptq_distance *dist)
 {
     const ptq_graph *g = j->m->graph;
-    ptq_tensor out[MAX_OUTPUTS];
     size_t seen = 0;
-    if (g->outputs.n > MAX_OUTPUTS)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "auto judges models of at most %d outputs", MAX_OUTPUTS);
     for (size_t i = 0; i < j->nbatches && seen < limit; i++) {
         kept_batch *b = &j->batches[i];
         PTQ_TRY(ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n));
@@ -162,28 +159,39 @@ static ptq_status run_all(ptq_judge *j, ptq_session *session, size_t limit, ptq_
     return PTQ_OK;
 }
 
-ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec *spec, size_t n, double *nsr)
+/* Noise over signal, the mean of the outputs that have a signal. */
+static double mean_nsr(const ptq_distance *dist, size_t n)
 {
-    ptq_distance dist[MAX_OUTPUTS] = {0};
-    ptq_session_options so = {
-        .backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa},
-        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
-    };
-    ptq_model *q;
-    ptq_session *session = NULL;
-    PTQ_TRY(ptq_build(j->m, d, spec, j->codes, &q, NULL));
-    ptq_status s = ptq_session_new(q->graph, &so, &session);
-    if (s == PTQ_OK)
-        s = run_all(j, session, n ? n : j->nsamples, dist);
-    ptq_session_free(session);
-    ptq_model_free(q);
-    PTQ_TRY(s);
     double sum = 0.0, used = 0.0;
-    for (size_t k = 0; k < j->m->graph->outputs.n; k++)
+    for (size_t k = 0; k < n; k++)
         if (dist[k].signal > 0.0) {
             sum += dist[k].nonfinite ? 1e9 : dist[k].noise / dist[k].signal;
             used += 1.0;
         }
-    *nsr = used > 0.0 ? sum / used : 0.0;
-    return PTQ_OK;
+    return used > 0.0 ? sum / used : 0.0;
+}
+
+ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec *spec, size_t n, double *nsr)
+{
+    size_t no = j->m->graph->outputs.n;
+    ptq_session_options so = {
+        .backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa},
+        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
+    };
+    ptq_model *q = NULL;
+    ptq_session *session = NULL;
+    ptq_distance *dist = ptq_calloc(no, sizeof *dist);
+    ptq_tensor *out = ptq_calloc(no, sizeof *out);
+    ptq_status s = dist && out ? ptq_build(j->m, d, spec, j->codes, &q, NULL) : ptq_fail_nomem();
+    if (s == PTQ_OK)
+        s = ptq_session_new(q->graph, &so, &session);
+    if (s == PTQ_OK)
+        s = run_all(j, session, n ? n : j->nsamples, out, dist);
+    if (s == PTQ_OK)
+        *nsr = mean_nsr(dist, no);
+    ptq_session_free(session);
+    ptq_model_free(q);
+    free(out);
+    free(dist);
+    return s;
 }

@@ -123,10 +123,24 @@ typedef struct job {
     bool *float_nodes;
 } job;
 
+static bool has_float_output(const ptq_graph *g)
+{
+    for (size_t i = 0; i < g->outputs.n; i++)
+        if (g->outputs.v[i]->dtype == PTQ_DT_F32 || g->outputs.v[i]->dtype == PTQ_DT_UNDEFINED)
+            return true;
+    return false;
+}
+
+/* auto needs samples, and outputs whose distance can be measured. */
+static const char *method_of(const ptq_model *m, const ptq_quant_options *opt, bool samples)
+{
+    return opt->method ? opt->method : samples && has_float_output(m->graph) ? "auto" : "mse";
+}
+
 static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, const ptq_samples *samples,
                       const ptq_quant_options *opt)
 {
-    const char *method = opt->method ? opt->method : samples ? "auto" : "mse";
+    const char *method = method_of(m, opt, samples != NULL);
     const ptq_range_algo *algo = NULL;
     ptq_rewrite_report weights = {0};
     PTQ_TRY(ptq_qspec_make(opt, &j->spec));
@@ -169,9 +183,12 @@ ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, boo
     if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; use --requantize to go on",
                         m->path[0] ? m->path : "the model");
-    bool automatic = opt->method ? strcmp(opt->method, "auto") == 0 : samples;
+    bool automatic = strcmp(method_of(m, opt, samples), "auto") == 0;
     if (automatic && !samples)
         return ptq_fail(PTQ_ERR_ARG, "method auto needs the samples (-d); without them use --method mse");
+    if (automatic && !has_float_output(m->graph))
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "method auto judges by float32 outputs, and the model has none: use "
+                        "--method mse");
     if (opt->method && !automatic && ptq_range_find(opt->method, &algo) != PTQ_OK)
         return ptq_fail_prefix(PTQ_ERR_ARG, "--method takes auto or a range algorithm");
     PTQ_TRY(ptq_qspec_make(opt, &spec));

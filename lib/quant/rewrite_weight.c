@@ -110,7 +110,7 @@ static ptq_status quantize_both(ptq_rewriter *r, ptq_node *n, const ptq_weight *
     return s;
 }
 
-/* Error of the plain per-channel int8 codes, to stand beside that of another method. */
+/* Error of plain int8 codes, per channel or tensor as asked, to stand beside that of another method. */
 static ptq_status linear_mse(const ptq_weight *w, const ptq_weight_options *wo, double *mse)
 {
     const ptq_weight_algo *linear;

@@ -50,9 +50,11 @@ void ptq_distance_add(ptq_distance *d, const float *ref, const float *cand, size
 
 double ptq_distance_sqnr(const ptq_distance *d)
 {
-    if (d->n == 0 || d->signal <= 0.0)
+    if (d->n == 0)
         return NAN;
-    return d->noise > 0.0 ? 10.0 * log10(d->signal / d->noise) : INFINITY;
+    if (d->noise <= 0.0)
+        return INFINITY;
+    return d->signal > 0.0 ? 10.0 * log10(d->signal / d->noise) : NAN;
 }
 
 double ptq_distance_cosine(const ptq_distance *d)

@@ -20,7 +20,7 @@ typedef struct ptq_distance {
     uint64_t n, nonfinite; /* pairs with a NaN or infinity are counted and left out */
 } ptq_distance;
 void ptq_distance_add(ptq_distance *d, const float *ref, const float *cand, size_t n);
-/* 10 log10(signal / noise); +inf for no noise, NaN when there is no signal. */
+/* 10 log10(signal / noise); +inf for no noise, NaN for noise without a signal. */
 double ptq_distance_sqnr(const ptq_distance *d);
 double ptq_distance_cosine(const ptq_distance *d);
 

@@ -91,11 +91,19 @@ static void output_rows(const json_t *root, ptq_text *t)
     size_t i;
     json_t *o;
     json_array_foreach (json_object_get(root, "outputs"), i, o) {
-        char a[32];
+        char a[32], cosine[32];
+        double equal = ptq_json_num(o, "equal_percent", NAN), c = ptq_json_num(o, "cosine", NAN);
+        if (!isnan(equal)) {
+            ptq_text_add(t, "output ");
+            ptq_text_name(t, ptq_json_str(o, "name", "?"), 24);
+            ptq_text_add(t, " (%s): %.2f %% of the values are equal\n", ptq_json_str(o, "type", "?"), equal);
+            continue;
+        }
+        snprintf(cosine, sizeof cosine, isnan(c) ? "n/a" : "%.5f", c);
         db(ptq_json_num(o, "sqnr_db", NAN), o, a, sizeof a);
         ptq_text_add(t, "output ");
         ptq_text_name(t, ptq_json_str(o, "name", "?"), 24);
-        ptq_text_add(t, ": SQNR %s, cosine %.5f, largest difference %.4g", a, ptq_json_num(o, "cosine", NAN),
+        ptq_text_add(t, ": SQNR %s, cosine %s, largest difference %.4g", a, cosine,
                      ptq_json_num(o, "max_abs", NAN));
         double bad = ptq_json_num(o, "nonfinite", 0.0);
         if (bad > 0.0)

@@ -18,18 +18,33 @@ static void counts(json_t *o, ptq_text *t)
         ptq_text_add(t, "none");
 }
 
+/* What quantizing left of the output: null is no noise at all. */
+static void auto_db(const json_t *o, ptq_text *t)
+{
+    double db = ptq_json_num(o, "sqnr_db", NAN);
+    if (isnan(db))
+        ptq_text_add(t, "identical");
+    else
+        ptq_text_add(t, "%.1f", db);
+}
+
 static void auto_lines(const json_t *a, int columns, ptq_text *t)
 {
     size_t i;
     json_t *o;
-    ptq_text_add(t, "auto      judged on %.0f samples; output SQNR in dB:", ptq_json_num(a, "samples", 0));
-    json_array_foreach (json_object_get(a, "methods"), i, o)
-        ptq_text_add(t, "%s %s %.1f", i ? "," : "", ptq_json_str(o, "method", "?"), ptq_json_num(o, "sqnr_db", NAN));
+    double samples = ptq_json_num(a, "samples", 0);
+    ptq_text_add(t, "auto      judged on %.0f sample%s; output SQNR in dB:", samples, samples == 1.0 ? "" : "s");
+    json_array_foreach (json_object_get(a, "methods"), i, o) {
+        ptq_text_add(t, "%s %s ", i ? "," : "", ptq_json_str(o, "method", "?"));
+        auto_db(o, t);
+    }
     ptq_text_add(t, "\n          chose %s", ptq_json_str(a, "method", "?"));
     size_t n = json_array_size(json_object_get(a, "tensors"));
     if (n)
         ptq_text_add(t, ", another method for %zu tensor%s", n, n > 1 ? "s" : "");
-    ptq_text_add(t, ": %.1f dB\n", ptq_json_num(a, "sqnr_db", NAN));
+    ptq_text_add(t, ": ");
+    auto_db(a, t);
+    ptq_text_add(t, json_is_number(json_object_get(a, "sqnr_db")) ? " dB\n" : "\n");
     json_array_foreach (json_object_get(a, "float_layers"), i, o) {
         ptq_text_add(t, "float     %s ", ptq_json_str(o, "op", "?"));
         ptq_text_name(t, ptq_json_str(o, "node", "?"), columns - 50);
@@ -50,14 +65,17 @@ static void log_lines(const json_t *root, ptq_text *t)
         log_mse += ptq_json_num(o, "mse", 0.0);
         lin_mse += ptq_json_num(o, "mse_linear", 0.0);
     }
-    ptq_text_add(t, "weights   %s: squared error %.3g times that of linear int8 per channel (sum over %zu weights)\n",
-                 ptq_json_str(root, "weight", "?"), lin_mse > 0.0 ? log_mse / lin_mse : NAN, i);
+    ptq_text_add(t, "weights   %s: %.3g times the squared error of linear int8 per %s (sum over %zu weight%s)\n",
+                 ptq_json_str(root, "weight", "?"), lin_mse > 0.0 ? log_mse / lin_mse : NAN,
+                 json_is_true(json_object_get(root, "per_channel")) ? "channel" : "tensor", i, i == 1 ? "" : "s");
 }
 
 static void warnings(const json_t *root, ptq_text *t)
 {
     size_t i;
     json_t *o;
+    if (json_object_size(json_object_get(root, "int8_nodes")) == 0)
+        ptq_text_add(t, "warning   nothing is quantized: `quantize inspect -v` tells why\n");
     json_array_foreach (json_object_get(root, "weights"), i, o) {
         double dead = ptq_json_num(o, "dead_channels", 0), wide = ptq_json_num(o, "widened_channels", 0);
         if (dead > 0) {
