@@ -203,13 +203,15 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     return o;
 }
 
-ptq_status cmd_open_data(const args *a, const char *path, const char *labels, const ptq_model *m, ptq_data **out)
+ptq_status cmd_open_data(const args *a, const char *path, const opt_LIST *inputs, const char *labels,
+                         const ptq_model *m, ptq_data **out)
 {
     ptq_data_options o = PTQ_DATA_OPTIONS_INIT;
-    if (!path && !a->inputs.n)
+    bool own = inputs && inputs->n;
+    if (!path && !own)
         return cmd_error(PTQ_ERR_ARG, "no data: name a folder or file with -d");
     o.labels = labels;
-    o.inputs = a->inputs.n ? a->inputs.v : NULL;
+    o.inputs = own ? inputs->v : NULL;
     o.preprocess = a->preprocess;
     o.resize = a->resize;
     o.crop = a->crop;
@@ -271,6 +273,13 @@ static ptq_status print_json(const named_report *list, size_t n)
     return PTQ_OK;
 }
 
+ptq_status cmd_flush(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cmd_error(PTQ_ERR_IO, "cannot write to standard output");
+    return PTQ_OK;
+}
+
 ptq_status cmd_print(const args *a, const named_report *list, size_t n)
 {
     if (a->json) {
@@ -283,9 +292,7 @@ ptq_status cmd_print(const args *a, const named_report *list, size_t n)
             free(text);
         }
     }
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return cmd_error(PTQ_ERR_IO, "cannot write to standard output");
-    return PTQ_OK;
+    return cmd_flush();
 }
 
 ptq_status cmd_check_gates(const args *a)

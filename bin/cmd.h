@@ -39,8 +39,9 @@ ptq_loop_options progress_loop(progress *p, const args *a);
 
 /* PTQ_ERR_ARG when an output is an input as well, or another output. */
 ptq_status cmd_check_outputs(const args *a);
-/* Data set from the common options; labels may be NULL. */
-ptq_status cmd_open_data(const args *a, const char *path, const char *labels, const ptq_model *m, ptq_data **out);
+/* Data set from the common options. inputs: those with data of their own, or NULL; labels may be NULL. */
+ptq_status cmd_open_data(const args *a, const char *path, const opt_LIST *inputs, const char *labels,
+                         const ptq_model *m, ptq_data **out);
 /* Loads and optimizes. */
 ptq_status cmd_load(const args *a, const char *path, ptq_model **out);
 /* Prints as text, or (with --json) the JSON of reports joined under their names. */
@@ -48,6 +49,8 @@ typedef struct named_report {
     const char *name;
     const ptq_report *report;
 } named_report;
+/* PTQ_ERR_IO when what was printed did not arrive. */
+ptq_status cmd_flush(void);
 ptq_status cmd_print(const args *a, const named_report *list, size_t n);
 /* The form of --fail-if, before any work. */
 ptq_status cmd_check_gates(const args *a);

@@ -29,7 +29,7 @@ static ptq_status parse_shard(const char *text, ptq_calib_options *o)
     return PTQ_OK;
 }
 
-static void tell_wrote(const args *a, const ptq_statistics *s)
+static ptq_status tell_wrote(const args *a, const ptq_statistics *s)
 {
     if (a->json)
         printf("{\"bad\": %zu, \"samples\": %zu}\n", ptq_statistics_bad(s), ptq_statistics_done(s));
@@ -38,6 +38,7 @@ static void tell_wrote(const args *a, const ptq_statistics *s)
                 ptq_statistics_bad(s));
     else
         cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(s));
+    return cmd_flush();
 }
 
 static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data **d, ptq_statistics **old,
@@ -54,7 +55,7 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     TRY(ptq_can_save(a->out, true));
     TRY(parse_shard(a->shard, &o));
     TRY(cmd_load(a, a->files[0], m));
-    TRY(cmd_open_data(a, a->data, NULL, *m, d));
+    TRY(cmd_open_data(a, a->data, &a->inputs, NULL, *m, d));
     cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     if (exists && a->resume) {
         TRY(ptq_statistics_load(a->out, old));
@@ -67,8 +68,7 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     o.checkpoint_ctx = &c;
     TRY(ptq_model_calibrate(*m, ptq_data_samples(*d), &o, *old, s));
     TRY(ptq_statistics_save(*s, a->out, true));
-    tell_wrote(a, *s);
-    return PTQ_OK;
+    return tell_wrote(a, *s);
 }
 
 ptq_status cmd_calibrate(const args *a)
@@ -109,7 +109,7 @@ ptq_status cmd_merge(const args *a)
     if (s == PTQ_OK)
         s = ptq_statistics_save(sum, a->out, a->force);
     if (s == PTQ_OK)
-        tell_wrote(a, sum);
+        s = tell_wrote(a, sum);
     ptq_statistics_free(sum);
     return s;
 }
@@ -118,7 +118,7 @@ static ptq_status eval(const args *a, progress *p, ptq_model **m, ptq_data **d, 
 {
     TRY(cmd_check_gates(a));
     TRY(cmd_load(a, a->files[0], m));
-    TRY(cmd_open_data(a, a->data, a->labels, *m, d));
+    TRY(cmd_open_data(a, a->data, &a->inputs, a->labels, *m, d));
     cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     ptq_loop_options o = progress_loop(p, a);
     TRY(ptq_eval(*m, ptq_data_samples(*d), &o, r));
@@ -148,7 +148,7 @@ static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_data **
     TRY(cmd_check_gates(a));
     TRY(cmd_load(a, a->files[0], &m[0]));
     TRY(cmd_load(a, a->files[1], &m[1]));
-    TRY(cmd_open_data(a, a->data, a->labels, m[0], d));
+    TRY(cmd_open_data(a, a->data, &a->inputs, a->labels, m[0], d));
     cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
     o.loop = progress_loop(p, a);
     o.layers = a->layers;

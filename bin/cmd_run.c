@@ -106,12 +106,12 @@ static ptq_status open_inputs(const args *a, job *j)
     if (a->stats)
         TRY(ptq_statistics_load(a->stats, &j->stats));
     if (data) { /* labels belong to the data that the accuracy is measured on */
-        TRY(cmd_open_data(a, a->data, a->eval ? NULL : a->labels, j->model, &j->data));
+        TRY(cmd_open_data(a, a->data, &a->inputs, a->eval ? NULL : a->labels, j->model, &j->data));
         cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(j->data));
         check_preprocess(j, "data of -d", j->data);
     }
     if (a->eval) {
-        TRY(cmd_open_data(a, a->eval, a->labels, j->model, &j->eval));
+        TRY(cmd_open_data(a, a->eval, NULL, a->labels, j->model, &j->eval)); /* --input is for calibration */
         cmd_say(a, "eval      %s: %s", a->eval, ptq_data_describe(j->eval));
         check_preprocess(j, "data of --eval", j->eval);
     } else if (!a->no_compare) { /* figures on the calibration data flatter */

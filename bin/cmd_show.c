@@ -35,5 +35,5 @@ ptq_status cmd_backends(const args *a)
         printf("], \"version\": \"%s\"}\n", ptq_version());
     else
         printf("%-8s %s; %s\n", "ptq", ptq_version(), ptq_io_version());
-    return PTQ_OK;
+    return cmd_flush();
 }

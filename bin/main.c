@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     int code;
     keep_streams();
     if (args_parse(argc, argv, &a, &code))
-        return code;
+        return cmd_flush() == PTQ_OK ? code : cmd_fail(PTQ_ERR_IO);
     struct sigaction sa = {.sa_handler = on_signal};
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);

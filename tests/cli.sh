@@ -75,6 +75,10 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "top-1" "$q" eval "$model" -d "$val" -n 200
     expect 1 "FAILED" "$q" eval "$model" -d "$val" -n 200 --fail-if "top1.percent<101"
     expect 2 "no figure.*top1_drop, top1" "$q" eval "$model" -d "$val" -n 20 --fail-if "nonsense<1"
+    # data of --input is for calibration; no path is left out in silence
+    expect 0 "^2000 samples" "$q" "$model" --input "input=$calib" $pre -o in.onnx --eval "$val" --method mse -q --no-latency
+    expect 2 "feeds no input" "$q" "$model" --input "input=$calib" -d "$calib" -o x.onnx
+    expect 6 "standard output" sh -c "'$q' calibrate '$model' -d '$calib' $pre -o full.h5 -q --json -n 4 >/dev/full"
     expect 0 "^eval      none" "$q" run "$model" --stats all.h5 -o ev1.onnx
 fi
 
@@ -97,6 +101,9 @@ expect 2 "line" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --override
 expect 2 "Usage" "$q"
 expect 0 "Usage" "$q" --help
 expect 0 "ptq" "$q" --version
+for v in --help --version backends "backends --json" "inspect $model"; do
+    expect 6 "standard output" sh -c "'$q' $v >/dev/full"
+done
 expect 2 "quantize run. has no option .*quantize run --help" "$q" "$model" --nonsense
 expect 2 "has no option '-o'.*quantize eval --help" "$q" eval "$model" -d "$calib" -o x.onnx
 expect 2 "no option '--layers=3', other verbs" "$q" "$model" --layers=3
@@ -132,7 +139,7 @@ expect 2 "no name" "$q" "$model" -d "$calib" $pre -o ""
 # wrong words are told before the work, of which there would be a line on stderr
 for o in "--method no" "--exclude no" "--act no" "--weight no" "--format no" "--overrides o.json" "--fail-if top1_drop>no" \
          "--fail-if sqnr<nan" "--eval no" "--skip-bad nan" "--skip-bad 2" "--percentile 0" "--percentile nan" "--nonfinite no" \
-         "--no-compare --fail-if sqnr<9" "-o no/such/x.onnx" "-o empty -f" "-o link.onnx -f" "--save-stats no/such/x.h5" \
+         "--no-compare --fail-if sqnr<9" "--fail-if top1_dorp>1" "-o no/such/x.onnx" "-o empty -f" "-o link.onnx -f" "--save-stats no/such/x.h5" \
          "--dump-params no/such/x.json"; do
     "$q" "$model" -d "$calib" $pre -o x.onnx $o >out.txt 2>err.txt
     got=$?

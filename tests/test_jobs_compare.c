@@ -170,12 +170,48 @@ START_TEST(compare__layers_alone_and_together)
 }
 END_TEST
 
+static void check_gates(const ptq_report *r)
+{
+    const char *key;
+    json_t *v;
+    json_object_foreach (r->root, key, v) {
+        char gate[128];
+        bool holds;
+        snprintf(gate, sizeof gate, "%s.0>1", key);
+        if (json_is_object(v) || json_is_array(v) || json_is_real(v))
+            ck_assert_ok(ptq_report_gate(NULL, gate, &holds));
+    }
+}
+
+/* Every figure that a report has may be named by a gate before there is a report. */
+START_TEST(gates__know_the_figures)
+{
+    jobs_data d;
+    jobs_data_init(&d);
+    ptq_model *m = jobs_chain(), *q = quantized(m, &d);
+    ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
+    ptq_report *r;
+    o.layers = true;
+    o.latency_seconds = 0.001;
+    ck_assert_ok(ptq_compare(m, q, &d.samples, &o, &r));
+    ck_assert(json_object_size(r->root) > 10);
+    check_gates(r);
+    ptq_report_free(r);
+    ck_assert_ok(ptq_eval(m, &d.samples, NULL, &r));
+    check_gates(r);
+    ptq_report_free(r);
+    ptq_model_free(q);
+    ptq_model_free(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_compare");
     TCase *t = tcase_create("all");
     tcase_add_loop_test(t, compare__figures, 0, 3);
     tcase_add_test(t, compare__layers_alone_and_together);
+    tcase_add_test(t, gates__know_the_figures);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -20,7 +20,8 @@ PTQ_API ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbos
  * gate; PTQ_ERR_ARG where there is none. */
 PTQ_API ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value);
 /* "PATH OP NUMBER" (OP: < <= > >= ==), e.g. "top1_drop>1.0"; *holds tells whether the condition
- * is true. `r` may be NULL: then only the form of the expression is checked. Short names of the gates stand in quantize(1). */
+ * is true. `r` may be NULL: then the form of the expression is checked, and
+ * that a comparison or an evaluation can have such a figure. Short names of the gates stand in quantize(1). */
 PTQ_API ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds);
 
 /* Writes `text` and a newline to `path`: whole or not at all, over an existing file only with `force`

@@ -150,8 +150,10 @@ static ptq_status open_common(ptq_dataset *ds, const char *path, const uint8_t *
         ds->bind[i] = (binding){.source = ds->n_sources, .input = n};
         rest[n++] = ds->inputs[i];
     }
-    if (!path || (n == 0 && ds->n_inputs))
+    if (!path)
         return PTQ_OK;
+    if (n == 0 && ds->n_inputs)
+        return ptq_fail(PTQ_ERR_ARG, "%s feeds no input: each has its own --input; leave one of both out", path);
     return open_source(ds, path, rest, n);
 }
 

@@ -11,8 +11,18 @@ static const struct {
     double factor;
 } gates[] = {
 #define PTQ_GATE(name, path, eval_path, factor) {#name, path, eval_path, factor},
+#define PTQ_FIGURE(name)
 #include "lib/report/gates.def"
 #undef PTQ_GATE
+#undef PTQ_FIGURE
+};
+
+static const char *const figures[] = {
+#define PTQ_GATE(name, path, eval_path, factor)
+#define PTQ_FIGURE(name) #name,
+#include "lib/report/gates.def"
+#undef PTQ_GATE
+#undef PTQ_FIGURE
 };
 
 /* Member or element `key` of v. */
@@ -50,12 +60,36 @@ static bool is_identical(const json_t *root, const char *path)
     return json_is_true(json_object_get(walk(root, parent), "identical"));
 }
 
+static ptq_status no_figure(const char *path)
+{
+    const char *names[PTQ_COUNT(gates)];
+    char list[256] = "";
+    for (size_t i = 0; i < PTQ_COUNT(gates); i++) {
+        names[i] = gates[i].name;
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
+    }
+    return ptq_fail_unknown(path, names, PTQ_COUNT(names), "the report has no figure '%s'; there are %s, and "
+                            "paths into its JSON form", path, list);
+}
+
+/* May a report have it? */
+static ptq_status check_name(const char *path)
+{
+    size_t n = strcspn(path, ".");
+    for (size_t i = 0; i < PTQ_COUNT(gates); i++)
+        if (strcmp(gates[i].name, path) == 0)
+            return PTQ_OK;
+    for (size_t i = 0; i < PTQ_COUNT(figures); i++)
+        if (strlen(figures[i]) == n && strncmp(figures[i], path, n) == 0)
+            return PTQ_OK;
+    return no_figure(path);
+}
+
 ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value)
 {
     double factor = 1.0;
-    const char *names[PTQ_COUNT(gates)], *full = path;
+    const char *full = path;
     for (size_t i = 0; i < PTQ_COUNT(gates); i++) {
-        names[i] = gates[i].name;
         if (strcmp(gates[i].name, path) == 0) {
             full = gates[i].path;
             if (gates[i].eval_path && !walk(r->root, full))
@@ -67,11 +101,7 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
     if (!v) {
         if (full != path)
             return ptq_fail(PTQ_ERR_ARG, "the report has no figure '%s' (were labels given, was it measured?)", path);
-        char list[256] = "";
-        for (size_t i = 0; i < PTQ_COUNT(names); i++)
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", names[i]);
-        return ptq_fail_unknown(path, names, PTQ_COUNT(names), "the report has no figure '%s'; there are %s, and "
-                                "paths into its JSON form", path, list);
+        return no_figure(path);
     }
     if (json_is_null(v) && is_identical(r->root, full)) {
         *value = INFINITY; /* no noise at all; JSON has no number for that */
@@ -79,7 +109,7 @@ ptq_status ptq_report_number(const ptq_report *r, const char *path, double *valu
     }
     if (!json_is_number(v))
         return ptq_fail(PTQ_ERR_ARG, "figure '%s' of the report is not a number", path);
-    *value = factor * json_number_value(v);
+    *value = factor * json_number_value(v) + 0.0; /* no -0 */
     return PTQ_OK;
 }
 
@@ -124,7 +154,7 @@ ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *ho
     if (!known)
         return ptq_fail(PTQ_ERR_ARG, "gate '%s': '%s' is not one of < <= > >= ==", expression, op);
     if (!r)
-        return PTQ_OK;
+        return check_name(name);
     PTQ_TRY(ptq_report_number(r, name, &value));
     *holds = compare(op, value, limit, &known);
     return PTQ_OK;
