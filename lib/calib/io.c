@@ -14,6 +14,7 @@ struct ptq_data {
     ptq_samples samples;
     char preprocess[512];
     char describe[1024];
+    bool shaped; /* some input could take an image */
 };
 
 static ptq_status read_sample(void *ctx, size_t i, ptq_tensor *inputs, size_t ninputs)
@@ -118,6 +119,8 @@ static ptq_status open_set(const char *path, const ptq_model *m, const ptq_data_
     PTQ_TRY(input_specs(m, &specs, &o.n_inputs));
     ptq_status s = split_inputs(opt->inputs, &own, &o.n_own, &names);
     o.inputs = specs;
+    for (size_t i = 0; i < o.n_inputs; i++)
+        d->shaped |= specs[i].rank < 0 || specs[i].rank >= 3;
     o.own = own;
     if (s == PTQ_OK)
         s = ptq_dataset_open(path, &o, &d->set);
@@ -139,7 +142,8 @@ ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_op
         return s;
     }
     ptq_preprocess_text(ptq_dataset_preprocess(d->set), d->preprocess, sizeof d->preprocess);
-    snprintf(d->describe, sizeof d->describe, "%s; %s", ptq_dataset_describe(d->set), d->preprocess);
+    snprintf(d->describe, sizeof d->describe, "%s%s%s", ptq_dataset_describe(d->set), d->shaped ? "; " : "",
+             d->shaped ? d->preprocess : "");
     d->samples = (ptq_samples){.ctx = d,
                                .count = ptq_dataset_count(d->set),
                                .read = read_sample,
