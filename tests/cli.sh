@@ -164,9 +164,15 @@ expect 0 "top-1" "$q" eval "$model" -d "$calib" --preprocess imagenet --resize 3
 expect 0 "pad 7;" "$q" eval "$model" -d "$calib" $pre --resize letterbox --pad 7 -n 10
 expect 2 "expected 0..255" "$q" eval "$model" -d "$calib" --pad 300
 # what was compared, and on how many
+expect 0 "work  *4.6 M" "$q" inspect qop.onnx
+grep -q "^int8\|^float\|nodes.*int8" out.txt && { echo "FAILED: a plan for a quantized model"; bad=1; }
+expect 0 "^int8  *100.0" "$q" inspect "$model"
+expect 0 "judged on 1 sample;" "$q" "$model" -d "$calib" $pre -o one.onnx -n 1 --no-compare
 expect 0 "^20 samples  *fp32  *int8" "$q" compare "$model" b.onnx -d "$calib" $pre -n 20 --no-latency
 expect 0 "^eval      the data of -d" "$q" "$model" -d "$calib" $pre -o ev0.onnx --method mse --no-latency
 grep -q ' $' out.txt && { echo "FAILED: blanks at the end of a line"; bad=1; }
+printf '{"float_nodes": ["nothing"]}' > o.json
+expect 2 "overrides: float_nodes: 'nothing' matches no node" "$q" "$model" -d "$calib" $pre -o x.onnx --overrides o.json
 # labels are those of the data that accuracy is measured on
 mkdir ev; cp "$calib"/00?_*.png ev/; for i in 0 1 2 3 4 5 6 7 8 9; do echo "$i"; done > ev.txt
 expect 0 "top-1" "$q" "$model" -d "$calib" $pre -o ev.onnx --eval ev --labels ev.txt --method mse -q --no-latency

@@ -45,11 +45,27 @@ START_TEST(text__names_are_harmless)
 }
 END_TEST
 
+/* Nodes that no pattern can quantize are counted, where there are any. */
+START_TEST(text__other_nodes)
+{
+    for (int n = 0; n < 3; n += 2) {
+        char json[128], *text;
+        snprintf(json, sizeof json, "{\"int8_nodes\": {\"MatMul\": 4}, \"float_nodes\": {}, \"other_nodes\": %d}", n);
+        ptq_report *r = report_of("quantize", json);
+        ck_assert_ok(ptq_report_text(r, 80, false, &text));
+        ck_assert_ptr_nonnull(strstr(text, n ? "4 MatMul   float: none   other: 2   (" : "4 MatMul   float: none   ("));
+        free(text);
+        ptq_report_free(r);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("report_text");
     TCase *t = tcase_create("all");
     tcase_add_test(t, text__names_are_harmless);
+    tcase_add_test(t, text__other_nodes);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

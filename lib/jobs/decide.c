@@ -198,7 +198,7 @@ double ptq_int8_mac_share(const ptq_placement *p)
     PTQ_GRAPH_EACH_NODE (p->graph, n) {
         double macs = ptq_node_macs(n);
         all += macs;
-        if (p->nodes[n->id].quantized)
+        if (p->nodes[n->id].quantized || n->op[0] == 'Q') /* QLinearConv: of a quantized model */
             int8 += macs;
     }
     return all > 0.0 ? int8 / all : 1.0;

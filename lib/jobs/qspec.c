@@ -97,6 +97,7 @@ static ptq_status set_scope(const ptq_quant_options *o, ptq_qspec *s)
         s->patterns[n++] = json_string_value(item);
     }
     s->scope = (ptq_scope){.only = o->only, .nonly = count(o->only), .exclude = s->patterns, .nexclude = n,
+                           .nfile = json_array_size(nodes),
                            .exclude_ops = o->exclude_ops, .nexclude_ops = count(o->exclude_ops)};
     return PTQ_OK;
 }

@@ -7,17 +7,20 @@
 static ptq_status count_ops(const ptq_placement *p, json_t *root)
 {
     json_t *int8 = json_object(), *fp = json_object();
+    json_int_t other = 0;
     PTQ_TRY(ptq_json_set(root, "int8_nodes", int8));
     PTQ_TRY(ptq_json_set(root, "float_nodes", fp));
     PTQ_GRAPH_EACH_NODE (p->graph, n) {
         const ptq_node_place *np = &p->nodes[n->id];
-        if (np->role == PTQ_ROLE_NONE && !np->reason)
-            continue; /* not a candidate: shapes, normalization, ... */
+        if (np->role == PTQ_ROLE_NONE && !np->reason) { /* not a candidate: shapes, normalization, ... */
+            other++;
+            continue;
+        }
         json_t *o = np->quantized ? int8 : fp;
         json_int_t k = json_integer_value(json_object_get(o, n->op));
         PTQ_TRY(ptq_json_set(o, n->op, json_integer(k + 1)));
     }
-    return PTQ_OK;
+    return ptq_json_set(root, "other_nodes", json_integer(other));
 }
 
 static ptq_status list_tensors(const ptq_decision *d, json_t *root)

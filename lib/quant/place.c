@@ -98,7 +98,8 @@ static ptq_status check_scope(const ptq_graph *g, const ptq_scope *s)
     for (size_t i = 0; i < s->nonly; i++)
         PTQ_TRY(check_pattern(g, s->only[i], false, "--only"));
     for (size_t i = 0; i < s->nexclude; i++)
-        PTQ_TRY(check_pattern(g, s->exclude[i], false, "--exclude"));
+        PTQ_TRY(check_pattern(g, s->exclude[i], false,
+                              i + s->nfile < s->nexclude ? "--exclude" : "overrides: float_nodes:"));
     for (size_t i = 0; i < s->nexclude_ops; i++)
         PTQ_TRY(check_pattern(g, s->exclude_ops[i], true, "--exclude-op"));
     return PTQ_OK;
@@ -127,20 +128,30 @@ static double dim_or_one(ptq_dim d)
     return ptq_dim_known(d) ? (double)d.add : 1.0;
 }
 
+/* A product in the QOperator form. */
+static bool is_qproduct(const ptq_node *n)
+{
+    return strcmp(n->op, "QLinearConv") == 0 || strcmp(n->op, "QLinearMatMul") == 0 ||
+           (strcmp(n->op, "QGemm") == 0 && strcmp(n->domain, "com.microsoft") == 0);
+}
+
 /* Products that are added up for one output element, as far as known; 0: not such an operator. */
 static double dot_length(const ptq_node *n)
 {
-    if (n->domain[0] || n->nin < 2 || !n->in[0] || !n->in[1])
+    bool q = is_qproduct(n);
+    int b = q ? 3 : 1; /* QLinearConv and the like: x, its scale and zero point, then w */
+    if ((n->domain[0] && !q) || n->nin <= b || !n->in[0] || !n->in[b])
         return 0.0;
-    const ptq_shape *x = &n->in[0]->shape, *w = &n->in[1]->shape;
+    const ptq_shape *x = &n->in[0]->shape, *w = &n->in[b]->shape;
+    const char *op = q ? n->op + (n->op[1] == 'L' ? 7 : 1) : n->op; /* QLinearConv, QGemm */
     double length = 0.0;
-    if (strcmp(n->op, "Conv") == 0 && w->rank >= 3) {
+    if (strcmp(op, "Conv") == 0 && w->rank >= 3) {
         length = 1.0;
         for (int i = 1; i < w->rank; i++)
             length *= dim_or_one(w->dims[i]);
-    } else if (strcmp(n->op, "MatMul") == 0 && x->rank >= 1) {
+    } else if (strcmp(op, "MatMul") == 0 && x->rank >= 1) {
         length = dim_or_one(x->dims[x->rank - 1]);
-    } else if (strcmp(n->op, "Gemm") == 0 && x->rank == 2) {
+    } else if (strcmp(op, "Gemm") == 0 && x->rank == 2) {
         length = dim_or_one(x->dims[ptq_attr_int(n, "transA", 0) ? 0 : 1]);
     }
     return length;

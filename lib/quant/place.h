@@ -41,6 +41,7 @@ typedef struct ptq_tensor_place {
 typedef struct ptq_scope {
     const char *const *only, *const *exclude; /* glob patterns on node names */
     size_t nonly, nexclude;
+    size_t nfile; /* the last so many of `exclude` come from the overrides */
     const char *const *exclude_ops; /* operator types */
     size_t nexclude_ops;
     const bool *float_nodes; /* by node id: also left in float (set by auto), or NULL */
@@ -65,7 +66,7 @@ void ptq_placement_free(ptq_placement *p);
 /* Does `n` (a node of p->graph or of its clone) take input `slot` in 8 bits? */
 bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int slot);
 
-/* Multiply-accumulates of Conv, Gemm, MatMul for one sample from the inferred shapes (symbolic
+/* Multiply-accumulates of Conv, Gemm, MatMul and their QOperator forms for one sample from the inferred shapes (symbolic
  * dimensions count as 1); 0 for everything else. */
 double ptq_node_macs(const ptq_node *n);
 

@@ -101,6 +101,8 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     counts(json_object_get(root, "int8_nodes"), t);
     ptq_text_add(t, "   float: ");
     counts(json_object_get(root, "float_nodes"), t);
+    if (ptq_json_num(root, "other_nodes", 0) > 0.0)
+        ptq_text_add(t, "   other: %.0f", ptq_json_num(root, "other_nodes", 0));
     ptq_text_add(t, "   (%.1f %% of the MACs in int8)\n", 100.0 * ptq_json_num(root, "int8_mac_share", NAN));
     ptq_text_add(t, "scheme    target %s, %s; weights %s per %s, activations %s %s%s, ranges by %s\n",
                  ptq_json_str(root, "target", "?"), ptq_json_str(root, "format", "?"),
