@@ -37,11 +37,13 @@ void ptq_feed_release(const ptq_graph *g, ptq_tensor *inputs);
 
 typedef struct ptq_calibrate_options {
     const bool *select;   /* by value id: which float tensors are observed */
-    size_t batch;         /* wished; 0: 16. Falls to 1 where the batch axis is not proven */
+    size_t batch;         /* wished; 0: 16, or 64 on a device. Falls to 1 where the batch axis is not
+                             proven, and by halves where the device has no memory for it */
     size_t samples;       /* use the first n samples; 0: all */
     size_t shard, nshards; /* this run takes samples i with i % nshards == shard; 0: all */
     ptq_pool *pool;
     const char *backend, *isa;
+    const ptq_backend_ops *ops; /* instead of a name; NULL: find `backend` */
     double max_bad_share; /* unreadable samples tolerated, as a share; default 0.01 */
     bool nonfinite_ok;    /* NaN and Inf activations are counted and left out, not an error */
     /* Both may be NULL. progress returning false stops with PTQ_ERR_INTERRUPTED; checkpoint is

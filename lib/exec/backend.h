@@ -48,6 +48,34 @@ typedef struct ptq_stream_ops {
     uint64_t (*generation)(ptq_backend *b);
 } ptq_stream_ops;
 
+/* ---- calibration on the device ---- */
+
+/* Float values in backend memory, dense [samples][outer][channels][inner]. */
+typedef struct ptq_tally_values {
+    const void *x;
+    size_t samples;
+    int64_t outer, channels, inner;
+    int axis; /* of the channels in the tensor; -1: ranges of channels are not wanted */
+} ptq_tally_values;
+
+/* Counts what lib/observers keeps of tensors, without moving their values: histograms and ranges of
+ * channels in slots until they are taken, and a summary of each sample in one row per tensor. */
+typedef struct ptq_tally ptq_tally; /* private to the backend; used by one session */
+struct ptq_counts;                  /* lib/observers/stats.h */
+struct ptq_summary;                 /* lib/observers/observer.h */
+typedef struct ptq_tally_ops {
+    ptq_status (*open)(ptq_backend *b, size_t slots, size_t rows, size_t samples, ptq_tally **out);
+    void (*close)(ptq_tally *t); /* before the backend; NULL is fine */
+    /* In stream order, not waited for. Between two takes of a slot: at most PTQ_TALLY_VALUES values,
+     * and the same channels. */
+    ptq_status (*add)(ptq_tally *t, size_t slot, size_t row, const ptq_tally_values *v);
+    /* Summaries [rows][samples] of the rows that were added to since the last call. */
+    ptq_status (*samples)(ptq_tally *t, const struct ptq_summary **out);
+    /* Empties a slot; *out is valid until the next call. */
+    ptq_status (*take)(ptq_tally *t, size_t slot, struct ptq_counts *out);
+} ptq_tally_ops;
+#define PTQ_TALLY_VALUES UINT32_MAX
+
 typedef struct ptq_backend_ops {
     const char *name, *summary;
     /* Can it work here? Writes a one-line description or the reason why not. */
@@ -69,6 +97,7 @@ typedef struct ptq_backend_ops {
      * has prepared, is closed before `b`. NULL: open does it. */
     ptq_status (*fork)(ptq_backend *b, ptq_backend **out);
     const ptq_stream_ops *streams; /* NULL: none */
+    const ptq_tally_ops *tally;    /* NULL: values are observed on the host */
     /* Measured choices of kernels, one line each, for a later build or a plan: *text is malloc'ed.
      * `frozen`: no more are measured, shapes without one take the nearest. NULL: nothing is chosen. */
     ptq_status (*timings)(ptq_backend *b, char **text);

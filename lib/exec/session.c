@@ -381,6 +381,10 @@ static ptq_status tap(ptq_session *s, ptq_binding *b, int v)
 {
     const ptq_pvalue *pv = &s->p->values.v[v];
     ptq_tensor t = b->t[v];
+    if (s->opt.tap_device && s->exe->ops->tally && t.dtype == PTQ_DT_F32) {
+        PTQ_TRY(ptq_copies_read_dev(&s->copies, b->root[v], t.nbytes, &t.data));
+        return s->opt.tap_device(s->opt.tap_ctx, pv, &t);
+    }
     if (s->exe->remote)
         PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], t.nbytes, &t.data));
     if (pv->layout == PTQ_LAYOUT_NHWC && t.rank == 4) {
@@ -457,6 +461,11 @@ ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninp
 ptq_backend *ptq_session_backend(const ptq_session *s)
 {
     return s->backend;
+}
+
+const ptq_backend_ops *ptq_session_ops(const ptq_session *s)
+{
+    return s->exe->ops;
 }
 
 const ptq_program *ptq_session_program(const ptq_session *s)

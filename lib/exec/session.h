@@ -19,6 +19,8 @@ typedef struct ptq_session_options {
     ptq_backend_options device;
     ptq_lower_options lower; /* all zero: float simulation, no fusion */
     ptq_tap_fn tap;          /* with `tap_select` true for a value */
+    ptq_tap_fn tap_device;   /* instead of `tap`, for float values where the backend has `tally`: the
+                                data lie in its memory, in the value's own layout */
     bool (*tap_select)(void *ctx, const ptq_value *v);
     void *tap_ctx;           /* the session keeps tapped values from being fused away */
     bool profile;            /* record time per step */
@@ -47,8 +49,9 @@ ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *inputs, size_t n
  * bytes. Runs of one session must follow each other: on one stream, or waited for. */
 ptq_status ptq_session_enqueue(ptq_session *s, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,
                                size_t noutputs, void *stream);
-/* This session's line of work on its backend, for memory and copies. */
+/* This session's line of work on its backend, for memory and copies, and the backend itself. */
 ptq_backend *ptq_session_backend(const ptq_session *s);
+const ptq_backend_ops *ptq_session_ops(const ptq_session *s);
 
 /* Gives the activation block back until the next run; the outputs of the last run are gone. */
 void ptq_session_rest(ptq_session *s);

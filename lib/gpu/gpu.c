@@ -278,6 +278,19 @@ static const ptq_stream_ops stream_ops = {
     .generation = stream_generation,
 };
 
+static ptq_status tally_open(ptq_backend *b, size_t slots, size_t rows, size_t samples, ptq_tally **out)
+{
+    return ptq_gpu_tally_open(&b->gpu, slots, rows, samples, out);
+}
+
+static const ptq_tally_ops tally_ops = {
+    .open = tally_open,
+    .close = ptq_gpu_tally_close,
+    .add = ptq_gpu_tally_add,
+    .samples = ptq_gpu_tally_samples,
+    .take = ptq_gpu_tally_take,
+};
+
 /* ---- what was measured ---- */
 
 static ptq_status gpu_timings(ptq_backend *b, char **text)
@@ -314,6 +327,7 @@ const ptq_backend_ops ptq_backend_cuda = {
     .sync = gpu_sync,
     .fork = gpu_fork,
     .streams = &stream_ops,
+    .tally = &tally_ops,
     .timings = gpu_timings,
     .use_timings = gpu_use_timings,
     .kind = gpu_kind,

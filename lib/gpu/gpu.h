@@ -36,6 +36,13 @@ ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
 ptq_status ptq_gpu_copy(ptq_gpu *g, ptq_walk *w, void *dst, const void *src, size_t bytes,
                         const uint8_t *table);
 
+/* The functions of ptq_tally_ops. */
+ptq_status ptq_gpu_tally_open(ptq_gpu *g, size_t slots, size_t rows, size_t samples, ptq_tally **out);
+void ptq_gpu_tally_close(ptq_tally *t);
+ptq_status ptq_gpu_tally_add(ptq_tally *t, size_t slot, size_t row, const ptq_tally_values *v);
+ptq_status ptq_gpu_tally_samples(ptq_tally *t, const struct ptq_summary **out);
+ptq_status ptq_gpu_tally_take(ptq_tally *t, size_t slot, struct ptq_counts *out);
+
 /* Constant input of a step, or NULL. */
 static inline const ptq_tensor *ptq_gpu_constant(const ptq_program *p, const ptq_step *s, int i)
 {

@@ -124,23 +124,29 @@ static ptq_status channel_observe(void *state, ptq_sample *sample)
     return PTQ_OK;
 }
 
+ptq_status ptq_channel_minmax_add(ptq_channel_minmax *s, int axis, int64_t channels, const float *min,
+                                  const float *max)
+{
+    bool use;
+    PTQ_TRY(agree(s, axis, channels, &use));
+    for (int64_t c = 0; use && c < channels; c++) {
+        s->min[c] = min[c] < s->min[c] ? min[c] : s->min[c];
+        s->max[c] = max[c] > s->max[c] ? max[c] : s->max[c];
+    }
+    return PTQ_OK;
+}
+
 static ptq_status channel_merge(void *dst, const void *src)
 {
     ptq_channel_minmax *to = dst;
     const ptq_channel_minmax *from = src;
-    bool use;
     if (from->channels == 0)
         return PTQ_OK;
     if (from->channels < 0) {
         disagree(to);
         return PTQ_OK;
     }
-    PTQ_TRY(agree(to, from->axis, from->channels, &use));
-    for (int64_t c = 0; use && c < to->channels; c++) {
-        to->min[c] = from->min[c] < to->min[c] ? from->min[c] : to->min[c];
-        to->max[c] = from->max[c] > to->max[c] ? from->max[c] : to->max[c];
-    }
-    return PTQ_OK;
+    return ptq_channel_minmax_add(to, from->axis, from->channels, from->min, from->max);
 }
 
 static bool channel_equal(const void *a, const void *b)

@@ -28,6 +28,10 @@ typedef struct ptq_channel_minmax {
     float *min, *max; /* [channels] */
 } ptq_channel_minmax;
 
+/* Adds the ranges of that many channels (for values that stayed on a device). */
+ptq_status ptq_channel_minmax_add(ptq_channel_minmax *s, int axis, int64_t channels, const float *min,
+                                  const float *max);
+
 #pragma GCC visibility pop
 
 #endif

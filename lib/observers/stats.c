@@ -72,6 +72,26 @@ ptq_status ptq_stats_observe(ptq_tensor_stats *s, const float *values, size_t n,
     return PTQ_OK;
 }
 
+void ptq_stats_add_sample(ptq_tensor_stats *s, const ptq_summary *sample)
+{
+    ptq_summary_merge(&s->summary, sample);
+    ptq_sample_minmax_add(&s->samples, sample);
+}
+
+ptq_status ptq_stats_add_counts(ptq_tensor_stats *s, const ptq_counts *c)
+{
+    uint64_t wide[PTQ_HIST_BINS];
+    s->hist.zeros += c->zeros;
+    for (size_t i = 0; i < c->octaves; i++) {
+        for (size_t k = 0; k < PTQ_HIST_BINS; k++)
+            wide[k] = c->count[i][k];
+        PTQ_TRY(ptq_hist_add_octave(&s->hist, c->id[i], wide));
+    }
+    if (c->channels == 0)
+        return PTQ_OK;
+    return ptq_channel_minmax_add(&s->channel, c->axis, c->channels, c->min, c->max);
+}
+
 ptq_status ptq_stats_merge(ptq_tensor_stats *dst, const ptq_tensor_stats *src)
 {
     size_t n;

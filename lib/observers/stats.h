@@ -34,6 +34,19 @@ void ptq_stats_free(ptq_tensor_stats *s);
  * from there is kept in counters of one to eight bytes. */
 ptq_status ptq_stats_observe(ptq_tensor_stats *s, const float *values, size_t n, int rank,
                              const int64_t *dims, int channel_axis);
+/* What somebody else has counted (a device): samples by their summaries, and apart from those the
+ * histogram and the channels of any number of samples. */
+typedef struct ptq_counts {
+    uint64_t zeros;
+    size_t octaves;
+    const int32_t *id;                     /* [octaves] as in hist.h */
+    const uint32_t (*count)[PTQ_HIST_BINS]; /* [octaves] */
+    int axis;
+    int64_t channels; /* 0: no ranges of channels */
+    const float *min, *max; /* [channels]; INFINITY and -INFINITY without a finite value */
+} ptq_counts;
+void ptq_stats_add_sample(ptq_tensor_stats *s, const ptq_summary *sample);
+ptq_status ptq_stats_add_counts(ptq_tensor_stats *s, const ptq_counts *c);
 ptq_status ptq_stats_merge(ptq_tensor_stats *dst, const ptq_tensor_stats *src);
 /* Merges and empties src, which is ready for the next values, of any tensor. */
 ptq_status ptq_stats_drain(ptq_tensor_stats *dst, ptq_tensor_stats *src);
