@@ -14,8 +14,9 @@ typedef struct ptq_samples {
     void *ctx;
     size_t count;
     /* Fills one tensor per model input with sample i, with a leading batch axis of 1 where the
-     * input has one. data is malloc'ed and freed by the caller. May be called from several threads
-     * at once. PTQ_ERR_DATA: this sample is unreadable and may be skipped. */
+     * input has one. Sets all fields of each, nbytes too; data is malloc'ed here and freed by the
+     * library. May be called from several threads at once. PTQ_ERR_DATA: this sample is unreadable
+     * and may be skipped; anything else ends the loop. */
     ptq_status (*read)(void *ctx, size_t i, ptq_tensor *inputs, size_t ninputs);
     /* Labels of sample i (class, or the next tokens): borrowed until the next call on the same
      * thread. NULL when there are no labels at all. */

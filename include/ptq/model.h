@@ -67,7 +67,8 @@ typedef struct ptq_runner_options {
  * any work (PTQ_ERR_UNSUPPORTED). One thread at a time per runner. */
 PTQ_API ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq_runner **out);
 PTQ_API void ptq_runner_free(ptq_runner *r);
-/* outputs[] are views, valid until the next run or free. */
+/* One tensor for each input of the model, in its order; their data is only read, during the call.
+ * outputs[] (one for each output) are views, valid until the next run or free. */
 PTQ_API ptq_status ptq_runner_run(ptq_runner *r, const ptq_tensor *inputs, size_t ninputs,
                                   ptq_tensor *outputs, size_t noutputs);
 

@@ -25,7 +25,7 @@ typedef struct ptq_quant_options {
     double percentile;   /* 0: 99.99 */
     const char *const *only, *const *exclude, *const *exclude_ops; /* name patterns, NULL-terminated */
     const char *overrides; /* JSON text: {"tensors": {NAME: {"low", "high" or "method"}}, "float_nodes": [...]} */
-    double min_int8_macs;  /* auto keeps at least this share of MACs in int8; 0: 0.8 */
+    double min_int8_macs;  /* auto keeps at least this share of MACs in int8, 0 to 1; 0: 0.8 */
     bool requantize;       /* accept a model that is quantized already */
     ptq_loop_options loop; /* for auto */
 } ptq_quant_options;

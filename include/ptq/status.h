@@ -14,7 +14,10 @@ extern "C" {
 #endif
 
 /* Every call that can fail returns one of these; PTQ_OK is 0, failures are negative.
- * Outputs are written only when the call returns PTQ_OK. */
+ * Outputs are written only when the call returns PTQ_OK. What comes back through `**out` is yours: free it
+ * with the matching _free or _close, which accept NULL; a plain return is borrowed. Pointers may be NULL only
+ * where it is said (PTQ_ERR_ARG otherwise). NULL options are the defaults; other options begin with their
+ * macro ..._INIT, whose `size` tells the library which version of the headers they come from. */
 typedef enum ptq_status {
     PTQ_OK = 0,
     PTQ_ERR_GATE = -1,        /* a comparison or a --fail-if gate did not hold */

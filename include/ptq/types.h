@@ -51,7 +51,7 @@ typedef struct ptq_tensor {
     int rank;
     int64_t dims[PTQ_MAX_RANK];
     void *data;
-    size_t nbytes;
+    size_t nbytes; /* of data: at least what type and dims take */
 } ptq_tensor;
 
 /* "float32", "int8", ...; "undefined" for unknown numbers. Borrowed, static. */

@@ -20,11 +20,28 @@ static void free_tensors(ptq_tensor *t, size_t n)
     }
 }
 
+/* The caller's function fills the tensors: what it leaves must be what it says. */
+static ptq_status check_sample(read_job *j, size_t i)
+{
+    for (size_t k = 0; k < j->ninputs; k++) {
+        ptq_tensor *t = &j->samples[i * j->ninputs + k];
+        size_t want;
+        if (t->rank < 0 || t->rank > PTQ_MAX_RANK || !ptq_tensor_nbytes(t->dtype, t->rank, t->dims, &want) ||
+            t->nbytes < want || (!t->data && want))
+            return ptq_fail(PTQ_ERR_ARG, "sample %zu: the tensor read for input %s has no data, or its shape and "
+                            "nbytes (%zu) do not fit", j->idx[i], j->f->graph->inputs.v[k]->name, t->nbytes);
+        t->nbytes = want;
+    }
+    return PTQ_OK;
+}
+
 static ptq_status read_one(void *arg, size_t i, int worker)
 {
     read_job *j = arg;
     (void)worker;
     ptq_status s = j->f->source->read(j->f->source->ctx, j->idx[i], j->samples + i * j->ninputs, j->ninputs);
+    if (s == PTQ_OK)
+        return check_sample(j, i);
     if (s != PTQ_ERR_DATA)
         return s;
     j->why[i] = strdup(ptq_last_error());

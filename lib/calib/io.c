@@ -132,6 +132,9 @@ static ptq_status open_set(const char *path, const ptq_model *m, const ptq_data_
 
 ptq_status ptq_data_open(const char *path, const ptq_model *m, const ptq_data_options *opt, ptq_data **out)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
     static const ptq_data_options dflt = PTQ_DATA_OPTIONS_INIT;
     ptq_data *d = calloc(1, sizeof *d);
     if (!d)

@@ -133,6 +133,8 @@ ptq_status ptq_statistics_compatible(const ptq_statistics *a, const ptq_statisti
 
 ptq_status ptq_statistics_merge(ptq_statistics *dst, const ptq_statistics *src)
 {
+    PTQ_NEEDS(dst);
+    PTQ_NEEDS(src);
     PTQ_TRY(ptq_statistics_compatible(dst, src));
     for (size_t i = 0; i < words(dst->total); i++)
         if (dst->done[i] & src->done[i])

@@ -112,6 +112,8 @@ static ptq_status verify(const char *path)
 
 ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
 {
+    PTQ_NEEDS(s);
+    PTQ_NEEDS(path);
     ptq_atomic_file *f;
     PTQ_TRY(check_text(s));
     PTQ_TRY(ptq_atomic_open(path, force, &f));
@@ -305,6 +307,8 @@ static ptq_status read_file(const char *path, bool keep, ptq_statistics **out)
 
 ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
 {
+    PTQ_NEEDS(path);
+    PTQ_NEEDS(out);
     return read_file(path, true, out);
 }
 
@@ -312,6 +316,8 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
 
 ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
 {
+    PTQ_NEEDS(s);
+    PTQ_NEEDS(path);
     (void)s, (void)force;
     return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
                     "statistics files", path);
@@ -319,6 +325,8 @@ ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool f
 
 ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
 {
+    PTQ_NEEDS(path);
+    PTQ_NEEDS(out);
     (void)out;
     return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
                     "statistics files", path);

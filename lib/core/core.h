@@ -29,6 +29,13 @@
 ptq_status ptq_fail(ptq_status status, const char *fmt, ...) PTQ_PRINTF(2, 3);
 /* For a layer that adds meaning (a file name, a node name): puts "prefix: " before the text. */
 ptq_status ptq_fail_prefix(ptq_status status, const char *fmt, ...) PTQ_PRINTF(2, 3);
+/* At the head of a public call: what must be given, and options that the caller began with their INIT. */
+#define PTQ_NEEDS(p) PTQ_TRY((p) ? PTQ_OK : ptq_fail(PTQ_ERR_ARG, "%s: %s is NULL", __func__, #p))
+#define PTQ_OPTIONS(o)                                                                             \
+    PTQ_TRY(!(o) || (o)->size == sizeof *(o)                                                       \
+                ? PTQ_OK                                                                           \
+                : ptq_fail(PTQ_ERR_ARG, "%s: %s->size is %zu, not %zu: begin with the macro ..._INIT, and use a " \
+                           "library of the version of the headers", __func__, #o, (o)->size, sizeof *(o)))
 /* Out of memory; needs no memory itself. */
 ptq_status ptq_fail_nomem(void);
 

@@ -59,9 +59,14 @@ ptq_status ptq_check_shapes(const ptq_graph *g, const ptq_tensor *in, size_t n)
 ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
 {
     PTQ_TRY(ptq_check_shapes(g, in, n));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        size_t want = 0;
         if (!in[i].data && ptq_tensor_elements(&in[i]) > 0)
             return ptq_fail(PTQ_ERR_ARG, "input %s has no data", g->inputs.v[i]->name);
+        if (ptq_tensor_nbytes(in[i].dtype, in[i].rank, in[i].dims, &want) && in[i].nbytes < want)
+            return ptq_fail(PTQ_ERR_ARG, "input %s: nbytes is %zu, its shape and type take %zu", g->inputs.v[i]->name,
+                            in[i].nbytes, want);
+    }
     return PTQ_OK;
 }
 

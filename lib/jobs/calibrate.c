@@ -9,6 +9,12 @@ ptq_sample_source ptq_source_of(const ptq_samples *s)
     return (ptq_sample_source){.ctx = s->ctx, .count = s->count, .read = s->read, .name = s->name};
 }
 
+ptq_status ptq_check_loop(const ptq_samples *samples, const ptq_loop_options *opt)
+{
+    PTQ_OPTIONS(opt);
+    return samples && samples->read ? PTQ_OK : ptq_fail(PTQ_ERR_ARG, "no samples, or samples without a function read");
+}
+
 ptq_status ptq_observed_values(const ptq_graph *g, bool **out)
 {
     bool *select = ptq_calloc(g->values.n, sizeof *select);
@@ -83,8 +89,14 @@ ptq_status ptq_model_calibrate(const ptq_model *m, const ptq_samples *samples, c
                                const ptq_statistics *resume, ptq_statistics **out)
 {
     static const ptq_calib_options dflt = PTQ_CALIB_OPTIONS_INIT;
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
     if (!opt)
         opt = &dflt;
+    PTQ_TRY(ptq_check_loop(samples, &opt->loop));
+    if (opt->nshards ? opt->shard >= opt->nshards : opt->shard)
+        return ptq_fail(PTQ_ERR_ARG, "there is no shard %zu of %zu: the first is 0", opt->shard, opt->nshards);
     if (!m->optimized)
         return ptq_fail(PTQ_ERR_ARG, "the model must be optimized before calibration");
     bool *select = NULL;

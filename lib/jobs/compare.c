@@ -186,6 +186,11 @@ ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_sa
 {
     static const ptq_compare_options dflt = PTQ_COMPARE_OPTIONS_INIT;
     compare c = {.acc = {.nmodels = 2}, .ref = ref, .cand = cand, .samples = samples, .opt = opt ? opt : &dflt};
+    PTQ_NEEDS(ref);
+    PTQ_NEEDS(cand);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
+    PTQ_TRY(ptq_check_loop(samples, &c.opt->loop));
     PTQ_TRY(check_same(ref->graph, cand->graph));
     ptq_loop_spec spec = {.models = {ref, cand}, .nmodels = 2, .samples = samples, .opt = &c.opt->loop,
                           .what = "comparing", .fn = add, .ctx = &c};

@@ -18,6 +18,9 @@ ptq_status ptq_eval(const ptq_model *m, const ptq_samples *samples, const ptq_lo
                     ptq_report **out)
 {
     static const ptq_loop_options dflt = PTQ_LOOP_OPTIONS_INIT;
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(out);
+    PTQ_TRY(ptq_check_loop(samples, opt));
     if (!samples->labels)
         return ptq_fail(PTQ_ERR_DATA, "the data set has no labels; name a file with --labels");
     eval e = {.acc = {.nmodels = 1}, .samples = samples};

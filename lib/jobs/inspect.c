@@ -100,6 +100,8 @@ static ptq_status fill(const ptq_model *m, const ptq_graph *g, const ptq_placeme
 
 ptq_status ptq_model_inspect(const ptq_model *m, const char *target, ptq_report **out)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(out);
     const ptq_target *t;
     ptq_graph *g;
     ptq_model *copy = NULL;

@@ -23,6 +23,9 @@ ptq_status ptq_model_wrap(ptq_graph *g, ptq_model **out);
 /* Bytes the model takes as a file (constants and nodes), for the size line of a comparison. */
 ptq_status ptq_model_bytes(const ptq_model *m, size_t *out);
 
+/* PTQ_ERR_ARG for samples that cannot be read, and for loop options without their INIT. */
+ptq_status ptq_check_loop(const ptq_samples *s, const ptq_loop_options *opt);
+
 /* View of public samples as the source of the loops. */
 ptq_sample_source ptq_source_of(const ptq_samples *s);
 

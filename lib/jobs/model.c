@@ -41,6 +41,9 @@ ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_mod
     ptq_graph *g;
     ptq_model *m;
     struct stat st;
+    PTQ_NEEDS(path);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_onnx_load(path, &lo, &g));
     PTQ_TRY(ptq_model_wrap(g, &m));
     char *copy = strdup(path);
@@ -61,7 +64,12 @@ ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_opt
 {
     ptq_onnx_load_options lo = load_options(opt);
     ptq_graph *g;
-    PTQ_TRY(ptq_onnx_load_memory(bytes, n, NULL, &lo, &g));
+    PTQ_NEEDS(bytes);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
+    ptq_status s = ptq_onnx_load_memory(bytes, n, NULL, &lo, &g);
+    if (s != PTQ_OK)
+        return ptq_fail_prefix(s, "model in memory");
     PTQ_TRY(ptq_model_wrap(g, out));
     (*out)->file_bytes = n;
     return PTQ_OK;
@@ -78,6 +86,7 @@ void ptq_model_free(ptq_model *m)
 
 ptq_status ptq_model_optimize(ptq_model *m)
 {
+    PTQ_NEEDS(m);
     if (m->optimized)
         return PTQ_OK;
     ptq_status s = m->graph->opset < 13 ? ptq_graph_upgrade(m->graph, 13) : PTQ_OK;
@@ -92,6 +101,8 @@ ptq_status ptq_model_optimize(ptq_model *m)
 
 ptq_status ptq_model_save(const ptq_model *m, const char *path, bool force)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(path);
     const char *not_over[] = {m->path};
     ptq_onnx_save_options so = {.force = force, .not_over = not_over, .n_not_over = m->path[0] != '\0'};
     return ptq_onnx_save(m->graph, path, &so);
@@ -99,6 +110,9 @@ ptq_status ptq_model_save(const ptq_model *m, const char *path, bool force)
 
 ptq_status ptq_model_save_memory(const ptq_model *m, void **bytes, size_t *n)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(bytes);
+    PTQ_NEEDS(n);
     return ptq_onnx_save_memory(m->graph, bytes, n);
 }
 
@@ -146,11 +160,15 @@ static ptq_status info_of(const ptq_graph *g, ptq_value *const *list, size_t n, 
 
 ptq_status ptq_model_input(const ptq_model *m, size_t i, ptq_tensor_info *info)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(info);
     return info_of(m->graph, m->graph->inputs.v, m->graph->inputs.n, i, info);
 }
 
 ptq_status ptq_model_output(const ptq_model *m, size_t i, ptq_tensor_info *info)
 {
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(info);
     return info_of(m->graph, m->graph->outputs.v, m->graph->outputs.n, i, info);
 }
 
@@ -185,6 +203,9 @@ struct ptq_runner {
 ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq_runner **out)
 {
     static const ptq_runner_options dflt = PTQ_RUNNER_OPTIONS_INIT;
+    PTQ_NEEDS(m);
+    PTQ_NEEDS(out);
+    PTQ_OPTIONS(opt);
     if (!opt)
         opt = &dflt;
     ptq_runner *r = calloc(1, sizeof *r);
@@ -219,6 +240,9 @@ void ptq_runner_free(ptq_runner *r)
 ptq_status ptq_runner_run(ptq_runner *r, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,
                           size_t noutputs)
 {
+    PTQ_NEEDS(r);
+    PTQ_NEEDS(inputs || !ninputs);
+    PTQ_NEEDS(outputs || !noutputs);
     return ptq_session_run(r->session, inputs, ninputs, outputs, noutputs);
 }
 

@@ -179,8 +179,12 @@ ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, boo
     const ptq_range_algo *algo;
     ptq_qspec spec;
     ptq_placement *p = NULL;
+    PTQ_NEEDS(m);
+    PTQ_OPTIONS(opt);
     if (!opt)
         opt = &dflt;
+    if (!(opt->min_int8_macs >= 0.0 && opt->min_int8_macs <= 1.0))
+        return ptq_fail(PTQ_ERR_ARG, "min_int8_macs is a share from 0 to 1, not %g", opt->min_int8_macs);
     if (!m->optimized)
         return ptq_fail(PTQ_ERR_ARG, "the model must be optimized before it is quantized");
     if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
@@ -208,9 +212,14 @@ ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, c
 {
     static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
     job j = {0};
+    PTQ_NEEDS(stats);
+    PTQ_NEEDS(out);
+    PTQ_NEEDS(report);
+    PTQ_TRY(ptq_quant_check(m, opt, samples != NULL));
     if (!opt)
         opt = &dflt;
-    PTQ_TRY(ptq_quant_check(m, opt, samples != NULL));
+    if (samples)
+        PTQ_TRY(ptq_check_loop(samples, &opt->loop));
     PTQ_TRY(check_same_model(m, stats));
     ptq_status s = run(&j, m, stats, samples, opt);
     ptq_qspec_clear(&j.spec);
@@ -229,6 +238,8 @@ ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *stats, c
 
 ptq_status ptq_quant_params_json(const ptq_report *r, char **json)
 {
+    PTQ_NEEDS(r);
+    PTQ_NEEDS(json);
     json_t *root = json_object(), *tensors = json_object(), *nodes = json_array(), *t;
     size_t i;
     ptq_status s = ptq_json_set(root, "tensors", tensors);

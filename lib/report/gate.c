@@ -87,6 +87,9 @@ static ptq_status check_name(const char *path)
 
 ptq_status ptq_report_number(const ptq_report *r, const char *path, double *value)
 {
+    PTQ_NEEDS(r);
+    PTQ_NEEDS(path);
+    PTQ_NEEDS(value);
     double factor = 1.0;
     const char *full = path;
     for (size_t i = 0; i < PTQ_COUNT(gates); i++) {
@@ -132,6 +135,8 @@ static bool compare(const char *op, double a, double b, bool *known)
 
 ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *holds)
 {
+    PTQ_NEEDS(expression);
+    PTQ_NEEDS(holds || !r);
     char name[128], op[3] = "";
     size_t n = strcspn(expression, "<>= \t"), k = 0;
     if (n == 0 || n >= sizeof name)

@@ -46,6 +46,8 @@ void ptq_report_free(ptq_report *r)
 
 ptq_status ptq_report_json(const ptq_report *r, char **json)
 {
+    PTQ_NEEDS(r);
+    PTQ_NEEDS(json);
     char *s = json_dumps(r->root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (!s)
         return ptq_fail_nomem();
@@ -55,6 +57,8 @@ ptq_status ptq_report_json(const ptq_report *r, char **json)
 
 ptq_status ptq_save_text(const char *text, const char *path, bool force)
 {
+    PTQ_NEEDS(text);
+    PTQ_NEEDS(path);
     ptq_atomic_file *f;
     PTQ_TRY(ptq_atomic_open(path, force, &f));
     ptq_status s = ptq_atomic_write(f, text, strlen(text));
@@ -67,6 +71,7 @@ ptq_status ptq_save_text(const char *text, const char *path, bool force)
 
 ptq_status ptq_can_save(const char *path, bool force)
 {
+    PTQ_NEEDS(path);
     ptq_atomic_file *f;
     PTQ_TRY(ptq_atomic_open(path, force, &f));
     ptq_atomic_abort(f);
@@ -75,6 +80,8 @@ ptq_status ptq_can_save(const char *path, bool force)
 
 ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text)
 {
+    PTQ_NEEDS(r);
+    PTQ_NEEDS(text);
     ptq_text t = {0};
     r->kind->text(r->root, columns > 0 ? columns : 80, verbose, &t);
     if (t.failed) {
