@@ -151,7 +151,7 @@ static bool on_progress(void *ctx, const char *what, size_t done, size_t total)
     double t = now();
     if (cmd_interrupted)
         return false;
-    if (p->a->quiet)
+    if (p->a->quiet || total == 0)
         return true;
     if (!p->what || strcmp(p->what, what) != 0) {
         progress_end(p);

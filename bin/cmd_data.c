@@ -66,7 +66,10 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     o.checkpoint = save_checkpoint;
     o.checkpoint_every = 256;
     o.checkpoint_ctx = &c;
-    TRY(ptq_model_calibrate(*m, ptq_data_samples(*d), &o, *old, s));
+    ptq_status st = ptq_model_calibrate(*m, ptq_data_samples(*d), &o, *old, s);
+    if (st == PTQ_ERR_INTERRUPTED)
+        return cmd_error(st, "%s; the same command with --resume goes on", ptq_last_error());
+    TRY(st);
     TRY(ptq_statistics_save(*s, a->out, true));
     return tell_wrote(a, *s);
 }

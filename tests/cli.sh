@@ -59,6 +59,10 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q -n 50
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q --resume
     same all.h5 p.h5
+    expect 0 "resume    160 samples are done" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 --resume
+    grep -q "0/0" err.txt && { echo "FAILED: progress of nothing"; bad=1; }
+    timeout -s INT 1 "$q" calibrate "$model" -d "$val" -o int.h5 --isa ref 2>err.txt
+    grep -q "interrupted after .*--resume goes on" err.txt || { echo "FAILED: interruption"; cat err.txt; bad=1; }
     expect 4 "observed" "$q" merge s0.h5 s0.h5 -o n.h5
     expect 0 "" "$q" run "$model" --stats all.h5 -o d.onnx --method mse -q
     same b.onnx d.onnx

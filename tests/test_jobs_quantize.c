@@ -2,6 +2,7 @@
 /* Quantizing from statistics. */
 #include "tests/unit.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tests/jobs_kit.h"
@@ -38,11 +39,33 @@ START_TEST(statistics__of_another_model)
 }
 END_TEST
 
+/* Told before a calibration, which would speak of the activations. */
+START_TEST(weights__not_finite)
+{
+    static const char *const names[] = {"w1", "b2", "w4"};
+    static const float values[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < PTQ_COUNT(names); i++) {
+        ptq_model *m = jobs_model();
+        ck_assert_ok(ptq_quant_check(m, NULL, true));
+        ((float *)ptq_graph_find(m->graph, names[i])->constant->data)[3] = values[i];
+        ck_assert_fails(ptq_quant_check(m, NULL, true), PTQ_ERR_MODEL);
+        ck_assert_says(names[i]);
+        ck_assert_says("at element 3");
+        const char *const ops[] = {"Conv", "Gemm", NULL};
+        ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+        o.exclude_ops = ops;
+        ck_assert_ok(ptq_quant_check(m, &o, true)); /* nodes in float may hold what they like */
+        ptq_model_free(m);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_quantize");
     TCase *t = tcase_create("all");
     tcase_add_test(t, statistics__of_another_model);
+    tcase_add_test(t, weights__not_finite);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

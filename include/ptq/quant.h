@@ -39,7 +39,8 @@ PTQ_API ptq_status ptq_model_quantize(const ptq_model *m, const ptq_statistics *
                                 const ptq_quant_options *opt, ptq_model **out, ptq_report **report);
 
 /* What ptq_model_quantize would refuse about the model and the options, before the work of a
- * calibration: unknown names, patterns that match no node, overrides of tensors that there are not.
+ * calibration: unknown names, patterns that match no node, overrides of tensors that there are not,
+ * weights that are NaN or infinite.
  * `samples`: whether it will be given samples. */
 PTQ_API ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, bool samples);
 

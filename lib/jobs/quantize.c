@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/jobs/quantize.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,6 +174,30 @@ static ptq_status check_same_model(const ptq_model *m, const ptq_statistics *sta
                     "calibrate this one", stats->model_sha256, m->path, m->sha256);
 }
 
+static ptq_status check_finite(const ptq_node *n, const ptq_value *v)
+{
+    const ptq_tensor *t = v ? v->constant : NULL;
+    if (!t || t->dtype != PTQ_DT_F32)
+        return PTQ_OK;
+    const float *x = t->data;
+    for (int64_t i = 0, count = ptq_tensor_elements(t); i < count; i++)
+        if (!isfinite(x[i]))
+            return ptq_fail(PTQ_ERR_MODEL, "node %s: constant %s holds %s at element %lld; repair the model, or leave "
+                            "the node in float with --exclude", n->name, v->name, isnan(x[i]) ? "NaN" : "infinity",
+                            (long long)i);
+    return PTQ_OK;
+}
+
+/* Told from the weights, before activations that are NaN everywhere are blamed. */
+static ptq_status check_weights(const ptq_placement *p)
+{
+    PTQ_GRAPH_EACH_NODE (p->graph, n)
+        if (p->nodes[n->id].role == PTQ_ROLE_WEIGHTED)
+            for (int i = 1; i < n->nin; i++)
+                PTQ_TRY(check_finite(n, n->in[i]));
+    return PTQ_OK;
+}
+
 ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, bool samples)
 {
     static const ptq_quant_options dflt = PTQ_QUANT_OPTIONS_INIT;
@@ -202,6 +227,8 @@ ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, boo
     ptq_status s = ptq_place(m->graph, spec.target, &spec.scope, &p);
     if (s == PTQ_OK)
         s = ptq_check_overrides(&spec, p);
+    if (s == PTQ_OK)
+        s = check_weights(p);
     ptq_placement_free(p);
     ptq_qspec_clear(&spec);
     return s;

@@ -153,7 +153,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     if (s == PTQ_OK && r->report && r->algo->steps > 0)
         s = linear_mse(&w, &wo, &note.mse_linear);
     if (s != PTQ_OK)
-        return ptq_fail_prefix(s, "node %s, weight %s", n->name, v->name);
+        return ptq_fail_prefix(s, "node %s", n->name);
     ptq_node_set_input(r->g, n, 1, real);
     if (!old->real)
         *old = (ptq_written){.real = real, .axis = axis};
