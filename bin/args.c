@@ -38,6 +38,7 @@ static const verb verbs[] = {
     {"merge", 'm', "STATS.h5 STATS.h5 ... -o STATS.h5", "join the statistics of shards", 2, ARGS_FILES_MAX},
     {"eval", 'e', "MODEL -d DATA", "accuracy of one model", 1, 1},
     {"compare", 'p', "REFERENCE CANDIDATE -d DATA", "fp32 against int8: outputs, accuracy, layers, size, latency", 2, 2},
+    {"build", 'l', "MODEL -o PLAN", "an engine for this machine: kernels chosen, ready to be loaded and run", 1, 1},
     {"backends", 'b', "", "devices, instruction sets, library versions", 0, 0},
 };
 enum { NVERBS = sizeof verbs / sizeof verbs[0] };

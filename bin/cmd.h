@@ -64,6 +64,9 @@ ptq_status cmd_merge(const args *a);
 ptq_status cmd_eval(const args *a);
 ptq_status cmd_compare(const args *a);
 ptq_status cmd_backends(const args *a);
+ptq_status cmd_build(const args *a);
+/* Options of an engine from the command line. */
+ptq_status cmd_engine_options(const args *a, ptq_engine_options *o);
 
 /* Set by the signal handler. */
 extern volatile int cmd_interrupted;

@@ -13,6 +13,7 @@
 
 extern const ptq_backend_ops ptq_backend_cuda;
 
+#ifndef PTQ_TEST_CPU
 /* Before main(): no forks (a CUDA context does not survive one), and exit 77 without a device,
  * or 1 where one is required. */
 __attribute__((constructor)) static void gpu_or_skip(void)
@@ -25,6 +26,7 @@ __attribute__((constructor)) static void gpu_or_skip(void)
     printf("SKIP: %s\n", text);
     exit(must && strcmp(must, "1") == 0 ? 1 : 77);
 }
+#endif
 
 /* ptq_backend_cuda that notes which float operators have run on the device. */
 enum { GPU_RAN_MAX = 256 };

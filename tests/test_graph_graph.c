@@ -235,7 +235,19 @@ START_TEST(graph__clone_and_own)
     ptq_graph_free(c);
     ck_assert_int_eq(freed, 0);
     ck_assert_ok(ptq_graph_verify(g));
+    /* What copies of copies share goes with the last of them. */
+    ptq_graph *d, *e;
+    ck_assert_ok(ptq_graph_clone(g, &c));
+    ck_assert_ok(ptq_graph_clone(c, &d));
+    ck_assert_ok(ptq_graph_clone(g, &e));
     ptq_graph_free(g);
+    ptq_graph_free(c);
+    ck_assert_ok(ptq_graph_verify(d));
+    ck_assert_ok(ptq_graph_verify(e));
+    ck_assert_str_eq(ptq_graph_find(d, "x")->name, "x");
+    ptq_graph_free(e);
+    ck_assert_int_eq(freed, 0);
+    ptq_graph_free(d);
     ck_assert_int_eq(freed, 2);
 }
 END_TEST

@@ -21,7 +21,7 @@ typedef struct ptq_load_options {
 
 /* Reads an ONNX file (opset 7 to 23). Weights stay in a read-only mapping of the file. */
 PTQ_API ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_model **out);
-/* From memory; `bytes` must stay valid as long as the model. */
+/* From memory; `bytes` must stay valid as long as the model and those made from it. */
 PTQ_API ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_options *opt,
                                          ptq_model **out);
 PTQ_API void ptq_model_free(ptq_model *m);

@@ -4,6 +4,7 @@
 #define PTQ_PTQ_H
 
 #include <ptq/calib.h>
+#include <ptq/engine.h>
 #include <ptq/model.h>
 #include <ptq/quant.h>
 #include <ptq/report.h>

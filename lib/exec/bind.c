@@ -241,6 +241,28 @@ static ptq_status bind_offsets(const ptq_program *p, ptq_binding *b)
     return s;
 }
 
+ptq_status ptq_binding_alive(const ptq_program *p, const ptq_binding *b, size_t *bytes)
+{
+    size_t *starts = ptq_calloc(p->steps.n + 1, sizeof *starts), *ends = ptq_calloc(p->steps.n + 1, sizeof *ends);
+    size_t now = 0, most = 0;
+    for (size_t i = 0; i < p->values.n && starts && ends; i++) {
+        if (b->place[i] != PTQ_IN_BLOCK)
+            continue;
+        starts[p->values.v[i].first] += b->t[i].nbytes;
+        ends[b->end[i]] += b->t[i].nbytes;
+    }
+    for (size_t s = 0; s < p->steps.n && starts && ends; s++) {
+        now += starts[s];
+        most = now > most ? now : most;
+        now -= ends[s];
+    }
+    bool ok = starts && ends;
+    free(starts);
+    free(ends);
+    *bytes = most;
+    return ok ? PTQ_OK : ptq_fail_nomem();
+}
+
 ptq_status ptq_binding_new(const ptq_program *p, ptq_resolver *r, const ptq_tensor *inputs,
                            ptq_binding **out)
 {

@@ -27,6 +27,9 @@ ptq_status ptq_binding_new(const ptq_program *p, ptq_resolver *r, const ptq_tens
 void ptq_binding_free(const ptq_program *p, ptq_binding *b);
 bool ptq_binding_matches(const ptq_binding *b, const ptq_tensor *inputs, size_t n);
 
+/* Bytes of the largest set of values in the block that are alive during one step. */
+ptq_status ptq_binding_alive(const ptq_program *p, const ptq_binding *b, size_t *bytes);
+
 /* Type, rank and dims of the inputs against what the graph declares; symbols must agree. */
 ptq_status ptq_check_shapes(const ptq_graph *g, const ptq_tensor *inputs, size_t n);
 /* The same, and that there are data. */

@@ -206,6 +206,27 @@ ptq_status ptq_session_bind(ptq_session *s, const ptq_tensor *in, size_t *index)
     return reserve_block(s, s->bindings[*index]);
 }
 
+ptq_status ptq_session_reserve(ptq_session *s, const ptq_tensor *in, size_t nin)
+{
+    size_t at;
+    PTQ_TRY(ptq_check_shapes(s->exe->g, in, nin));
+    PTQ_TRY(ptq_session_bind(s, in, &at));
+    s->outputs_known = true;
+    for (int i = 0; i < s->p->noutputs; i++)
+        s->outputs_known = s->outputs_known && s->bindings[at]->place[s->p->outputs[i]] != PTQ_IN_DYNAMIC;
+    return ptq_binding_alive(s->p, s->bindings[at], &s->alive_bytes);
+}
+
+size_t ptq_session_alive_bytes(const ptq_session *s)
+{
+    return s->alive_bytes;
+}
+
+bool ptq_session_outputs_known(const ptq_session *s)
+{
+    return s->outputs_known;
+}
+
 void ptq_session_place(ptq_session *s, ptq_binding *b, const ptq_tensor *in)
 {
     for (int i = 0; i < s->p->ninputs; i++)

@@ -53,6 +53,13 @@ ptq_status ptq_session_enqueue(ptq_session *s, const ptq_tensor *inputs, size_t 
 ptq_backend *ptq_session_backend(const ptq_session *s);
 const ptq_backend_ops *ptq_session_ops(const ptq_session *s);
 
+/* Takes the activation block for these input shapes (data is not looked at). */
+ptq_status ptq_session_reserve(ptq_session *s, const ptq_tensor *inputs, size_t ninputs);
+/* Bytes of the largest set of activations that are alive at once, for the shapes of the last reserve. */
+size_t ptq_session_alive_bytes(const ptq_session *s);
+/* Do the shapes of all outputs follow from those of the inputs, for the shapes of the last reserve? */
+bool ptq_session_outputs_known(const ptq_session *s);
+
 /* Gives the activation block back until the next run; the outputs of the last run are gone. */
 void ptq_session_rest(ptq_session *s);
 

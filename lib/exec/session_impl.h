@@ -44,6 +44,8 @@ struct ptq_session {
     size_t dynamic_bytes, dynamic_peak;
     void *plain; /* a tapped NHWC value in PLAIN order */
     size_t plain_bytes;
+    size_t alive_bytes; /* of the last reserve */
+    bool outputs_known;
     double *seconds; /* [steps] */
     int64_t *runs;
     bool poison;

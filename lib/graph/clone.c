@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A copy of the structure; strings, constants' bytes, origins and subgraphs are shared. */
+/* A copy of the structure; strings, constants' bytes, origins and subgraphs are shared, and kept as long as the
+ * copy. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,8 @@ ptq_status ptq_graph_clone(const ptq_graph *g, ptq_graph **out)
 {
     ptq_graph *c;
     PTQ_TRY(ptq_graph_new(&c));
+    c->base = g->life;
+    atomic_fetch_add(&c->base->users, 1);
     ptq_status s = clone_into(g, c);
     if (s != PTQ_OK)
         ptq_graph_free(c);

@@ -14,6 +14,13 @@ ptq_status ptq_graph_new(ptq_graph **out)
     ptq_graph *g = calloc(1, sizeof *g);
     if (!g)
         return ptq_fail_nomem();
+    g->life = calloc(1, sizeof *g->life);
+    if (!g->life) {
+        free(g);
+        return ptq_fail_nomem();
+    }
+    atomic_init(&g->life->users, 1);
+    g->life->graph = g;
     g->arena = ptq_arena_new();
     g->by_name = ptq_map_new();
     g->node_by_name = ptq_map_new();
@@ -31,10 +38,8 @@ ptq_status ptq_graph_new(ptq_graph **out)
     return PTQ_OK;
 }
 
-void ptq_graph_free(ptq_graph *g)
+static void destroy(ptq_graph *g)
 {
-    if (!g)
-        return;
     for (ptq_owned *o = g->owned, *next; o; o = next) { /* latest first */
         next = o->next;
         o->release(o->thing);
@@ -45,7 +50,18 @@ void ptq_graph_free(ptq_graph *g)
     ptq_map_free(g->taken);
     ptq_map_free(g->suffixes);
     ptq_arena_free(g->arena);
+    free(g->life);
     free(g);
+}
+
+void ptq_graph_free(ptq_graph *g)
+{
+    ptq_life *life = g ? g->life : NULL;
+    while (life && atomic_fetch_sub(&life->users, 1) == 1) { /* then its base loses a user */
+        ptq_life *base = life->graph->base;
+        destroy(life->graph);
+        life = base;
+    }
 }
 
 ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *))

@@ -148,6 +148,8 @@ struct ptq_graph {
     ptq_symtab *syms;
     void *origin; /* the loaded ModelProto and mapping; owned through `owned` */
     struct ptq_owned *owned;
+    struct ptq_life *life; /* who still needs this graph */
+    struct ptq_life *base; /* of the graph that this one is a clone of, or NULL */
     PTQ_VEC(ptq_metadata) metadata; /* added or changed metadata_props */
     ptq_map *taken;    /* names that subgraphs use: never made up again */
     PTQ_VEC(const char *) taken_names;
@@ -161,8 +163,8 @@ ptq_status ptq_graph_new(ptq_graph **out);
 void ptq_graph_free(ptq_graph *g);
 /* Makes the graph call release(thing) when it is freed (a mapping, an unpacked message). */
 ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *));
-/* A deep copy of nodes and values; constants' bytes and origins are shared, so `g` must outlive
- * the copy. */
+/* A copy of nodes and values. Strings, constants' bytes and origins are shared: `g` may be freed
+ * before the copy, what they share then goes with the last of them. */
 ptq_status ptq_graph_clone(const ptq_graph *g, ptq_graph **out);
 
 /* Appends to the graph's inputs or outputs and sets the flag. */

@@ -3,6 +3,8 @@
 #ifndef PTQ_GRAPH_GRAPH_IMPL_H
 #define PTQ_GRAPH_GRAPH_IMPL_H
 
+#include <stdatomic.h>
+
 #include "lib/graph/graph.h"
 
 struct ptq_symtab {
@@ -16,6 +18,12 @@ typedef struct ptq_owned {
     void (*release)(void *);
     struct ptq_owned *next;
 } ptq_owned;
+
+/* A graph's memory goes when the last of its users has: itself and the clones that share it. */
+typedef struct ptq_life {
+    atomic_int users;
+    ptq_graph *graph;
+} ptq_life;
 
 ptq_symtab *ptq_symtab_new(ptq_arena *a);
 void ptq_symtab_free(ptq_symtab *t);

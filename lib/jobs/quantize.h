@@ -49,8 +49,8 @@ ptq_status ptq_decide(const ptq_graph *g, const ptq_statistics *stats, const ptq
                       const ptq_choice *choice, ptq_decision *out);
 void ptq_decision_clear(ptq_decision *d);
 
-/* The quantized model: a rewritten copy that borrows weights from `m`, which must outlive it, and
- * with a cache (see ptq_rewrite_options; else NULL) their codes from there. */
+/* The quantized model: a rewritten copy that shares weights with `m`, and with a cache (see
+ * ptq_rewrite_options; else NULL) borrows their codes from there. */
 ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_weight_cache *cache,
                      ptq_model **out, ptq_rewrite_report *report);
 
