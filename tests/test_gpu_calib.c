@@ -108,7 +108,8 @@ END_TEST
 typedef struct source { /* of a model with one input */
     ptq_sample_source s;
     const ptq_graph *g;
-    size_t bad; /* this sample holds a NaN; SIZE_MAX: none */
+    size_t bad;    /* this sample holds a NaN; SIZE_MAX: none */
+    size_t broken; /* this one cannot be read; SIZE_MAX: all can */
     bool ragged; /* samples differ in axis 1; the fourth is empty */
 } source;
 
@@ -118,6 +119,8 @@ static ptq_status read_sample(void *ctx, size_t i, ptq_tensor *in, size_t n)
     const ptq_shape *shape = &s->g->inputs.v[0]->shape;
     ptq_rng r;
     ck_assert_uint_eq(n, 1);
+    if (i == s->broken)
+        return ptq_fail(PTQ_ERR_DATA, "broken");
     in[0] = (ptq_tensor){.dtype = PTQ_DT_F32, .rank = shape->rank, .dims = {1}};
     for (int d = 1; d < shape->rank; d++)
         in[0].dims[d] = s->ragged && d == 1 ? (int64_t)(3 - i % 4) : shape->dims[d].add;
@@ -132,7 +135,7 @@ static ptq_status read_sample(void *ctx, size_t i, ptq_tensor *in, size_t n)
 
 static source source_of(const ptq_graph *g, size_t count)
 {
-    return (source){.s = {.count = count, .read = read_sample}, .g = g, .bad = SIZE_MAX};
+    return (source){.s = {.count = count, .read = read_sample}, .g = g, .bad = SIZE_MAX, .broken = SIZE_MAX};
 }
 
 static ptq_statistics *empty(const ptq_graph *g, size_t count)
@@ -236,6 +239,26 @@ START_TEST(calibrate__graphs)
         ck_assert_ok(run_on(&ptq_backend_cuda, &src, o, &got));
         same(want, got, what);
         ck_assert_uint_gt(ptq_statistics_find(got, "q")->summary.nan, 0);
+        ptq_statistics_free(want);
+        ptq_statistics_free(got);
+    }
+    ptq_graph_free(g);
+}
+END_TEST
+
+/* Unreadable samples, at any place of a batch that is read while the one before runs. */
+START_TEST(calibrate__unreadable_samples)
+{
+    ptq_graph *g = gt_parse(graphs[0]);
+    ck_assert_ok(ptq_infer_graph(g));
+    source src = source_of(g, 9);
+    ptq_calibrate_options o = {.batch = 2, .max_bad_share = 0.2};
+    for (src.broken = 0; src.broken < 9; src.broken++) {
+        ptq_statistics *want, *got;
+        ck_assert_ok(run_on(NULL, &src, o, &want));
+        ck_assert_ok(run_on(&ptq_backend_cuda, &src, o, &got));
+        ck_assert_uint_eq(ptq_statistics_bad(got), 1);
+        same(want, got, "unreadable");
         ptq_statistics_free(want);
         ptq_statistics_free(got);
     }
@@ -363,6 +386,7 @@ int main(void)
     tcase_add_loop_test(t, values__counted_as_on_the_host, 0, STK_KINDS);
     tcase_add_test(t, calibrate__embedded_model);
     tcase_add_loop_test(t, calibrate__graphs, 0, (int)PTQ_COUNT(graphs));
+    tcase_add_test(t, calibrate__unreadable_samples);
     tcase_add_test(t, calibrate__many_tensors_of_any_shape);
     tcase_add_test(t, calibrate__nonfinite_sample_is_named);
     tcase_add_test(t, calibrate__interrupted_and_resumed);

@@ -6,6 +6,14 @@
 
 #include "lib/calib/watch.h"
 
+/* Samples that are read together. */
+typedef struct batch {
+    ptq_tensor *inputs;  /* [inputs of the graph] */
+    size_t *kept, nkept; /* those that are readable */
+    size_t used;         /* how many of the list it took */
+    bool read;
+} batch;
+
 /* On a device values are counted where they lie (watch.h). On the host each worker observes into
  * statistics of its own, which are drained into the total after each tensor. That is exact, so the
  * result does not depend on who observed what; and there is only one copy of the statistics of all
@@ -17,10 +25,13 @@ typedef struct run {
     ptq_tensor_stats **part; /* [worker] */
     int workers;
     int *slot;       /* by value id: index into total->tensors or -1 */
-    size_t *kept;    /* samples of the current batch */
-    size_t nkept;
-    size_t first, n; /* those of the current run: a batch may take several */
-    size_t most;     /* samples of a run */
+    ptq_session *session;
+    ptq_feed feed;
+    size_t *list, count; /* samples to do */
+    batch now, next;
+    size_t size;         /* wished of a batch */
+    size_t first, n;     /* samples of `now` that the current run takes */
+    size_t most;         /* samples of a run */
     const ptq_tensor *t; /* tensor being observed */
     size_t groups;       /* of samples that one task observes */
     const char *name;
@@ -56,7 +67,7 @@ static ptq_status observe_one(const run *r, ptq_tensor_stats *s, size_t i)
     uint64_t before = s->summary.nan + s->summary.pos_inf + s->summary.neg_inf;
     PTQ_TRY(ptq_stats_observe(s, (const float *)t->data + i * n, n, t->rank, dims, t->rank >= 2 ? 1 : -1));
     if (!r->opt->nonfinite_ok && s->summary.nan + s->summary.pos_inf + s->summary.neg_inf != before)
-        return nonfinite(r, r->kept[r->first + i]);
+        return nonfinite(r, r->now.kept[r->first + i]);
     return PTQ_OK;
 }
 
@@ -101,7 +112,7 @@ static ptq_status check_sample(void *ctx, size_t at, size_t i, const ptq_summary
     run *r = ctx;
     r->name = r->total->tensors[at]->name;
     const bool fine = r->opt->nonfinite_ok || s->nan + s->pos_inf + s->neg_inf == 0;
-    return fine ? PTQ_OK : nonfinite(r, r->kept[r->first + i]);
+    return fine ? PTQ_OK : nonfinite(r, r->now.kept[r->first + i]);
 }
 
 static ptq_status make_parts(run *r)
@@ -158,12 +169,44 @@ static ptq_status on_bad(void *ctx, size_t i, const char *why)
 }
 
 /* Writing a checkpoint takes memory, which the activations can spare. */
-static ptq_status checkpoint(const run *r, ptq_session *session)
+static ptq_status checkpoint(const run *r)
 {
     if (r->watch)
         PTQ_TRY(ptq_watch_flush(r->watch));
-    ptq_session_rest(session);
+    ptq_session_rest(r->session);
     return r->opt->checkpoint ? r->opt->checkpoint(r->opt->ctx, r->total) : PTQ_OK;
+}
+
+/* ---- batches ---- */
+
+static ptq_status make_batch(const run *r, batch *b)
+{
+    b->inputs = ptq_calloc(r->g->inputs.n, sizeof *b->inputs);
+    b->kept = ptq_calloc(r->size, sizeof *b->kept);
+    return b->inputs && b->kept ? PTQ_OK : ptq_fail_nomem();
+}
+
+static void release_batch(const run *r, batch *b)
+{
+    if (b->read)
+        ptq_feed_release(r->g, b->inputs);
+    b->read = false;
+}
+
+static void free_batch(const run *r, batch *b)
+{
+    release_batch(r, b);
+    free(b->inputs);
+    free(b->kept);
+}
+
+/* The samples from list[at] on. */
+static ptq_status read_batch(run *r, size_t at, batch *b)
+{
+    const size_t n = r->count - at < r->size ? r->count - at : r->size;
+    PTQ_TRY(ptq_feed_batch(&r->feed, r->list + at, n, b->inputs, b->kept, &b->nkept, &b->used));
+    b->read = true;
+    return PTQ_OK;
 }
 
 /* Samples first ... first + n of a batch of several. */
@@ -176,66 +219,76 @@ static ptq_tensor rows_of(const ptq_tensor *t, size_t first, size_t n)
     return v;
 }
 
-static ptq_status run_part(run *r, ptq_session *session, const ptq_tensor *inputs, ptq_tensor *part,
-                           ptq_tensor *outputs)
+/* One run. While a device works on it the samples from list[ahead] on are read. */
+static ptq_status run_part(run *r, size_t ahead, ptq_tensor *part)
 {
     for (size_t i = 0; i < r->g->inputs.n; i++)
-        part[i] = r->n < r->nkept ? rows_of(&inputs[i], r->first, r->n) : inputs[i];
-    PTQ_TRY(ptq_session_run(session, part, r->g->inputs.n, outputs, r->g->outputs.n));
-    return r->watch ? ptq_watch_end(r->watch, check_sample, r) : PTQ_OK;
+        part[i] = r->n < r->now.nkept ? rows_of(&r->now.inputs[i], r->first, r->n) : r->now.inputs[i];
+    PTQ_TRY(ptq_session_begin(r->session, part, r->g->inputs.n));
+    const bool last = r->first + r->n == r->now.nkept;
+    ptq_status s = r->watch && last && ahead < r->count ? read_batch(r, ahead, &r->next) : PTQ_OK;
+    if (s == PTQ_OK)
+        s = ptq_session_end(r->session, NULL, 0);
+    return s == PTQ_OK && r->watch ? ptq_watch_end(r->watch, check_sample, r) : s;
 }
 
 /* In one run; where the device has no memory for it and nothing has been counted yet, in halves. */
-static ptq_status run_batch(run *r, ptq_session *session, const ptq_tensor *inputs, ptq_tensor *part,
-                            ptq_tensor *outputs)
+static ptq_status run_batch(run *r, size_t ahead)
 {
-    for (r->first = 0; r->first < r->nkept; r->first += r->n) {
-        r->n = r->nkept - r->first < r->most ? r->nkept - r->first : r->most;
-        ptq_status s = run_part(r, session, inputs, part, outputs);
+    ptq_tensor *part = ptq_calloc(r->g->inputs.n, sizeof *part);
+    ptq_status s = part ? PTQ_OK : ptq_fail_nomem();
+    for (r->first = 0; r->first < r->now.nkept && s == PTQ_OK; r->first += r->n) {
+        r->n = r->now.nkept - r->first < r->most ? r->now.nkept - r->first : r->most;
+        s = run_part(r, ahead, part);
         if (s == PTQ_ERR_NOMEM && r->watch && !ptq_watch_busy(r->watch) && r->n > 1) {
             r->most = (r->n + 1) / 2;
             ptq_log(PTQ_LOG_WARN, "%s: going on with %zu samples at a time", ptq_last_error(), r->most);
             r->n = 0;
-            continue;
+            s = PTQ_OK;
         }
-        PTQ_TRY(s);
     }
+    free(part);
+    return s;
+}
+
+/* The batch at list[at]; *used: how many of the list it was. */
+static ptq_status do_batch(run *r, size_t at, size_t *used)
+{
+    if (r->next.read) {
+        const batch b = r->now;
+        r->now = r->next;
+        r->next = b;
+    } else {
+        PTQ_TRY(read_batch(r, at, &r->now));
+    }
+    *used = r->now.used;
+    PTQ_TRY(run_batch(r, at + *used));
+    release_batch(r, &r->now);
+    for (size_t i = 0; i < r->now.nkept; i++)
+        ptq_bit_set(r->total->done, r->now.kept[i]);
     return PTQ_OK;
 }
 
-static ptq_status run_batches(run *r, ptq_session *session, ptq_feed *feed, const size_t *list, size_t n,
-                              size_t batch)
+static ptq_status run_batches(run *r)
 {
-    size_t ni = r->g->inputs.n, no = r->g->outputs.n, since = 0;
-    ptq_tensor *inputs = ptq_calloc(2 * ni, sizeof *inputs), *outputs = ptq_calloc(no, sizeof *outputs);
-    ptq_status s = inputs && outputs ? PTQ_OK : ptq_fail_nomem();
-    r->most = batch;
-    for (size_t at = 0, m = 0; at < n && s == PTQ_OK; at += m) {
+    size_t since = 0, n = r->count;
+    for (size_t at = 0, used = 0; at < n; at += used) {
         if (r->opt->progress && !r->opt->progress(r->opt->ctx, at, n)) {
-            s = checkpoint(r, session);
-            if (s == PTQ_OK)
-                s = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, n);
-            break;
+            PTQ_TRY(checkpoint(r));
+            return ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted after %zu of %zu samples", at, n);
         }
-        s = ptq_feed_batch(feed, list + at, n - at < batch ? n - at : batch, inputs, r->kept, &r->nkept, &m);
-        if (s == PTQ_OK)
-            s = run_batch(r, session, inputs, inputs + ni, outputs);
-        ptq_feed_release(r->g, inputs);
-        for (size_t i = 0; i < r->nkept && s == PTQ_OK; i++)
-            ptq_bit_set(r->total->done, r->kept[i]);
-        since += m;
-        if (s == PTQ_OK && r->opt->checkpoint_every && since >= r->opt->checkpoint_every && at + m < n) {
-            s = checkpoint(r, session);
+        PTQ_TRY(do_batch(r, at, &used));
+        since += used;
+        if (r->opt->checkpoint_every && since >= r->opt->checkpoint_every && at + used < n) {
+            PTQ_TRY(checkpoint(r));
             since = 0;
         }
     }
-    if (s == PTQ_OK && r->watch)
-        s = ptq_watch_flush(r->watch);
-    if (s == PTQ_OK && r->opt->progress)
+    if (r->watch)
+        PTQ_TRY(ptq_watch_flush(r->watch));
+    if (r->opt->progress)
         r->opt->progress(r->opt->ctx, n, n);
-    free(inputs);
-    free(outputs);
-    return s;
+    return PTQ_OK;
 }
 
 /* A device wants more work at a time. */
@@ -245,17 +298,8 @@ static size_t wished_batch(const ptq_calibrate_options *opt)
     return opt->batch ? opt->batch : ops && ops->tally ? 64 : 16;
 }
 
-static ptq_status calibrate(run *r, const ptq_sample_source *source)
+static ptq_status open_session(run *r)
 {
-    size_t *list = NULL, n = 0, batch = wished_batch(r->opt);
-    char why[256];
-    PTQ_TRY(make_parts(r));
-    if (batch > 1 && !ptq_batch_proven(r->g, select_value, r, why, sizeof why)) {
-        ptq_log(PTQ_LOG_INFO, "one sample at a time: %s", why);
-        batch = 1;
-    }
-    PTQ_TRY(pending(r, source->count, &list, &n));
-    batch = batch < n || n == 0 ? batch : n;
     ptq_session_options so = {
         .backend = r->opt->backend,
         .ops = r->opt->ops,
@@ -266,25 +310,43 @@ static ptq_status calibrate(run *r, const ptq_sample_source *source)
         .tap_select = select_value,
         .tap_ctx = r,
     };
-    ptq_feed feed = {.source = source,
-                     .graph = r->g,
-                     .pool = r->opt->pool,
-                     .max_bad_share = r->opt->max_bad_share,
-                     .limit = n,
-                     .on_bad = on_bad,
-                     .on_bad_ctx = r};
-    ptq_session *session = NULL;
-    r->kept = ptq_calloc(batch, sizeof *r->kept);
-    ptq_status s = r->kept ? ptq_session_new(r->g, &so, &session) : ptq_fail_nomem();
-    if (s == PTQ_OK && ptq_session_ops(session)->tally)
-        s = ptq_watch_new(ptq_session_ops(session), ptq_session_backend(session), r->total, batch, &r->watch);
-    if (s == PTQ_OK)
-        s = run_batches(r, session, &feed, list, n, batch);
+    PTQ_TRY(ptq_session_new(r->g, &so, &r->session));
+    const ptq_backend_ops *ops = ptq_session_ops(r->session);
+    return ops->tally ? ptq_watch_new(ops, ptq_session_backend(r->session), r->total, r->size, &r->watch) : PTQ_OK;
+}
+
+static ptq_status calibrate(run *r)
+{
+    char why[256];
+    PTQ_TRY(make_parts(r));
+    r->size = wished_batch(r->opt);
+    if (r->size > 1 && !ptq_batch_proven(r->g, select_value, r, why, sizeof why)) {
+        ptq_log(PTQ_LOG_INFO, "one sample at a time: %s", why);
+        r->size = 1;
+    }
+    PTQ_TRY(pending(r, r->source->count, &r->list, &r->count));
+    r->most = r->size = r->size < r->count || r->count == 0 ? r->size : r->count;
+    r->feed = (ptq_feed){.source = r->source,
+                         .graph = r->g,
+                         .pool = r->opt->pool,
+                         .max_bad_share = r->opt->max_bad_share,
+                         .limit = r->count,
+                         .on_bad = on_bad,
+                         .on_bad_ctx = r};
+    PTQ_TRY(make_batch(r, &r->now));
+    PTQ_TRY(make_batch(r, &r->next));
+    PTQ_TRY(open_session(r));
+    return run_batches(r);
+}
+
+static void free_run(run *r)
+{
     ptq_watch_free(r->watch);
-    ptq_session_free(session);
-    free(r->kept);
-    free(list);
-    return s;
+    ptq_session_free(r->session);
+    free_batch(r, &r->now);
+    free_batch(r, &r->next);
+    free(r->list);
+    free_parts(r);
 }
 
 ptq_status ptq_calibrate(const ptq_graph *g, const ptq_sample_source *source,
@@ -296,7 +358,7 @@ ptq_status ptq_calibrate(const ptq_graph *g, const ptq_sample_source *source,
                         source->count, s->total);
     if (source->count == 0)
         return ptq_fail(PTQ_ERR_DATA, "the data set is empty");
-    ptq_status st = calibrate(&r, source);
-    free_parts(&r);
+    ptq_status st = calibrate(&r);
+    free_run(&r);
     return st;
 }

@@ -65,19 +65,33 @@ static bool joinable(const read_job *j, size_t a, size_t b)
     return true;
 }
 
+typedef struct join_job {
+    const read_job *read;
+    const size_t *rows;
+    size_t input;
+    char *to;
+} join_job;
+
+static ptq_status join_one(void *arg, size_t i, int worker)
+{
+    const join_job *j = arg;
+    const ptq_tensor *t = &j->read->samples[j->rows[i] * j->read->ninputs + j->input];
+    (void)worker;
+    memcpy(j->to + i * t->nbytes, t->data, t->nbytes);
+    return PTQ_OK;
+}
+
 /* Joins input k of all samples along axis 0. */
 static ptq_status join(const read_job *j, size_t k, const size_t *rows, size_t n, ptq_tensor *out)
 {
-    const ptq_tensor *first = &j->samples[rows[0] * j->ninputs + k];
-    ptq_tensor t = *first;
+    ptq_tensor t = j->samples[rows[0] * j->ninputs + k];
     t.data = NULL;
     if (n > 1)
         t.dims[0] = (int64_t)n;
     PTQ_TRY(ptq_tensor_alloc(&t));
-    for (size_t r = 0; r < n; r++)
-        memcpy((char *)t.data + r * first->nbytes, j->samples[rows[r] * j->ninputs + k].data, first->nbytes);
     *out = t;
-    return PTQ_OK;
+    join_job job = {j, rows, k, t.data};
+    return ptq_pool_for(j->f->pool, n, join_one, &job); /* new pages: as slow as reading */
 }
 
 /* Which of the n samples are in the batch: up to the first that cannot be joined to the others, and without

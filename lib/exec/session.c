@@ -454,13 +454,10 @@ ptq_status ptq_session_steps(ptq_session *s, ptq_binding *b)
     return PTQ_OK;
 }
 
-ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
-                           ptq_tensor *outputs, size_t noutputs)
+ptq_status ptq_session_begin(ptq_session *s, const ptq_tensor *inputs, size_t ninputs)
 {
     size_t at;
-    if (noutputs != (size_t)s->p->noutputs)
-        return ptq_fail(PTQ_ERR_ARG, "the model has %d outputs, room for %zu is given",
-                        s->p->noutputs, noutputs);
+    s->running = NULL;
     PTQ_TRY(ptq_check_inputs(s->exe->g, inputs, ninputs));
     PTQ_TRY(ptq_session_bind(s, inputs, &at));
     ptq_binding *b = s->bindings[at];
@@ -468,15 +465,40 @@ ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninp
     if (s->exe->remote)
         PTQ_TRY(ptq_copies_start(&s->copies, b, inputs, false, s->block));
     PTQ_TRY(ptq_session_steps(s, b));
-    if (s->exe->ops->sync)
-        PTQ_TRY(s->exe->ops->sync(s->backend));
-    for (size_t i = 0; i < noutputs; i++) {
+    s->running = b;
+    return PTQ_OK;
+}
+
+static ptq_status check_outputs(const ptq_session *s, size_t n)
+{
+    if (n != (size_t)s->p->noutputs)
+        return ptq_fail(PTQ_ERR_ARG, "the model has %d outputs, room for %zu is given", s->p->noutputs, n);
+    return PTQ_OK;
+}
+
+ptq_status ptq_session_end(ptq_session *s, ptq_tensor *outputs, size_t noutputs)
+{
+    const ptq_binding *b = s->running;
+    if (outputs)
+        PTQ_TRY(check_outputs(s, noutputs));
+    if (!b)
+        return ptq_fail(PTQ_ERR_ARG, "no run has begun");
+    s->running = NULL;
+    for (size_t i = 0; outputs && i < noutputs; i++) {
         int v = s->p->outputs[i];
         outputs[i] = b->t[v];
         if (s->exe->remote)
             PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], outputs[i].nbytes, &outputs[i].data));
     }
-    return s->exe->remote && s->exe->ops->sync ? s->exe->ops->sync(s->backend) : PTQ_OK;
+    return s->exe->ops->sync ? s->exe->ops->sync(s->backend) : PTQ_OK;
+}
+
+ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
+                           ptq_tensor *outputs, size_t noutputs)
+{
+    PTQ_TRY(check_outputs(s, noutputs));
+    PTQ_TRY(ptq_session_begin(s, inputs, ninputs));
+    return ptq_session_end(s, outputs, noutputs);
 }
 
 ptq_backend *ptq_session_backend(const ptq_session *s)

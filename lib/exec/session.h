@@ -40,6 +40,12 @@ void ptq_session_free(ptq_session *s);
 ptq_status ptq_session_run(ptq_session *s, const ptq_tensor *inputs, size_t ninputs,
                            ptq_tensor *outputs, size_t noutputs);
 
+/* The same in two halves: a device may still be at work after the first, and the caller has time for
+ * other things. Until the second has returned the inputs must stay, and nothing else be asked of the
+ * session. outputs may be NULL. */
+ptq_status ptq_session_begin(ptq_session *s, const ptq_tensor *inputs, size_t ninputs);
+ptq_status ptq_session_end(ptq_session *s, ptq_tensor *outputs, size_t noutputs);
+
 /* Shapes and types of the outputs for these input shapes; data is not looked at.
  * PTQ_ERR_UNSUPPORTED where they depend on data. */
 ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,

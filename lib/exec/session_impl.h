@@ -31,6 +31,7 @@ struct ptq_session {
     ptq_resolver resolver;
     ptq_binding *bindings[PTQ_SESSION_BINDINGS];
     ptq_replays replays[PTQ_SESSION_BINDINGS];
+    const ptq_binding *running; /* between begin and end */
     uint64_t clock;
     void *block;
     size_t block_bytes;
