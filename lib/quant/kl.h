@@ -10,6 +10,7 @@
  *   Q = hist[first..last) (nothing added) with the mass of each level spread evenly over the
  *       level's non-empty bins; level of bin first + k: floor(k * levels / (last - first));
  *   D = sum P ln(P / Q), both normalized; infinite where Q = 0 and P > 0, or all is empty. */
+enum { PTQ_KL_SHORT = 16 }; /* bins of a level whose terms are computed once: 2048 bins of 128 levels */
 typedef struct ptq_kl {
     size_t n;
     const double *hist;  /* [n], as given; borrowed */
@@ -17,6 +18,7 @@ typedef struct ptq_kl {
     double *entropy;     /* [n + 1] sum of h ln h before */
     uint32_t *used;      /* [n + 1] number of non-empty bins before */
     double *log_count;   /* [n + 1] ln(i) */
+    double *term;        /* [n][PTQ_KL_SHORT] of a level of 1, 2, ... bins from there: its sum of P ln Q */
 } ptq_kl;
 
 ptq_status ptq_kl_make(const double *hist, size_t n, ptq_kl *out);

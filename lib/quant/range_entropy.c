@@ -11,23 +11,39 @@ enum {
     COARSE = 8, /* of the search over both ends */
 };
 
+/* ln of what each non-empty bin of a level has in Q; the level is not empty. */
+static double log_share(const ptq_kl *k, size_t from, size_t to)
+{
+    return log(k->mass[to] - k->mass[from]) - k->log_count[k->used[to] - k->used[from]];
+}
+
+static double level_term(const ptq_kl *k, size_t from, size_t to)
+{
+    return k->used[to] == k->used[from] ? 0 : (k->mass[to] - k->mass[from]) * log_share(k, from, to);
+}
+
 ptq_status ptq_kl_make(const double *hist, size_t n, ptq_kl *out)
 {
     double *d = ptq_calloc(3 * (n + 1), sizeof *d);
     uint32_t *used = ptq_calloc(n + 1, sizeof *used);
-    if (!d || !used) {
+    double *term = ptq_calloc(n + 1, PTQ_KL_SHORT * sizeof *term);
+    if (!d || !used || !term) {
         free(d);
         free(used);
+        free(term);
         return ptq_fail_nomem();
     }
     ptq_kl k = {.n = n, .hist = hist, .mass = d, .entropy = d + (n + 1), .used = used,
-                .log_count = d + 2 * (n + 1)};
+                .log_count = d + 2 * (n + 1), .term = term};
     for (size_t i = 0; i < n; i++) {
         k.mass[i + 1] = k.mass[i] + hist[i];
         k.entropy[i + 1] = k.entropy[i] + (hist[i] > 0 ? hist[i] * log(hist[i]) : 0);
         k.used[i + 1] = k.used[i] + (hist[i] > 0);
         k.log_count[i + 1] = log((double)(i + 1));
     }
+    for (size_t i = 0; i < n; i++)
+        for (size_t w = 1; w <= PTQ_KL_SHORT && i + w <= n; w++)
+            term[i * PTQ_KL_SHORT + w - 1] = level_term(&k, i, i + w);
     *out = k;
     return PTQ_OK;
 }
@@ -36,6 +52,7 @@ void ptq_kl_clear(ptq_kl *k)
 {
     free(k->mass);
     free(k->used);
+    free(k->term);
     memset(k, 0, sizeof *k);
 }
 
@@ -59,16 +76,13 @@ double ptq_kl_divergence(const ptq_kl *k, size_t first, size_t last, size_t leve
             rest -= levels;
             to++;
         }
-        const uint32_t used = k->used[to] - k->used[from];
-        if (used) {
-            const double m = k->mass[to] - k->mass[from];
-            const double lnq = log(m) - k->log_count[used];
-            cross += m * lnq;
-            if (from == first)
-                cross += below * lnq;
-            if (to == last)
-                cross += above * lnq;
-        }
+        if (to == from)
+            continue;
+        cross += to - from <= PTQ_KL_SHORT ? k->term[from * PTQ_KL_SHORT + (to - from) - 1] : level_term(k, from, to);
+        if (from == first && below > 0)
+            cross += below * log_share(k, from, to);
+        if (to == last && above > 0)
+            cross += above * log_share(k, from, to);
         from = to;
     }
     const double e0 = h0 + below, e1 = h1 + above;
