@@ -25,6 +25,15 @@ struct ptq_watch {
     size_t nadded;
 };
 
+/* With fewer slots where the device has no memory for all. */
+static ptq_status open_tally(ptq_watch *w, ptq_backend *b)
+{
+    ptq_status s;
+    while ((s = w->ops->open(b, w->nslots, w->total->ntensors, w->samples, &w->tally)) == PTQ_ERR_NOMEM && w->nslots > 1)
+        w->nslots = (w->nslots + 1) / 2;
+    return s;
+}
+
 ptq_status ptq_watch_new(const ptq_backend_ops *ops, ptq_backend *b, ptq_statistics *total, size_t samples,
                          ptq_watch **out)
 {
@@ -37,7 +46,7 @@ ptq_status ptq_watch_new(const ptq_backend_ops *ops, ptq_backend *b, ptq_statist
     w->added = ptq_calloc(total->ntensors, sizeof *w->added);
     ptq_status s = w->slot && w->added ? PTQ_OK : ptq_fail_nomem();
     if (s == PTQ_OK)
-        s = w->ops->open(b, w->nslots, total->ntensors, samples, &w->tally);
+        s = open_tally(w, b);
     if (s != PTQ_OK) {
         ptq_watch_free(w);
         return s;

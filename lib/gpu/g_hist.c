@@ -15,10 +15,8 @@ _Static_assert((int)PTQ_K_HIST_SHIFT == (int)PTQ_HIST_SHIFT && (int)PTQ_K_HIST_B
 
 enum { COUNTS_BYTES = PTQ_HIST_OCTAVES * PTQ_HIST_BINS * (int)sizeof(uint32_t) };
 
-/* On the device: counts, and a head with the ranges of channels behind it. */
 typedef struct slot {
-    uint32_t *counts;
-    ptq_k_hist_head *head;
+    ptq_k_hist_head *head; /* on the device, with the ranges of channels behind it */
     int axis;
     int64_t channels; /* of what is being counted; 0: no ranges */
     int64_t room;     /* channels behind the head */
@@ -28,6 +26,7 @@ struct ptq_tally {
     ptq_dev *dev;
     size_t nslots, rows, samples;
     slot *slot;
+    uint32_t *counts;                /* [slots], on the device */
     ptq_k_hist_sample *sample, *got; /* [rows][samples] on the device, on the host */
     int64_t *n;                      /* [rows] values of each sample */
     ptq_summary *summary;            /* [rows][samples] */
@@ -44,9 +43,27 @@ static size_t head_bytes(int64_t channels)
     return sizeof(ptq_k_hist_head) + (size_t)channels * sizeof(ptq_k_extremes);
 }
 
+static uint32_t *counts_of(const ptq_tally *t, size_t at)
+{
+    return t->counts + at * PTQ_HIST_OCTAVES * PTQ_HIST_BINS;
+}
+
+static ptq_status alloc_zero(ptq_dev *d, size_t nbytes, void **out)
+{
+    void *p;
+    PTQ_TRY(ptq_dev_alloc(d, nbytes, &p));
+    ptq_status s = ptq_dev_zero(d, p, nbytes);
+    if (s == PTQ_OK)
+        *out = p;
+    else
+        ptq_dev_free(d, p);
+    return s;
+}
+
 ptq_status ptq_gpu_tally_open(ptq_gpu *g, size_t slots, size_t rows, size_t samples, ptq_tally **out)
 {
     size_t all = rows * samples;
+    void *counts = NULL, *sample = NULL;
     ptq_tally *t = ptq_calloc(1, sizeof *t);
     if (!t)
         return ptq_fail_nomem();
@@ -58,9 +75,11 @@ ptq_status ptq_gpu_tally_open(ptq_gpu *g, size_t slots, size_t rows, size_t samp
     t->taken.count = ptq_calloc(PTQ_HIST_OCTAVES, sizeof *t->taken.count);
     ptq_status s = t->slot && t->got && t->n && t->summary && t->taken.count ? PTQ_OK : ptq_fail_nomem();
     if (s == PTQ_OK)
-        s = ptq_dev_alloc(t->dev, all * sizeof *t->sample, (void **)&t->sample);
+        s = alloc_zero(t->dev, slots * COUNTS_BYTES, &counts);
+    t->counts = counts;
     if (s == PTQ_OK)
-        s = ptq_dev_zero(t->dev, t->sample, all * sizeof *t->sample);
+        s = alloc_zero(t->dev, all * sizeof *t->sample, &sample);
+    t->sample = sample;
     if (s != PTQ_OK) {
         ptq_gpu_tally_close(t);
         return s;
@@ -73,10 +92,9 @@ void ptq_gpu_tally_close(ptq_tally *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; t->slot && i < t->nslots; i++) {
-        ptq_dev_free(t->dev, t->slot[i].counts);
+    for (size_t i = 0; t->slot && i < t->nslots; i++)
         ptq_dev_free(t->dev, t->slot[i].head);
-    }
+    ptq_dev_free(t->dev, t->counts);
     ptq_dev_free(t->dev, t->sample);
     free(t->slot);
     free(t->got);
@@ -88,24 +106,15 @@ void ptq_gpu_tally_close(ptq_tally *t)
     free(t);
 }
 
-/* Memory of a slot, empty, before its first values. */
-static ptq_status ready(ptq_tally *t, slot *s, int64_t channels)
+/* Room for that many channels in a slot that is empty. */
+static ptq_status make_head(ptq_tally *t, slot *s, int64_t channels)
 {
-    if (!s->counts) {
-        void *p;
-        PTQ_TRY(ptq_dev_alloc(t->dev, COUNTS_BYTES, &p));
-        s->counts = p;
-        PTQ_TRY(ptq_dev_zero(t->dev, s->counts, COUNTS_BYTES));
-    }
-    if (!s->head || s->room < channels) {
-        void *p;
-        ptq_dev_free(t->dev, s->head);
-        s->head = NULL;
-        PTQ_TRY(ptq_dev_alloc(t->dev, head_bytes(channels), &p));
-        s->head = p;
-        s->room = channels;
-        PTQ_TRY(ptq_dev_zero(t->dev, s->head, head_bytes(channels)));
-    }
+    void *head;
+    ptq_dev_free(t->dev, s->head);
+    s->head = NULL;
+    PTQ_TRY(alloc_zero(t->dev, head_bytes(channels), &head));
+    s->head = head;
+    s->room = channels;
     return PTQ_OK;
 }
 
@@ -116,15 +125,15 @@ ptq_status ptq_gpu_tally_add(ptq_tally *t, size_t at, size_t row, const ptq_tall
     t->n[row] = n;
     if (n == 0 || v->samples == 0)
         return PTQ_OK;
-    if (!s->counts || !s->head || s->room < v->channels)
-        PTQ_TRY(ready(t, s, v->channels));
+    if (!s->head || s->room < v->channels)
+        PTQ_TRY(make_head(t, s, v->channels));
     s->axis = v->axis;
     s->channels = v->axis < 0 ? 0 : v->channels;
     int64_t parts = (v->inner + PTQ_K_HIST_PART - 1) / PTQ_K_HIST_PART;
     int64_t part = ((v->inner + parts - 1) / parts + 31) / 32 * 32; /* begins where a line does, where x does */
     ptq_k_hist a = {.x = v->x, .samples = (int64_t)v->samples, .outer = v->outer, .channels = v->channels,
                     .inner = v->inner, .parts = (v->inner + part - 1) / part, .part = part, .head = s->head,
-                    .counts = s->counts, .sample = t->sample + row * t->samples,
+                    .counts = counts_of(t, at), .sample = t->sample + row * t->samples,
                     .channel = v->axis < 0 ? NULL : (ptq_k_extremes *)(s->head + 1)};
     return ptq_k_run_hist(t->dev, &a);
 }
@@ -165,7 +174,7 @@ ptq_status ptq_gpu_tally_samples(ptq_tally *t, const ptq_summary **out)
 }
 
 /* The counts of all octaves that have some: neighbours in one copy. */
-static ptq_status take_octaves(ptq_tally *t, const slot *s, const ptq_k_hist_head *h, size_t *n)
+static ptq_status take_octaves(ptq_tally *t, size_t at, const ptq_k_hist_head *h, size_t *n)
 {
     for (int32_t o = 0; o < PTQ_HIST_OCTAVES; o++) {
         size_t first = *n;
@@ -173,7 +182,7 @@ static ptq_status take_octaves(ptq_tally *t, const slot *s, const ptq_k_hist_hea
         while (o < PTQ_HIST_OCTAVES && h->octaves[o / 32] >> o % 32 & 1)
             t->taken.id[(*n)++] = o++;
         if (*n > first)
-            PTQ_TRY(ptq_dev_download(t->dev, t->taken.count + first, s->counts + (size_t)from * PTQ_HIST_BINS,
+            PTQ_TRY(ptq_dev_download(t->dev, t->taken.count + first, counts_of(t, at) + (size_t)from * PTQ_HIST_BINS,
                                      (*n - first) * sizeof *t->taken.count));
     }
     return PTQ_OK;
@@ -196,7 +205,7 @@ ptq_status ptq_gpu_tally_take(ptq_tally *t, size_t at, ptq_counts *out)
 {
     slot *s = &t->slot[at];
     ptq_counts c = {.axis = s->axis, .channels = s->channels};
-    if (!s->head || !s->counts) {
+    if (!s->head) {
         *out = (ptq_counts){.axis = -1};
         return PTQ_OK;
     }
@@ -206,11 +215,11 @@ ptq_status ptq_gpu_tally_take(ptq_tally *t, size_t at, ptq_counts *out)
     t->taken.head = h;
     PTQ_TRY(ptq_dev_download(t->dev, h, s->head, head_bytes(c.channels)));
     c.zeros = h->zeros;
-    PTQ_TRY(take_octaves(t, s, h, &c.octaves));
+    PTQ_TRY(take_octaves(t, at, h, &c.octaves));
     if (c.channels)
         PTQ_TRY(take_ranges(t, (const ptq_k_extremes *)(h + 1), c.channels));
     PTQ_TRY(ptq_dev_zero(t->dev, s->head, head_bytes(s->room)));
-    PTQ_TRY(ptq_dev_zero(t->dev, s->counts, COUNTS_BYTES));
+    PTQ_TRY(ptq_dev_zero(t->dev, counts_of(t, at), COUNTS_BYTES));
     s->channels = 0;
     c.id = t->taken.id;
     c.count = (const uint32_t (*)[PTQ_HIST_BINS])t->taken.count;
