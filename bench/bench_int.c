@@ -13,22 +13,29 @@
 typedef struct shape {
     const char *name;
     int64_t n, c, hw, m, k, stride, pad, group;
+    int residual; /* PTQ_RESIDUAL_* */
 } shape;
 
 static const shape convs[] = {
-    {"conv1 7x7/2 3-64 224", 1, 3, 224, 64, 7, 2, 3, 1},
-    {"1x1 64-64 56", 1, 64, 56, 64, 1, 1, 0, 1},
-    {"3x3 64-64 56", 1, 64, 56, 64, 3, 1, 1, 1},
-    {"1x1 64-256 56", 1, 64, 56, 256, 1, 1, 0, 1},
-    {"1x1 256-64 56", 1, 256, 56, 64, 1, 1, 0, 1},
-    {"3x3 128-128 28", 1, 128, 28, 128, 3, 1, 1, 1},
-    {"1x1 512-128 28", 1, 512, 28, 128, 1, 1, 0, 1},
-    {"3x3 256-256 14", 1, 256, 14, 256, 3, 1, 1, 1},
-    {"1x1 1024-256 14", 1, 1024, 14, 256, 1, 1, 0, 1},
-    {"3x3 512-512 7", 1, 512, 7, 512, 3, 1, 1, 1},
-    {"1x1 512-2048 7", 1, 512, 7, 2048, 1, 1, 0, 1},
-    {"dw 3x3 96 56", 1, 96, 56, 96, 3, 1, 1, 96},
-    {"dw 5x5 240 28", 1, 240, 28, 240, 5, 1, 2, 240},
+    {"conv1 7x7/2 3-64 224", 1, 3, 224, 64, 7, 2, 3, 1, 0},
+    {"1x1 64-64 56", 1, 64, 56, 64, 1, 1, 0, 1, 0},
+    {"3x3 64-64 56", 1, 64, 56, 64, 3, 1, 1, 1, 0},
+    {"1x1 64-256 56", 1, 64, 56, 256, 1, 1, 0, 1, 0},
+    {"1x1 256-64 56", 1, 256, 56, 64, 1, 1, 0, 1, 0},
+    {"3x3 128-128 28", 1, 128, 28, 128, 3, 1, 1, 1, 0},
+    {"1x1 512-128 28", 1, 512, 28, 128, 1, 1, 0, 1, 0},
+    {"3x3 256-256 14", 1, 256, 14, 256, 3, 1, 1, 1, 0},
+    {"1x1 1024-256 14", 1, 1024, 14, 256, 1, 1, 0, 1, 0},
+    {"3x3 512-512 7", 1, 512, 7, 512, 3, 1, 1, 1, 0},
+    {"1x1 512-2048 7", 1, 512, 7, 2048, 1, 1, 0, 1, 0},
+    {"1x1 64-256 32 x16", 16, 64, 32, 256, 1, 1, 0, 1, 0},
+    {"  residual, rounded", 16, 64, 32, 256, 1, 1, 0, 1, PTQ_RESIDUAL_ROUNDED},
+    {"  residual, float", 16, 64, 32, 256, 1, 1, 0, 1, PTQ_RESIDUAL_FLOAT},
+    {"1x1 128-512 16 x16", 16, 128, 16, 512, 1, 1, 0, 1, 0},
+    {"  residual, rounded", 16, 128, 16, 512, 1, 1, 0, 1, PTQ_RESIDUAL_ROUNDED},
+    {"  residual, float", 16, 128, 16, 512, 1, 1, 0, 1, PTQ_RESIDUAL_FLOAT},
+    {"dw 3x3 96 56", 1, 96, 56, 96, 3, 1, 1, 96, 0},
+    {"dw 5x5 240 28", 1, 240, 28, 240, 5, 1, 2, 240, 0},
 };
 
 static ptq_qlinear_params params;
@@ -44,6 +51,14 @@ static void make_conv(bed *b, const shape *s, ptq_dtype xt)
     b->out = (ptq_tensor){.dtype = xt, .rank = 4, .dims = {s->n, s->m, o, o}};
     params.channels = s->m;
     params.nw = (int)s->m;
+    params.residual = (ptq_residual_params){.kind = s->residual, .skip = {0.1f, 3}, .product = {0.1f, 5},
+                                            .sum = {0.2f, 5}, .qhi = 127};
+    if (s->residual) {
+        b->nin = 3;
+        b->in[2] = bed_tensor(xt, 4, b->out.dims);
+        b->in_layout[2] = PTQ_LAYOUT_NHWC;
+        memset(b->in[2].data, 0x3c, b->in[2].nbytes);
+    }
     bed_ints(b, "strides", 2, (int64_t[]){s->stride, s->stride});
     bed_ints(b, "pads", 4, (int64_t[]){s->pad, s->pad, s->pad, s->pad});
     bed_int(b, "group", s->group);
@@ -169,6 +184,7 @@ int main(int argc, char **argv)
         free(c.scratch);
         row(&b, s->name, 2.0 * (double)pixels * (double)s->m * (double)k, pool, f);
     }
+    params.residual = (ptq_residual_params){0};
     bed b = {.kind = "qgemm", .nin = 2, .constant = {false, true}, .params = &params};
     b.in[0] = bed_tensor(PTQ_DT_S8, 2, (int64_t[]){128, 768});
     b.in[1] = bed_tensor(PTQ_DT_S8, 2, (int64_t[]){768, 3072});

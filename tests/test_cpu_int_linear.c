@@ -33,6 +33,56 @@ static void any_linear(linear *l, ptq_dtype x, ptq_dtype w, ptq_dtype y, int64_t
     p->qhi = lowest(y) + (pick(0, 3) == 0 ? 200 : 255);
 }
 
+/* The requantization written out again, in double where that is exact. */
+static int32_t requant_again(int64_t acc, float m, int32_t z, int32_t lo, int32_t hi)
+{
+    float f = (float)((double)(float)acc * (double)m); /* one rounding: a product of floats fits */
+    double r = nearbyint((double)f) + z;
+    return r < lo ? lo : r > hi ? hi : (int32_t)r;
+}
+
+/* One time in two something is added in the end; with scales that are multiples of one unit, so that
+ * both roundings and the order of operands show. */
+static void any_residual(bed *b, linear *l)
+{
+    ptq_qlinear_params *p = &l->p;
+    ptq_residual_params *r = &p->residual;
+    if (p->float_out || pick(0, 1))
+        return;
+    r->kind = pick(0, 1) ? PTQ_RESIDUAL_ROUNDED : PTQ_RESIDUAL_FLOAT;
+    ptq_dtype t = r->kind == PTQ_RESIDUAL_ROUNDED ? b->out.dtype : any8();
+    float unit = any_scale();
+    r->skip_first = pick(0, 1);
+    r->skip = (ptq_affine){r->kind == PTQ_RESIDUAL_FLOAT ? p->y.scale * (float)pick(1, 6) / 4.0f : tie_scale(unit),
+                           any_zp(t)};
+    r->product = (ptq_affine){tie_scale(unit), p->y.zp};
+    r->sum = (ptq_affine){tie_scale(unit), any_zp(t)};
+    r->qlo = lowest(t) + (pick(0, 3) == 0 ? 90 : 0);
+    r->qhi = lowest(t) + 255;
+    b->nin = 3;
+    b->in[2] = bed_tensor(t, b->out.rank, b->out.dims);
+    b->in_layout[2] = b->out_layout;
+    fill8(&b->in[2]);
+}
+
+/* The laws written out again (doc/numerics.md). */
+static int32_t residual_again(const ptq_qlinear_params *p, int64_t acc, float m, int32_t s, bool one)
+{
+    const ptq_residual_params *r = &p->residual;
+    if (r->kind == PTQ_RESIDUAL_FLOAT) {
+        float y = fmaf((float)s - (float)r->skip.zp, r->skip.scale / p->y.scale, (float)acc * m);
+        double v = nearbyint((double)y) + p->y.zp;
+        return v < p->qlo ? p->qlo : v > p->qhi ? p->qhi : (int32_t)v;
+    }
+    int32_t t = requant_again(acc, m, p->y.zp, p->qlo, p->qhi);
+    bool skip_first = r->skip_first != one;
+    ptq_affine a = skip_first ? r->skip : r->product, b = skip_first ? r->product : r->skip;
+    float ra = a.scale / r->sum.scale, rb = b.scale / r->sum.scale;
+    float fx = (float)r->sum.zp - fmaf(ra, (float)a.zp, rb * (float)b.zp);
+    double v = nearbyint((double)fmaf((float)(skip_first ? s : t), ra, fmaf((float)(skip_first ? t : s), rb, fx)));
+    return v < r->qlo ? r->qlo : v > r->qhi ? r->qhi : (int32_t)v;
+}
+
 typedef struct conv_case {
     int nd;
     int64_t n, c, m, group, in[3], k[3], stride[3], dil[3], pad[6], out[3];
@@ -94,6 +144,7 @@ static void conv_bed(bed *b, const conv_case *v, linear *l)
         b->in_layout[0] = pick(0, 3) ? PTQ_LAYOUT_NHWC : PTQ_LAYOUT_PLAIN;
         b->out_layout = pick(0, 3) ? b->in_layout[0] : PTQ_LAYOUT_PLAIN;
     }
+    any_residual(b, l);
     bed_ints(b, "kernel_shape", v->nd, v->k);
     bed_ints(b, "strides", v->nd, v->stride);
     bed_ints(b, "dilations", v->nd, v->dil);
@@ -121,14 +172,6 @@ START_TEST(cpu_int__qconv)
 }
 END_TEST
 
-/* The requantization written out again, in double where that is exact. */
-static int32_t requant_again(int64_t acc, float m, int32_t z, int32_t lo, int32_t hi)
-{
-    float f = (float)((double)(float)acc * (double)m); /* one rounding: a product of floats fits */
-    double r = nearbyint((double)f) + z;
-    return r < lo ? lo : r > hi ? hi : (int32_t)r;
-}
-
 START_TEST(cpu_int__qconv_reference)
 {
     static linear l;
@@ -139,7 +182,7 @@ START_TEST(cpu_int__qconv_reference)
         if (!any_conv(&v) || v.nd != 2)
             continue;
         conv_bed(&b, &v, &l);
-        b.in_layout[0] = b.out_layout = PTQ_LAYOUT_PLAIN;
+        b.in_layout[0] = b.in_layout[2] = b.out_layout = PTQ_LAYOUT_PLAIN;
         bed_open(&b);
         ptq_int_isa ref = {"ref", NULL, NULL};
         ptq_cpu c = {.int_isa = &ref};
@@ -170,6 +213,11 @@ START_TEST(cpu_int__qconv_reference)
                         bool same =
                             l.p.float_out
                                 ? ((float *)b.out.data)[at] == (float)acc * (l.p.x.scale * l.wscale[ch])
+                            : l.p.residual.kind
+                                ? ((uint8_t *)b.out.data)[at] ==
+                                      (uint8_t)residual_again(&l.p, acc, l.mult[ch],
+                                                              ptq_int_byte(b.in[2].data, at, b.in[2].dtype == PTQ_DT_S8),
+                                                              b.out.nbytes == 1)
                                 : ((uint8_t *)b.out.data)[at] ==
                                       (uint8_t)requant_again(acc, l.mult[ch], l.p.y.zp, l.p.qlo, l.p.qhi);
                         if (!same)
@@ -194,8 +242,10 @@ START_TEST(cpu_int__qconv_extremes)
                 bed b;
                 ptq_rng_seed(&rng, 5);
                 conv_bed(&b, &v, &l);
-                free(b.in[0].data);
-                free(b.in[1].data);
+                for (int k = 0; k < b.nin; k++)
+                    free(b.in[k].data);
+                b.nin = 2;
+                l.p.residual.kind = PTQ_RESIDUAL_NONE;
                 b.in[0] = bed_tensor(xd, 4, (int64_t[]){1, 64, 6, 6});
                 b.in[1] = bed_tensor(wd, 4, (int64_t[]){70, 64, 3, 3});
                 memset(b.in[0].data, xt ? (hi & 1 ? 0x7f : 0x80) : (hi & 1 ? 0xff : 0), b.in[0].nbytes);
@@ -237,6 +287,7 @@ START_TEST(cpu_int__qgemm)
                              .dims = {m, n}};
         if (batch)
             memcpy(b.out.dims, (int64_t[]){batch, m, n}, sizeof(int64_t[3]));
+        any_residual(&b, &l);
         char what[120];
         snprintf(what, sizeof what, "case %d: %lld x %lld x %lld trans %d %d", i, (long long)m, (long long)k,
                  (long long)n, ta, tb);
@@ -250,8 +301,13 @@ START_TEST(cpu_int__qgemm)
                                                       at == PTQ_DT_S8) - l.p.x.zp) *
                                (ptq_int_byte(b.in[1].data, tb ? c * k + e : e * n + c, wt == PTQ_DT_S8) -
                                 (l.p.wzp ? l.wzp[ch] : 0));
-                    if (((uint8_t *)b.out.data)[r * n + c] !=
-                        (uint8_t)requant_again(acc, l.mult[ch], l.p.y.zp, l.p.qlo, l.p.qhi))
+                    int32_t want =
+                        l.p.residual.kind
+                            ? residual_again(&l.p, acc, l.mult[ch],
+                                             ptq_int_byte(b.in[2].data, r * n + c, b.in[2].dtype == PTQ_DT_S8),
+                                             m * n == 1)
+                            : requant_again(acc, l.mult[ch], l.p.y.zp, l.p.qlo, l.p.qhi);
+                    if (((uint8_t *)b.out.data)[r * n + c] != (uint8_t)want)
                         ck_abort_msg("%s: row %lld column %lld", what, (long long)r, (long long)c);
                 }
         bed_close(&b);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every row of lib/gpu/gemm.def against the reference kernel on the device, byte by byte: shapes
  * that straddle the tiles, windows, steps and pads of all kinds, every zero point, extreme values,
- * int8 and float results. */
+ * int8 and float results, residuals of both laws. */
 #include "lib/core/core.h"
 #include "lib/gpu/kernels.h"
 #include "tests/gpu.h"
@@ -9,7 +9,7 @@
 
 static ptq_rng rng;
 static ptq_dev *dev;
-static void *mem[8];
+static void *mem[9];
 static int nmem;
 
 static void *device(const void *from, size_t n)
@@ -39,6 +39,30 @@ typedef struct product {
     ptq_k_conv ref;
     size_t out_bytes;
 } product;
+
+/* One time in two a residual; with scales that are multiples of one unit, so that both roundings and the
+ * order of operands show. */
+static void draw_residual(product *p, bool y_signed)
+{
+    ptq_k_gemm *a = &p->a;
+    ptq_residual *r = &a->residual;
+    if (a->float_out || pick(0, 1))
+        return;
+    r->kind = pick(0, 2) == 0 ? PTQ_RESIDUAL_FLOAT : PTQ_RESIDUAL_ROUNDED;
+    a->skip_signed = r->kind == PTQ_RESIDUAL_FLOAT ? pick(0, 1) : y_signed;
+    int lo = a->skip_signed ? -128 : 0, zs = pick(0, 2) == 0 ? 0 : pick(lo, lo + 255);
+    r->skip_first = pick(0, 1);
+    r->z = zs;
+    r->r = (float)pick(1, 12) / 8.0f;
+    float unit = 0.01f + ptq_rng_uniform(&rng), sp = (float)pick(1, 12) * unit, ss = (float)pick(1, 12) * unit;
+    r->add = r->skip_first ? ptq_qadd_prepare(ss, zs, sp, a->zy, (float)pick(1, 12) * unit, pick(lo, lo + 255))
+                           : ptq_qadd_prepare(sp, a->zy, ss, zs, (float)pick(1, 12) * unit, pick(lo, lo + 255));
+    r->lo = lo + (pick(0, 2) == 0 ? 100 : 0);
+    r->hi = lo + 255;
+    uint8_t *s = bytes((size_t)a->m * (size_t)a->n, pick(0, 4) == 0);
+    a->skip = device(s, (size_t)a->m * (size_t)a->n);
+    free(s);
+}
 
 /* Draws a product; images, size, channels and window are given. */
 static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
@@ -76,6 +100,8 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     if (pick(0, 2) == 0)
         a->lo = a->zy; /* a Relu */
 
+    draw_residual(&p, y_signed);
+
     size_t nx = (size_t)images * a->in_h * a->in_w * c, nw = (size_t)n * k;
     uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
     uint8_t *packed = calloc((size_t)a->npad, (size_t)a->kpad);
@@ -108,7 +134,8 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
                          .y_ns = (int64_t)a->out_h * a->out_w * n, .y_cs = 1, .y_ps = n};
     p.ref.e = (ptq_k_epilogue){.mult = a->mult, .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
                                .zy = a->zy, .lo = a->lo, .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1,
-                               .float_out = a->float_out};
+                               .float_out = a->float_out, .skip = a->skip, .skip_signed = a->skip_signed,
+                               .residual = a->residual};
     p.a.y = p.ref.y = device(NULL, p.out_bytes + 64);
     free(x);
     free(w);
@@ -141,10 +168,11 @@ static int check(product *p, const char *only)
             wrong += have[p->out_bytes + e] != 0xa5;
         if (wrong)
             ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu (m %lld n %d c %d in %dx%d out %dx%d kernel "
-                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d)",
+                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d residual %d, skip first %d)",
                          r->name, wrong, p->out_bytes, first, (long long)p->a.m, p->a.n, p->a.c, p->a.in_h, p->a.in_w,
                          p->a.out_h, p->a.out_w, p->a.kernel_h, p->a.kernel_w, p->a.stride_h, p->a.stride_w,
-                         p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out);
+                         p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out,
+                         p->a.residual.kind, p->a.residual.skip_first);
         ran++;
     }
     free(want);

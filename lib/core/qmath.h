@@ -87,6 +87,30 @@ PTQ_HD int32_t ptq_qadd(int32_t a, int32_t b, ptq_qadd_coef k, int32_t lo, int32
     return ptq_rint(ptq_clampf(y, (float)lo, (float)hi));
 }
 
+/* What the end of an integer product adds: the codes `s` of a tensor of the product's shape.
+ * ROUNDED keeps both roundings, as if the product and the sum were two steps; FLOAT adds before
+ * the one rounding. skip_first: s is the first operand of the sum. */
+enum { PTQ_RESIDUAL_NONE, PTQ_RESIDUAL_ROUNDED, PTQ_RESIDUAL_FLOAT };
+typedef struct ptq_residual {
+    int32_t kind, skip_first;
+    int32_t lo, hi;    /* ROUNDED: range of the sum; the product has its own */
+    ptq_qadd_coef add; /* ROUNDED: of the operands in their order */
+    float r;           /* FLOAT: scale of s / scale of the output */
+    int32_t z;         /* FLOAT: zero point of s */
+} ptq_residual;
+
+/* m, z, lo, hi as in ptq_requantize: the product's own grid (ROUNDED) or the output's (FLOAT). */
+PTQ_HD int32_t ptq_requantize_residual(int32_t acc, float m, int32_t z, int32_t lo, int32_t hi,
+                                       int32_t s, const ptq_residual *a)
+{
+    if (a->kind == PTQ_RESIDUAL_FLOAT) {
+        float y = fmaf((float)(s - a->z), a->r, (float)acc * m);
+        return ptq_rint(ptq_clampf(y, (float)(lo - z), (float)(hi - z))) + z;
+    }
+    int32_t t = ptq_requantize(acc, m, z, lo, hi);
+    return a->skip_first ? ptq_qadd(s, t, a->add, a->lo, a->hi) : ptq_qadd(t, s, a->add, a->lo, a->hi);
+}
+
 /* Product: p = (a - za)(b - zb) exact in integers, m = (sa * sb) / sy; the zero point inside the
  * rounding, no fused multiply-add. */
 PTQ_HD int32_t ptq_qmul(int32_t p, float m, int32_t zy, int32_t lo, int32_t hi)

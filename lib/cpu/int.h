@@ -31,7 +31,16 @@ typedef struct ptq_int_tile {
     size_t ldy;   /* bytes */
     bool float_out;
     bool sgn;     /* the output is int8; unsigned where no value is negative */
+    /* With something to add: rows of codes, its law, and room for the sums of a tile in rows of a
+     * full panel. */
+    const uint8_t *skip;
+    const uint8_t *ahead; /* the same rows in the next panel, or the next block: to be fetched */
+    size_t ld_skip;
+    bool skip_sgn;
+    const ptq_residual *residual;
+    int32_t *sums; /* NULL: nothing is added */
 } ptq_int_tile;
+enum { PTQ_INT_TILE_SUMS = 12 * 64 }; /* at most */
 
 /* A run of output pixels of a depthwise convolution over c channels, channels innermost.
  * y[c] = epilogue(bias[c] + sum_t (tap[t][c] ^ flip) * w[t, c]); tap t of the next pixel lies
@@ -142,11 +151,31 @@ static inline int32_t ptq_int_wzp(const ptq_qlinear_params *p, int64_t c)
 {
     return p->wzp ? p->wzp[ptq_int_ch(p->nw, c)] : 0;
 }
+/* What is added in the end of a product: rows of `ld` bytes that lie as the output's do. */
+typedef struct ptq_int_skip {
+    ptq_residual law; /* NONE: nothing */
+    const uint8_t *x;
+    size_t ld;
+    bool sgn;
+} ptq_int_skip;
+static inline ptq_int_skip ptq_int_skip_of(const ptq_step_run *r)
+{
+    ptq_int_skip s = {.law = ptq_int_residual(r)};
+    if (s.law.kind) {
+        s.x = r->in[2]->data;
+        s.sgn = ptq_int_signed(r->in[2]->dtype);
+    }
+    return s;
+}
 /* Stores one result of the product law at y[i]. */
-static inline void ptq_int_store(const ptq_qlinear_params *p, void *y, int64_t i, int32_t acc, float m)
+static inline void ptq_int_store(const ptq_qlinear_params *p, const ptq_int_skip *s, void *y, int64_t i,
+                                 int32_t acc, float m)
 {
     if (p->float_out)
         ((float *)y)[i] = (float)acc * m;
+    else if (s->law.kind)
+        ((uint8_t *)y)[i] = (uint8_t)ptq_requantize_residual(acc, m, p->y.zp, p->qlo, p->qhi,
+                                                             ptq_int_byte(s->x, i, s->sgn), &s->law);
     else
         ((uint8_t *)y)[i] = (uint8_t)ptq_requantize(acc, m, p->y.zp, p->qlo, p->qhi);
 }
@@ -216,6 +245,7 @@ typedef struct ptq_int_product {
     uint8_t *y;
     size_t ldy; /* bytes */
     const ptq_qlinear_params *p;
+    const ptq_int_skip *skip; /* NULL: nothing is added */
     uint8_t *scratch; /* ptq_int_product_scratch bytes, 64-byte aligned */
 } ptq_int_product;
 size_t ptq_int_product_scratch(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups);

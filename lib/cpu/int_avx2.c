@@ -18,6 +18,11 @@ static inline vi v_load(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+static inline void v_put(void *p, vi v)
+{
+    _mm256_store_si256(p, v);
+}
+
 static inline vi v_bcast(const void *p)
 {
     int32_t v;
@@ -57,10 +62,45 @@ TILES(2)
 
 #define ROW(N) {tile_1_##N, tile_2_##N, tile_3_##N, tile_4_##N, tile_5_##N, tile_6_##N}
 
+/* The end with a residual: the law of ptq_requantize_residual, for 8 results. */
+INLINE vi v_sum(const ptq_int_tile *t, vi acc, const float *mult, vi s)
+{
+    const ptq_residual *a = t->residual;
+    __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(mult)), g;
+    const __m256 lo = _mm256_set1_ps(t->lo), hi = _mm256_set1_ps(t->hi);
+    if (a->kind == PTQ_RESIDUAL_FLOAT) {
+        g = _mm256_cvtepi32_ps(_mm256_sub_epi32(s, _mm256_set1_epi32(a->z)));
+        f = _mm256_fmadd_ps(g, _mm256_set1_ps(a->r), f);
+        return _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(f, lo), hi)),
+                                _mm256_set1_epi32(t->zy));
+    }
+    const __m256 ra = _mm256_set1_ps(a->add.ra), rb = _mm256_set1_ps(a->add.rb), fx = _mm256_set1_ps(a->add.fx);
+    f = _mm256_round_ps(_mm256_min_ps(_mm256_max_ps(f, lo), hi), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    f = _mm256_add_ps(f, _mm256_set1_ps((float)t->zy)); /* the product's code, exact */
+    g = _mm256_cvtepi32_ps(s);
+    f = a->skip_first ? _mm256_fmadd_ps(g, ra, _mm256_fmadd_ps(f, rb, fx))
+                      : _mm256_fmadd_ps(f, ra, _mm256_fmadd_ps(g, rb, fx));
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(f, _mm256_set1_ps((float)a->lo)),
+                                            _mm256_set1_ps((float)a->hi)));
+}
+
+static void finish_sums(const ptq_int_tile *t, int nv)
+{
+    for (int i = 0; i < t->m; i++)
+        for (int j = 0, at = 0; j < nv; j++, at += LANES) {
+            __m128i b = load8(t->skip + (size_t)i * t->ld_skip + at, t->n - at);
+            vi s = t->skip_sgn ? _mm256_cvtepi8_epi32(b) : _mm256_cvtepu8_epi32(b);
+            vi q = v_sum(t, v_load(t->sums + (i * NV + j) * LANES), t->mult + at, s);
+            store8((uint8_t *)t->y + (size_t)i * t->ldy + at, q, t->n - at);
+        }
+}
+
 static void tile(const ptq_int_tile *t, int nv)
 {
     static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2)};
     table[nv - 1][t->m - 1](t);
+    if (t->sums)
+        finish_sums(t, nv);
 }
 
 static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32_t za)

@@ -93,7 +93,7 @@ static ptq_status prepare(ptq_cpu *c, const ptq_program *prog, const ptq_step *s
     s->isa = isa;
     s->groups = groups;
     s->taps = spatial_size(w);
-    bool depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups;
+    bool depthwise = groups > 1 && w->dims[1] == 1 && w->dims[0] == groups && !p->residual.kind;
     ptq_status st = depthwise ? ptq_int_depthwise_new(isa, p, w, x_sgn, &s->depthwise)
                               : prepare_groups(s, p, w, x_sgn);
     if (st != PTQ_OK) {
@@ -224,6 +224,7 @@ typedef struct sides {
     const uint8_t *x;
     uint8_t *y, *product;
     bool turn_x, turn_y;
+    ptq_int_skip skip; /* lies as y does: turned where y is */
 } sides;
 
 static ptq_status make_sides(ptq_cpu *c, const ptq_step_run *r, const ptq_int_view *x,
@@ -233,12 +234,19 @@ static ptq_status make_sides(ptq_cpu *c, const ptq_step_run *r, const ptq_int_vi
     o->turn_y = y->cs != 1 && y->c > 1 && y->pixels > 1;
     size_t xb = o->turn_x ? ptq_int_round64((size_t)(x->n * x->c * x->pixels)) : 0;
     size_t yb = o->turn_y ? ptq_int_round64((size_t)(y->n * y->c * y->pixels) * es) : 0;
-    uint8_t *mem = ptq_cpu_scratch(c, xb + yb + product + 64);
+    o->skip = ptq_int_skip_of(r);
+    o->skip.ld = (size_t)y->c;
+    size_t sb = o->turn_y && o->skip.law.kind ? yb : 0;
+    uint8_t *mem = ptq_cpu_scratch(c, xb + yb + sb + product + 64);
     if (!mem)
         return ptq_fail_nomem();
     o->x = o->turn_x ? mem : r->in[0]->data;
     o->y = o->turn_y ? mem + xb : r->out[0].data;
-    o->product = mem + xb + yb;
+    o->product = mem + xb + yb + sb;
+    if (sb) {
+        PTQ_TRY(ptq_int_transpose(c, mem + xb + yb, o->skip.x, y->n, y->c, y->pixels, 1));
+        o->skip.x = mem + xb + yb;
+    }
     return o->turn_x ? ptq_int_transpose(c, mem, r->in[0]->data, x->n, x->c, x->pixels, 1) : PTQ_OK;
 }
 
@@ -255,6 +263,11 @@ static ptq_status run_groups(ptq_cpu *c, const state *s, const ptq_qlinear_param
         ptq_int_product pr = {.w = pw, .m = y->n * y->pixels, .fill = fill, .fill_ctx = &ga,
                               .y = o->y + (size_t)(g * pw->n) * es, .ldy = (size_t)y->c * es, .p = p,
                               .scratch = o->product};
+        ptq_int_skip skip = o->skip;
+        if (skip.law.kind) {
+            skip.x += g * pw->n;
+            pr.skip = &skip;
+        }
         if (reads_x(s, w, x->c)) {
             pr.direct = o->x;
             pr.direct_lda = (size_t)x->c;

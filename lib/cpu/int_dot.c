@@ -156,16 +156,23 @@ static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r
     t->n = (int)(w->n - n0 < nr ? w->n - n0 : nr);
     int nv = (t->n + d->lanes - 1) / d->lanes;
     int mr = nv * 2 <= d->nv ? d->mr_narrow : d->mr;
+    const ptq_int_skip *skip = j->g->skip;
+    _Alignas(64) int32_t sums[PTQ_INT_TILE_SUMS];
     size_t es = t->float_out ? sizeof(float) : 1;
     t->b = (const uint8_t *)w->b + (size_t)n0 * 4 * (size_t)w->kgroups;
     t->bias = w->bias + n0;
     t->wzp = w->wzp + n0;
     t->mult = w->mult + n0;
+    t->sums = skip ? sums : NULL;
     for (int64_t i = 0; i < rows; i += mr) {
         t->m = (int)(rows - i < mr ? rows - i : mr);
         t->a = a + (size_t)i * t->lda;
         t->rowsum = rowsum ? rowsum + i : NULL;
         t->y = j->g->y + (size_t)(r0 + i) * t->ldy + (size_t)n0 * es;
+        if (skip) {
+            t->skip = skip->x + (size_t)(r0 + i) * skip->ld + n0;
+            t->ahead = panel + 1 < w->panels ? t->skip + nr : t->skip + (size_t)rows * skip->ld - n0;
+        }
         d->tile(t, nv);
     }
 }
@@ -188,6 +195,12 @@ static ptq_status run_block(void *arg, size_t i, int worker)
     t.zy = p->y.zp;
     t.float_out = p->float_out;
     t.sgn = p->qlo < 0;
+    if (g->skip) {
+        t.residual = &g->skip->law;
+        t.ld_skip = g->skip->ld;
+        t.skip_sgn = g->skip->sgn;
+        t.sgn = t.residual->kind == PTQ_RESIDUAL_ROUNDED ? t.residual->lo < 0 : t.sgn;
+    }
     const uint8_t *a = pack;
     if (g->direct) {
         a = g->direct + (size_t)r0 * g->direct_lda;

@@ -16,6 +16,11 @@ static inline vi v_load(const void *p)
     return _mm512_loadu_si512(p);
 }
 
+static inline void v_put(void *p, vi v)
+{
+    _mm512_store_si512(p, v);
+}
+
 static inline vi v_bcast(const void *p)
 {
     int32_t v;
@@ -79,6 +84,67 @@ static inline __attribute__((always_inline)) void v_finish(const ptq_int_tile *t
 
 #include "lib/cpu/int_tile.h"
 
+/* ---- the end with a residual: the law of ptq_requantize_residual ---- */
+
+typedef struct law {
+    __m512 lo, hi, zy, r, ra, rb, fx, lo2, hi2;
+    vi z, izy;
+    bool in_float, skip_first, sgn;
+} law;
+
+static inline law law_of(const ptq_int_tile *t)
+{
+    const ptq_residual *a = t->residual;
+    return (law){.lo = _mm512_set1_ps(t->lo), .hi = _mm512_set1_ps(t->hi), .zy = _mm512_set1_ps((float)t->zy),
+                 .r = _mm512_set1_ps(a->r), .ra = _mm512_set1_ps(a->add.ra), .rb = _mm512_set1_ps(a->add.rb),
+                 .fx = _mm512_set1_ps(a->add.fx), .lo2 = _mm512_set1_ps((float)a->lo),
+                 .hi2 = _mm512_set1_ps((float)a->hi), .z = _mm512_set1_epi32(a->z),
+                 .izy = _mm512_set1_epi32(t->zy), .in_float = a->kind == PTQ_RESIDUAL_FLOAT,
+                 .skip_first = a->skip_first != 0, .sgn = t->skip_sgn};
+}
+
+INLINE vi v_sum(const law *a, vi acc, const float *mult, __m128i codes)
+{
+    vi s = a->sgn ? _mm512_cvtepi8_epi32(codes) : _mm512_cvtepu8_epi32(codes);
+    __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
+    if (a->in_float) {
+        f = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(s, a->z)), a->r, f);
+        return _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, a->lo), a->hi)), a->izy);
+    }
+    f = _mm512_min_ps(_mm512_max_ps(f, a->lo), a->hi);
+    f = _mm512_add_ps(_mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), a->zy);
+    __m512 g = _mm512_cvtepi32_ps(s); /* f is the product's code, exact */
+    f = a->skip_first ? _mm512_fmadd_ps(g, a->ra, _mm512_fmadd_ps(f, a->rb, a->fx))
+                      : _mm512_fmadd_ps(f, a->ra, _mm512_fmadd_ps(g, a->rb, a->fx));
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, a->lo2), a->hi2));
+}
+
+/* m rows of nv vectors from t->sums. */
+static void finish_sums(const ptq_int_tile *t, int m, int nv)
+{
+    const law a = law_of(t);
+    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __mmask64 mask = mask64(t->n);
+    for (int i = 0; i < m; i++) {
+        const uint8_t *skip = t->skip + (size_t)i * t->ld_skip;
+        vi q[NV];
+        q[0] = q[1] = q[2] = q[3] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; j++) {
+            if (j >= nv)
+                break;
+            vi acc = _mm512_load_si512(t->sums + (i * NV + j) * LANES);
+            if (t->rowsum)
+                acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(_mm512_set1_epi32(t->rowsum[i]),
+                                                               v_load(t->wzp + j * LANES)));
+            __mmask16 part = (__mmask16)(mask >> (j * LANES));
+            q[j] = v_sum(&a, acc, t->mult + j * LANES, _mm_maskz_loadu_epi8(part, skip + j * LANES));
+        }
+        _mm512_mask_storeu_epi8((uint8_t *)t->y + (size_t)i * t->ldy, mask,
+                                _mm512_permutexvar_epi32(order, v_bytes(q, t->sgn)));
+    }
+}
+
 #define TILES(N) TILE(1, N) TILE(2, N) TILE(3, N) TILE(4, N) TILE(5, N) TILE(6, N)
 TILES(1)
 TILES(2)
@@ -94,15 +160,21 @@ static void tile(const ptq_int_tile *t, int nv)
     static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2), ROW(3), ROW(4)};
     if (t->m == MR_NARROW) {
         (nv == 1 ? tile_12_1 : tile_12_2)(t);
+        if (t->sums)
+            finish_sums(t, t->m, nv);
         return;
     }
     ptq_int_tile part = *t;
     for (int m = t->m; m > 0; m -= MR) { /* a narrow panel's last rows can be more than MR */
         part.m = m < MR ? m : MR;
         table[nv - 1][part.m - 1](&part);
+        if (t->sums)
+            finish_sums(&part, part.m, nv);
         part.a = (const uint8_t *)part.a + MR * t->lda;
         part.y = (uint8_t *)part.y + MR * t->ldy;
         part.rowsum = part.rowsum ? part.rowsum + MR : NULL;
+        part.skip = part.skip ? part.skip + MR * t->ld_skip : NULL;
+        part.ahead = part.ahead ? part.ahead + MR * t->ld_skip : NULL;
     }
 }
 

@@ -100,12 +100,17 @@ static ptq_status one(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_packed *w,
                       const ptq_int_mm *mm, int64_t m, const uint8_t *a, uint8_t *y, uint8_t *scratch)
 {
     const ptq_qlinear_params *p = r->step->params;
+    ptq_int_skip skip = ptq_int_skip_of(r);
     rows g = {d, w, a, mm->a_row, mm->a_col};
     ptq_int_product pr = {.w = w, .m = m, .fill = fill, .fill_ctx = &g, .y = y, .p = p, .scratch = scratch};
     pr.ldy = (size_t)mm->n * (p->float_out ? sizeof(float) : 1);
     if (d->bytes && w->flip_a == 0 && mm->a_col == 1 && mm->k % 4 == 0) {
         pr.direct = a;
         pr.direct_lda = (size_t)mm->a_row;
+    }
+    if (skip.law.kind) {
+        skip.ld = (size_t)mm->n;
+        pr.skip = &skip;
     }
     return ptq_int_run_product(c, d, &pr);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The law of qconv in plain loops: int32 sum of (x - zx)(w - zw), taps outside the input add
- * nothing, + bias, float multiplier, clamp, round half to even, + zy. */
+ * nothing, + bias, float multiplier, clamp, round half to even, + zy; or + residual. */
 #include "lib/cpu/int.h"
 
 typedef struct conv {
@@ -8,6 +8,7 @@ typedef struct conv {
     const ptq_tensor *x, *w, *y;
     ptq_int_view xv, yv;
     ptq_window win;
+    ptq_int_skip skip;
     int64_t cg, mg, taps; /* input and output channels of a group, taps of the window */
 } conv;
 
@@ -32,7 +33,7 @@ static int32_t dot(const conv *c, int64_t n, int64_t m, const int64_t *o)
 
 ptq_status ptq_int_ref_qconv(const ptq_step_run *r)
 {
-    conv c = {.p = r->step->params, .x = r->in[0], .w = r->in[1], .y = &r->out[0]};
+    conv c = {.p = r->step->params, .x = r->in[0], .w = r->in[1], .y = &r->out[0], .skip = ptq_int_skip_of(r)};
     PTQ_TRY(ptq_int_window(r, c.w->dims + 2, &c.win));
     ptq_int_view_of(c.x, r->in_layout[0], &c.xv);
     ptq_int_view_of(c.y, r->out_layout[0], &c.yv);
@@ -46,7 +47,7 @@ ptq_status ptq_int_ref_qconv(const ptq_step_run *r)
                 int64_t o[3];
                 ptq_split3(px, c.yv.d, o);
                 int64_t yi = n * c.yv.ns + m * c.yv.cs + px * c.yv.ps;
-                ptq_int_store(c.p, c.y->data, yi, dot(&c, n, m, o), mult);
+                ptq_int_store(c.p, &c.skip, c.y->data, yi, dot(&c, n, m, o), mult);
             }
         }
     return PTQ_OK;

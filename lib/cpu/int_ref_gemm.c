@@ -6,6 +6,7 @@ static ptq_status product(const ptq_step_run *r)
 {
     const ptq_qlinear_params *p = r->step->params;
     bool as = ptq_int_signed(r->in[0]->dtype), bs = ptq_int_signed(r->in[1]->dtype);
+    ptq_int_skip skip = ptq_int_skip_of(r);
     ptq_int_mm mm;
     PTQ_TRY(ptq_int_mm_of(r, &mm));
     for (int64_t i = 0; i < mm.batch; i++) {
@@ -19,7 +20,7 @@ static ptq_status product(const ptq_step_run *r)
                     acc += (uint32_t)(
                         (ptq_int_byte(r->in[0]->data, a0 + m * mm.a_row + k * mm.a_col, as) - p->x.zp) *
                         (ptq_int_byte(r->in[1]->data, b0 + k * mm.b_row + n * mm.b_col, bs) - zb));
-                ptq_int_store(p, r->out[0].data, (i * mm.m + m) * mm.n + n, (int32_t)acc,
+                ptq_int_store(p, &skip, r->out[0].data, (i * mm.m + m) * mm.n + n, (int32_t)acc,
                               ptq_int_mult(p, n));
             }
     }

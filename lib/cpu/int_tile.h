@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tile kernel, written once and compiled for each instruction set. The including file defines
  * LANES, NV, MR, MR_NARROW, the vector type vi and the functions v_load, v_bcast (4 bytes to every
- * lane), v_dot (one k group) and v_finish (the epilogue of one row of nv vectors, see ptq_int_tile).
+ * lane), v_dot (one k group), v_put (to aligned memory) and v_finish (the epilogue of one row of nv vectors,
+ * see ptq_int_tile).
  * No include guard: once per compilation unit. */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -20,6 +21,9 @@ INLINE void tile_body(const ptq_int_tile *t, const int m, const int nv)
 #pragma GCC unroll 16
         for (int j = 0; j < nv; j++)
             acc[i][j] = v_load(t->bias + j * LANES);
+    /* Rows that lie far apart come too late by themselves: 64 x 256 outputs took 4 times as long. */
+    for (int i = 0; t->sums && i < m; i++)
+        __builtin_prefetch(t->ahead + (size_t)i * t->ld_skip, 0, 2);
     for (int64_t k = t->kgroups; k > 0; k--) {
         vi bv[NV];
 #pragma GCC unroll 16
@@ -36,6 +40,14 @@ INLINE void tile_body(const ptq_int_tile *t, const int m, const int nv)
 #pragma GCC unroll 16
         for (int i = 0; i < (m + 2) / 3; i++)
             a[i] += 4;
+    }
+    if (t->sums) { /* the end needs more registers than the loop leaves: apart */
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++)
+#pragma GCC unroll 16
+            for (int j = 0; j < nv; j++)
+                v_put(t->sums + (i * NV + j) * LANES, acc[i][j]);
+        return;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)

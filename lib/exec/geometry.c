@@ -44,6 +44,22 @@ ptq_status ptq_int_window(const ptq_step_run *r, const int64_t *kernel, ptq_wind
     return PTQ_OK;
 }
 
+ptq_residual ptq_int_residual(const ptq_step_run *r)
+{
+    const ptq_qlinear_params *q = r->step->params;
+    const ptq_residual_params *p = &q->residual;
+    ptq_residual a = {.kind = p->kind, .lo = p->qlo, .hi = p->qhi, .z = p->skip.zp};
+    if (p->kind == PTQ_RESIDUAL_FLOAT)
+        a.r = p->skip.scale / q->y.scale;
+    if (p->kind != PTQ_RESIDUAL_ROUNDED)
+        return a;
+    /* as in ptq_int_bcast_plan: the operands of a single element change places */
+    a.skip_first = p->skip_first != (ptq_tensor_elements(&r->out[0]) == 1);
+    ptq_affine first = a.skip_first ? p->skip : p->product, second = a.skip_first ? p->product : p->skip;
+    a.add = ptq_qadd_prepare(first.scale, first.zp, second.scale, second.zp, p->sum.scale, p->sum.zp);
+    return a;
+}
+
 void ptq_int_steps(const ptq_tensor *t, ptq_layout layout, int64_t *step)
 {
     int64_t s = 1;

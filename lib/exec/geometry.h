@@ -4,6 +4,7 @@
 #ifndef PTQ_EXEC_GEOMETRY_H
 #define PTQ_EXEC_GEOMETRY_H
 
+#include "lib/core/qmath.h"
 #include "lib/exec/backend.h"
 
 /* A rank-3..5 activation [N, C, spatial...] as bytes: element (n, c, pixel) lies at
@@ -15,6 +16,9 @@ typedef struct ptq_int_view {
 bool ptq_int_view_of(const ptq_tensor *t, ptq_layout layout, ptq_int_view *v);
 /* Window of the anchor with spatial dims padded in front to three. */
 ptq_status ptq_int_window(const ptq_step_run *r, const int64_t *kernel, ptq_window *w);
+
+/* The law of a residual for this run; kind is NONE where the product has none. */
+ptq_residual ptq_int_residual(const ptq_step_run *r);
 
 /* Broadcasting of up to three tensors over the output's elements, in the output's memory order:
  * merged dims, outermost first; step[t][i] in elements of tensor t (0 a, 1 b, 2 y). */

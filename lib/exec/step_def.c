@@ -3,6 +3,7 @@
  * operators (Conv or QLinearConv): they borrow the shape function of the plain operator. */
 #include <string.h>
 
+#include "lib/core/qmath.h"
 #include "lib/exec/steps.h"
 
 static ptq_status as_op(const char *name, ptq_infer *in)
@@ -13,10 +14,27 @@ static ptq_status as_op(const char *name, ptq_infer *in)
     return op->infer(in);
 }
 
+/* Lowering has proven that a residual has the output's shape; what runs is checked again. */
+static ptq_status check_residual(const ptq_step *s, const ptq_infer *in)
+{
+    const ptq_qlinear_params *q = s->params;
+    const ptq_shape *a = &in->in[2].shape, *y = &in->out[0].shape;
+    if (!q->residual.kind || a->rank < 0 || y->rank < 0)
+        return PTQ_OK;
+    bool same = a->rank == y->rank;
+    for (int i = 0; i < y->rank && same; i++)
+        same = !ptq_dim_known(a->dims[i]) || !ptq_dim_known(y->dims[i]) || ptq_dim_equal(a->dims[i], y->dims[i]);
+    return same ? PTQ_OK
+                : ptq_fail(PTQ_ERR_MODEL, "node %s: what is added to it has another shape than its output",
+                           s->name);
+}
+
 static ptq_status infer_conv(const ptq_step *s, ptq_infer *in)
 {
-    (void)s;
-    return as_op("Conv", in);
+    ptq_infer conv = *in;
+    conv.nin = 2; /* the bias is a parameter, input 2 a residual */
+    PTQ_TRY(as_op("Conv", &conv));
+    return check_residual(s, in);
 }
 
 static ptq_status infer_concat(const ptq_step *s, ptq_infer *in)
@@ -65,7 +83,7 @@ static ptq_status infer_gemm(const ptq_step *s, ptq_infer *in)
     in->out[0].dtype = in->in[0].dtype;
     in->out[0].shape = *x;
     in->out[0].shape.dims[x->rank - 1] = w->dims[q->trans_b ? 0 : 1];
-    return PTQ_OK;
+    return check_residual(s, in);
 }
 
 /* Largest |q - zp| of an 8-bit type. */

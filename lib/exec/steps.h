@@ -66,6 +66,15 @@ typedef struct ptq_float_params { /* float */
     ptq_act act;
 } ptq_float_params;
 
+/* A sum folded into the end of a product: input 2, 8-bit, of the output's shape and layout. */
+typedef struct ptq_residual_params {
+    int kind;                /* PTQ_RESIDUAL_* of lib/core/qmath.h */
+    bool skip_first;         /* input 2 is the first operand of the sum */
+    ptq_affine skip;         /* of input 2 */
+    ptq_affine product, sum; /* ROUNDED: the product as the sum reads it, the step's output */
+    int32_t qlo, qhi;        /* ROUNDED: range of the sum */
+} ptq_residual_params;
+
 /* y = clamp(rint(float(acc) * mult[c]) ) + y.zp with acc = sum (x - x.zp)(w - wzp[c]) + bias[c];
  * padding counts as x.zp. act is already folded into [qlo, qhi]. */
 typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmul (both computed) */
@@ -79,6 +88,7 @@ typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmu
     int32_t qlo, qhi;
     bool float_out;       /* no Q behind: y = float(acc) * (x.scale * wscale[c]), out is float32 */
     bool trans_a, trans_b; /* Gemm */
+    ptq_residual_params residual; /* y, mult, qlo, qhi: of the product (ROUNDED), of the output (FLOAT) */
     ptq_window window;    /* conv: attributes; auto_pad is resolved at run time from the shape */
 } ptq_qlinear_params;
 

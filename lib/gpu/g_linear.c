@@ -204,7 +204,7 @@ static ptq_status upload(ptq_gpu *g, const ptq_program *p, const ptq_step *s, li
     int64_t group = ptq_attr_int(s->node, "group", 1);
     if (group == 1 && has_tensor_cores(g))
         return pack_gemm(g, q, &src, l);
-    return group > 1 && group == src.n && src.c == 1 ? pack_depthwise(g, q, &src, l) : upload_reference(g, q, w, l);
+    return group > 1 && group == src.n && src.c == 1 && !q->residual.kind ? pack_depthwise(g, q, &src, l) : upload_reference(g, q, w, l);
 }
 
 static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state)
@@ -227,10 +227,15 @@ static ptq_k_epilogue epilogue(const ptq_step_run *r)
 {
     const ptq_qlinear_params *q = r->step->params;
     const linear *l = r->state;
-    return (ptq_k_epilogue){.mult = l->mult, .wzp = l->wzp, .bias = l->bias, .nw = q->nw, .zx = q->x.zp,
-                            .zy = q->y.zp, .lo = q->qlo, .hi = q->qhi,
-                            .x_signed = r->in[0]->dtype == PTQ_DT_S8, .w_signed = r->in[1]->dtype == PTQ_DT_S8,
-                            .float_out = q->float_out};
+    ptq_k_epilogue e = {.mult = l->mult, .wzp = l->wzp, .bias = l->bias, .nw = q->nw, .zx = q->x.zp,
+                        .zy = q->y.zp, .lo = q->qlo, .hi = q->qhi,
+                        .x_signed = r->in[0]->dtype == PTQ_DT_S8, .w_signed = r->in[1]->dtype == PTQ_DT_S8,
+                        .float_out = q->float_out, .residual = ptq_int_residual(r)};
+    if (e.residual.kind) {
+        e.skip = r->in[2]->data;
+        e.skip_signed = r->in[2]->dtype == PTQ_DT_S8;
+    }
+    return e;
 }
 
 /* The activation with its channels padded, when they are not what the kernels read. */
@@ -265,6 +270,11 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int
     a->hi = q->qhi;
     a->x_signed = r->in[0]->dtype == PTQ_DT_S8;
     a->float_out = q->float_out;
+    a->residual = ptq_int_residual(r);
+    if (a->residual.kind) {
+        a->skip = r->in[2]->data;
+        a->skip_signed = r->in[2]->dtype == PTQ_DT_S8;
+    }
     const ptq_k_gemm_row *row;
     PTQ_TRY(ptq_gpu_tuner_choose(g->tuner, g->dev, a, &row));
     return row->run(g->dev, a);

@@ -7,6 +7,9 @@ PTQ_DEVICE void finish(const ptq_k_epilogue *e, void *y, int64_t at, int64_t cha
     float m = e->mult[e->nw == 1 ? 0 : channel];
     if (e->float_out)
         ((float *)y)[at] = (float)acc * m;
+    else if (e->residual.kind)
+        ((uint8_t *)y)[at] = (uint8_t)ptq_requantize_residual(
+            acc, m, e->zy, e->lo, e->hi, ptq_k_byte(e->skip, at, e->skip_signed), &e->residual);
     else
         ((uint8_t *)y)[at] = (uint8_t)ptq_requantize(acc, m, e->zy, e->lo, e->hi);
 }

@@ -112,7 +112,7 @@ template <int PASSES> struct pixels_cursor : rows<PASSES> {
     }
 };
 
-template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS>
+template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS, bool ADDS>
 static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
     mma_gemm(const __grid_constant__ ptq_k_gemm a)
 {
@@ -144,6 +144,11 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
     };
 
     int32_t acc[MF][NF][4] = {};
+#pragma unroll
+    for (int i = 0; i < MF && ADDS; i++)
+#pragma unroll
+        for (int j = 0; j < NF; j += 8)
+            prefetch_skip(a, m0 + wm + i * 16 + lane / 4, n0 + wn + j * 8 + lane % 4 * 16, a.m);
     for (int s = 0; s < STAGES - 1; s++) {
         if (s < steps)
             load(s);
@@ -177,28 +182,31 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
 #pragma unroll
         for (int j = 0; j < NF; j += 8) {
             int n = n0 + wn + j * 8 + lane % 4 * 16;
-            finish_rows(a, channels(a.bias, a.mult, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n, a.m);
+            finish_rows<ADDS>(a, channels(a.bias, a.mult, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n, a.m);
         }
 }
 
-template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS>
+template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS, bool ADDS>
 static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
 {
     using S = shape<BM, BN, WM, WN, STAGES>;
-    auto kernel = mma_gemm<BM, BN, WM, WN, STAGES, SIGNED, PIXELS>;
+    auto kernel = mma_gemm<BM, BN, WM, WN, STAGES, SIGNED, PIXELS, ADDS>;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::smem_bytes);
     int64_t blocks = (a->m + BM - 1) / BM * ((a->n + BN - 1) / BN);
-    kernel<<<(unsigned)blocks, S::threads, S::smem_bytes, (cudaStream_t)ptq_dev_stream(d)>>>(*a);
+    kernel<<<(unsigned)blocks, S::threads, S::smem_bytes, (cudaStream_t)ptq_dev_stream(d)>>>(ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "mma_gemm");
 }
 
 template <int BM, int BN, int WM, int WN, int STAGES, bool PIXELS>
 static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    return a->x_signed ? launch<BM, BN, WM, WN, STAGES, true, PIXELS>(d, a)
-                       : launch<BM, BN, WM, WN, STAGES, false, PIXELS>(d, a);
+    if (a->residual.kind)
+        return a->x_signed ? launch<BM, BN, WM, WN, STAGES, true, PIXELS, true>(d, a)
+                           : launch<BM, BN, WM, WN, STAGES, false, PIXELS, true>(d, a);
+    return a->x_signed ? launch<BM, BN, WM, WN, STAGES, true, PIXELS, false>(d, a)
+                       : launch<BM, BN, WM, WN, STAGES, false, PIXELS, false>(d, a);
 }
 
 static bool fits(const ptq_dev *d, const ptq_k_gemm *a)

@@ -44,7 +44,7 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const uint3
     }
 }
 
-template <bool SIGNED>
+template <bool SIGNED, bool ADDS>
 static __global__ void __launch_bounds__(THREADS, BLOCKS) stem(const __grid_constant__ ptq_k_gemm a, int columns)
 {
     extern __shared__ __align__(16) uint8_t smem[];
@@ -79,7 +79,8 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS) stem(const __grid_cons
         int64_t line = ((int64_t)image * a.out_h + y) * a.out_w;
 #pragma unroll
         for (int i = 0; i < WIDTH / 16; i++)
-            finish_rows(a, channels(a.bias, a.mult, n), &acc[i][0][0], line + x0 + i * 16 + lane / 4, n, line + a.out_w);
+            finish_rows<ADDS>(a, channels(a.bias, a.mult, n), &acc[i][0][0], line + x0 + i * 16 + lane / 4, n,
+                              line + a.out_w);
     }
 }
 
@@ -91,7 +92,9 @@ static int smem_bytes(const ptq_k_gemm *a)
 
 static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    auto kernel = a->x_signed ? stem<true> : stem<false>;
+    auto kernel = a->x_signed ? stem<true, false> : stem<false, false>;
+    if (a->residual.kind)
+        kernel = a->x_signed ? stem<true, true> : stem<false, true>;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
     int columns = (a->n + BN - 1) / BN, smem = smem_bytes(a);
@@ -100,7 +103,7 @@ static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
     int64_t most = BLOCKS * ptq_dev_processors(d) / columns;
     most = most < 1 ? 1 : most > pieces ? pieces : most;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem);
-    kernel<<<(unsigned)(most * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(*a, columns);
+    kernel<<<(unsigned)(most * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "stem");
 }
 

@@ -69,7 +69,7 @@ static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtenso
     }
 }
 
-template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool ADDS>
 static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ring, uint32_t full, uint32_t empty,
                                                 uint32_t tiles, uint32_t mt, uint32_t nt)
 {
@@ -80,6 +80,10 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
     for (uint32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
         int32_t acc[BN / 2];
         int before = 0;
+        place t = place_of(tile, mt, nt, L::BM, BN);
+#pragma unroll
+        for (int c = 0; c < BN && ADDS; c += 64)
+            prefetch_skip(a, t.m + group * 64 + warp * 16 + lane / 4, t.n + c + lane % 4 * 16, a.m);
         for (int s = 0; s < steps; s++) {
             uint32_t at = ring + (uint32_t)(stage * L::stage);
             barrier_wait(full + 8 * stage, phase);
@@ -102,16 +106,15 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
         hold(acc);
         if (lane == 0)
             barrier_arrive(empty + 8 * before);
-        place t = place_of(tile, mt, nt, L::BM, BN);
 #pragma unroll
         for (int c = 0; c < BN; c += 64) {
             int n = t.n + c + lane % 4 * 16;
-            finish_rows(a, channels(a.bias, a.mult, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n, a.m);
+            finish_rows<ADDS>(a, channels(a.bias, a.mult, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n, a.m);
         }
     }
 }
 
-template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW, bool ADDS>
 static __global__ void __launch_bounds__(layout<GROUPS, BN, BK, STAGES, BLOCKS>::threads, BLOCKS)
     wgmma_gemm(const __grid_constant__ CUtensorMap ta, const __grid_constant__ CUtensorMap tb,
                const __grid_constant__ ptq_k_gemm a)
@@ -138,26 +141,33 @@ static __global__ void __launch_bounds__(layout<GROUPS, BN, BK, STAGES, BLOCKS>:
     } else {
         if (L::moves)
             asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        multiply<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED>(a, ring, full, empty, mt * nt, mt, nt);
+        multiply<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED, ADDS>(a, ring, full, empty, mt * nt, mt, nt);
     }
 }
 
 /* ---- host ---- */
 
-template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW>
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, bool WINDOW, bool ADDS>
 static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
 {
     using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
     static_assert(BLOCKS * (L::total + 1024) <= 228 * 1024, "shared memory of a processor");
-    auto kernel = wgmma_gemm<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED, WINDOW>;
+    auto kernel = wgmma_gemm<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED, WINDOW, ADDS>;
     CUtensorMap ta, tb;
     bool good = WINDOW ? window_map(&ta, a, BK, L::BM) : matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, BK, L::BM);
     if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, BK, BN))
         return PTQ_ERR_DEVICE;
     int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + BN - 1) / BN), most = (int64_t)BLOCKS * ptq_dev_processors(d);
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::total);
-    kernel<<<(unsigned)(tiles < most ? tiles : most), L::threads, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, *a);
+    kernel<<<(unsigned)(tiles < most ? tiles : most), L::threads, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "wgmma_gemm");
+}
+
+template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool WINDOW, bool ADDS>
+static ptq_status launch_type(ptq_dev *d, const ptq_k_gemm *a)
+{
+    return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, WINDOW, ADDS>(d, a)
+                       : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, WINDOW, ADDS>(d, a);
 }
 
 template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
@@ -165,8 +175,10 @@ template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status 
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
     if (is_matrix(a))
-        return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, false>(d, a) : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, false>(d, a);
-    return a->x_signed ? launch<GROUPS, BN, BK, STAGES, BLOCKS, true, true>(d, a) : launch<GROUPS, BN, BK, STAGES, BLOCKS, false, true>(d, a);
+        return a->residual.kind ? launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, true>(d, a)
+                                : launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, false>(d, a);
+    return a->residual.kind ? launch_type<GROUPS, BN, BK, STAGES, BLOCKS, true, true>(d, a)
+                            : launch_type<GROUPS, BN, BK, STAGES, BLOCKS, true, false>(d, a);
 }
 
 #define ROW(name, groups, bn, bk, stages, blocks)                                                  \

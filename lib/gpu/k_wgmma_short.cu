@@ -71,7 +71,7 @@ static __device__ __forceinline__ void end(int32_t (&acc)[BN / 2], const ring &r
 
 /* `pairs` pairs of tiles. The products stand on no condition, which would serialize them: the tile after
  * the last is multiplied too (of rows that the copy engine fills with zeros) and never written. */
-template <bool SIGNED>
+template <bool SIGNED, bool ADDS>
 static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const int32_t *bias, const float *mult, ring r,
                                                 int steps, int m0, int n0, int pairs, int step)
 {
@@ -80,19 +80,25 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const int32
     channels c(bias, mult, lane % 4 * 16);
     int32_t even[BN / 2], odd[BN / 2];
     barrier_wait(r.weights, 0);
+    if (ADDS)
+        prefetch_skip(a, m, n, a.m);
     start<SIGNED>(even, r, steps, group, lane, &last);
     end(even, r, lane, last);
     for (; pairs > 0; pairs--, m += 2 * step) {
         start<SIGNED>(odd, r, steps, group, lane, &last);
-        finish_rows(a, c, even, m, n, a.m);
+        if (ADDS)
+            prefetch_skip(a, m + step, n, a.m);
+        finish_rows<ADDS>(a, c, even, m, n, a.m);
         end(odd, r, lane, last);
         start<SIGNED>(even, r, steps, group, lane, &last);
-        finish_rows(a, c, odd, m + step, n, a.m);
+        if (ADDS)
+            prefetch_skip(a, m + 2 * step, n, a.m);
+        finish_rows<ADDS>(a, c, odd, m + step, n, a.m);
         end(even, r, lane, last);
     }
 }
 
-template <int BLOCKS, bool SIGNED>
+template <int BLOCKS, bool SIGNED, bool ADDS>
 static __global__ void __launch_bounds__(THREADS, BLOCKS)
     wgmma_short(const __grid_constant__ CUtensorMap ta, const __grid_constant__ CUtensorMap tb,
                 const __grid_constant__ ptq_k_gemm a, int columns)
@@ -124,7 +130,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
     __syncthreads();
     int step = (int)(gridDim.x / (unsigned)columns) * BM, pairs = ((int)a.m - m0 + 2 * step - 1) / (2 * step);
     if (threadIdx.x < 128 * GROUPS)
-        multiply<SIGNED>(a, bias, mult, r, steps, m0, n0, pairs, step);
+        multiply<SIGNED, ADDS>(a, bias, mult, r, steps, m0, n0, pairs, step);
     else if (threadIdx.x == 128 * GROUPS)
         feed(&ta, &tb, r, steps, m0, n0, 2 * pairs + 1, step);
 }
@@ -133,7 +139,9 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
 
 template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    auto kernel = a->x_signed ? wgmma_short<BLOCKS, true> : wgmma_short<BLOCKS, false>;
+    auto kernel = a->x_signed ? wgmma_short<BLOCKS, true, false> : wgmma_short<BLOCKS, false, false>;
+    if (a->residual.kind)
+        kernel = a->x_signed ? wgmma_short<BLOCKS, true, true> : wgmma_short<BLOCKS, false, true>;
     CUtensorMap ta, tb;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
@@ -144,7 +152,7 @@ template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
     int64_t tiles = (a->m + BM - 1) / BM, down = BLOCKS * ptq_dev_processors(d) / columns;
     down = down < 1 ? 1 : down > tiles ? tiles : down;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem_bytes(MAX_STEPS));
-    kernel<<<(unsigned)(down * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, *a, columns);
+    kernel<<<(unsigned)(down * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "wgmma_short");
 }
 

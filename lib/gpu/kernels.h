@@ -26,6 +26,9 @@ typedef struct ptq_k_epilogue {
     int64_t nw;          /* 1 or channels */
     int32_t zx, zy, lo, hi;
     int32_t x_signed, w_signed, float_out;
+    const void *skip; /* what is added, where y's elements lie; read where residual.kind is not 0 */
+    ptq_residual residual;
+    int32_t skip_signed;
 } ptq_k_epilogue;
 
 /* Convolution with three spatial dims (missing ones are 1, in front). Activations by steps ns, cs
@@ -58,7 +61,29 @@ typedef struct ptq_k_gemm {
     int32_t in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, dil_h, dil_w, pad_h, pad_w;
     int32_t zx, zy, lo, hi, x_signed, float_out;
     int32_t padded; /* some window reaches outside the input */
+    int32_t skip_signed;
+    const uint8_t *skip; /* [m][n] what is added; read where residual.kind is not 0 */
+    ptq_residual residual;
+    struct { /* the law's numbers as the kernels use them, made by ptq_k_gemm_ends */
+        float lo, hi, lo2, hi2, base, zy;
+        uint32_t flip;
+    } ends;
 } ptq_k_gemm;
+/* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
+ * rounded by adding 1.5 * 2^23, and `zy` makes a code of it: all exact. */
+static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
+{
+    ptq_k_gemm b = *a;
+    bool in_float = a->residual.kind == PTQ_RESIDUAL_FLOAT;
+    b.ends.lo = (float)(a->lo - a->zy);
+    b.ends.hi = (float)(a->hi - a->zy);
+    b.ends.lo2 = (float)a->residual.lo;
+    b.ends.hi2 = (float)a->residual.hi;
+    b.ends.base = 8388608.0f + (float)((a->skip_signed ? 128 : 0) + (in_float ? a->residual.z : 0));
+    b.ends.zy = 12582912.0f - (float)a->zy;
+    b.ends.flip = a->skip_signed ? 0x80808080u : 0;
+    return b;
+}
 enum { PTQ_K_GEMM_N = 128, PTQ_K_GEMM_K = 64 }; /* npad and kpad are multiples of these */
 /* Where the weights of channel n lie. A thread of the matrix units owns columns 8 j + 2 q and the next
  * of each 64; in this order they are 16 neighbouring channels, which it can write at once. */

@@ -61,15 +61,50 @@ static __device__ __forceinline__ void mma_16x8x32(int32_t d[4], const uint32_t 
 
 /* ---- the end of an integer product ---- */
 
-/* The bytes of ptq_requantize less the zero point, for four accumulators: product, clamp, and half to
- * even by adding 1.5 * 2^23, whose low byte then is the result's. min and max send NaN to lo. */
-static __device__ __forceinline__ uint32_t requantize4(const int32_t v[4], const float m[4], float lo, float hi)
+/* Values are rounded half to even by adding 1.5 * 2^23, whose low byte then is the result's. */
+static __device__ __forceinline__ float clamped(float x, float lo, float hi)
+{
+    return fminf(fmaxf(x, lo), hi); /* sends NaN to lo */
+}
+
+static __device__ __forceinline__ uint32_t low_bytes(const float v[4])
 {
     uint32_t b[4];
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        b[i] = __float_as_uint(fminf(fmaxf((float)v[i] * m[i], lo), hi) + 12582912.0f);
+        b[i] = __float_as_uint(v[i] + 12582912.0f);
     return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+}
+
+/* What ends a product: nothing, or a residual of this kind. */
+enum { PLAIN_END, PRODUCT_FIRST, SKIP_FIRST, FLOAT_SUM };
+
+/* The bytes of ptq_requantize (less the zero point) or of ptq_requantize_residual (less the zero point in
+ * FLOAT_SUM) for four accumulators; s holds four codes. */
+template <int END>
+static __device__ __forceinline__ uint32_t requantize4(const ptq_k_gemm &a, const int32_t v[4],
+                                                       const float m[4], uint32_t s)
+{
+    float f[4];
+    s ^= a.ends.flip;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float p = (float)v[i] * m[i];
+        if (END == PLAIN_END) {
+            f[i] = clamped(p, a.ends.lo, a.ends.hi);
+            continue;
+        }
+        float c = __uint_as_float(__byte_perm(s, 0x4b000000u, 0x7540 + i)) - a.ends.base;
+        if (END == FLOAT_SUM) {
+            f[i] = clamped(fmaf(c, a.residual.r, p), a.ends.lo, a.ends.hi);
+            continue;
+        }
+        float t = clamped(p, a.ends.lo, a.ends.hi) + 12582912.0f - a.ends.zy; /* the product's code */
+        ptq_qadd_coef k = a.residual.add;
+        f[i] = END == SKIP_FIRST ? fmaf(c, k.ra, fmaf(t, k.rb, k.fx)) : fmaf(t, k.ra, fmaf(c, k.rb, k.fx));
+        f[i] = clamped(f[i], a.ends.lo2, a.ends.hi2);
+    }
+    return low_bytes(f);
 }
 
 /* Byte by byte, modulo 256; low is z's bytes without their top bits, high those bits. */
@@ -95,23 +130,46 @@ static __device__ __forceinline__ int32_t biased(const int32_t *acc, int row, in
     return (int32_t)((uint32_t)acc[channel / 2 * 4 + 2 * row + channel % 2] + (uint32_t)bias);
 }
 
-static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
-                                                   int64_t m, int n, int64_t end)
+/* Codes of the residual for the two rows; those outside are not read. */
+static __device__ __forceinline__ void load_skip(const ptq_k_gemm &a, int64_t m, int n, int64_t end,
+                                                 uint32_t (&s)[2][4])
 {
-    if (n >= a.n)
-        return;
-    if (a.float_out) { /* apart, so that the common case has no branches */
+    const uint8_t *x = a.skip + m * a.n + n;
 #pragma unroll
-        for (int e = 0; e < 32; e++) {
-            int row = e / 16, ch = e % 16;
-            int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
-            if (m + 8 * row < end && n + ch < a.n)
-                ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
-        }
-        return;
+    for (int row = 0; row < 2; row++) {
+        bool inside = m + 8 * row < end;
+        uint4 v = make_uint4(0, 0, 0, 0);
+        if (a.n % 16 == 0 && inside)
+            v = __ldg((const uint4 *)(x + (int64_t)8 * row * a.n));
+        s[row][0] = v.x;
+        s[row][1] = v.y;
+        s[row][2] = v.z;
+        s[row][3] = v.w;
+        if (a.n % 16 == 0 || !inside)
+            continue;
+#pragma unroll
+        for (int e = 0; e < 16; e++)
+            if (n + e < a.n)
+                s[row][e / 4] |= (uint32_t)x[(int64_t)8 * row * a.n + e] << (e % 4 * 8);
     }
-    float lo = (float)(a.lo - a.zy), hi = (float)(a.hi - a.zy);
-    uint32_t out[2][4];
+}
+
+/* Asks for what load_skip will read. */
+static __device__ __forceinline__ void prefetch_skip(const ptq_k_gemm &a, int64_t m, int n, int64_t end)
+{
+#pragma unroll
+    for (int row = 0; row < 2; row++)
+        if (n < a.n && m + 8 * row < end)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(a.skip + (m + 8 * row) * a.n + n));
+}
+
+template <int END>
+static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                    int64_t m, int n, int64_t end)
+{
+    uint32_t out[2][4], skip[2][4];
+    if (END != PLAIN_END)
+        load_skip(a, m, n, end, skip);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         int4 b4 = c.b[i];
@@ -124,10 +182,10 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 v[e] = biased(acc, row, 4 * i + e, bias[e]);
-            out[row][i] = requantize4(v, mult, lo, hi);
+            out[row][i] = requantize4<END>(a, v, mult, END == PLAIN_END ? 0 : skip[row][i]);
         }
     }
-    if (a.zy & 0xff) {
+    if ((END == PLAIN_END || END == FLOAT_SUM) && (a.zy & 0xff)) {
         uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
 #pragma unroll
         for (int i = 0; i < 8; i++)
@@ -145,6 +203,35 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
     for (int e = 0; e < 32; e++)
         if (n + e % 16 < a.n && m + e / 16 * 8 < end)
             y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
+}
+
+/* Kernels with a residual (ADDS) are compiled apart, so that the others keep their registers. */
+template <bool ADDS>
+static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n, int64_t end)
+{
+    if (n >= a.n)
+        return;
+    if (ADDS) {
+        if (a.residual.kind == PTQ_RESIDUAL_FLOAT)
+            finish_codes<FLOAT_SUM>(a, c, acc, m, n, end);
+        else if (a.residual.skip_first)
+            finish_codes<SKIP_FIRST>(a, c, acc, m, n, end);
+        else
+            finish_codes<PRODUCT_FIRST>(a, c, acc, m, n, end);
+        return;
+    }
+    if (a.float_out) { /* apart, so that the common case has no branches */
+#pragma unroll
+        for (int e = 0; e < 32; e++) {
+            int row = e / 16, ch = e % 16;
+            int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
+            if (m + 8 * row < end && n + ch < a.n)
+                ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
+        }
+        return;
+    }
+    finish_codes<PLAIN_END>(a, c, acc, m, n, end);
 }
 
 #endif
