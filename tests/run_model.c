@@ -47,6 +47,8 @@ static void print_program(const ptq_session *s)
             if (st->out[k] >= 0)
                 printf(" %s%s", ptq_dtype_name(p->values.v[st->out[k]].dtype),
                        p->values.v[st->out[k]].layout == PTQ_LAYOUT_NHWC ? "/nhwc" : "");
+        if (st->def->integer && st->nin == 3 && strcmp(st->def->name, "qconcat") != 0)
+            printf(" + %s", p->values.v[st->in[2]].name); /* a residual */
         if (runs > 0)
             printf(" %9.3f ms", 1e3 * t / (double)runs);
         printf("\n");

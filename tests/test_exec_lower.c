@@ -76,7 +76,7 @@ START_TEST(lower__convolution_chain)
     ck_assert_ok(ptq_attr_set_int(g, gemm, "transB", 1));
     kit_output(g, kit_qdq(g, "y", gemm->out[0], 0.5f, PTQ_DT_U8, 10));
     ptq_program *p = expect(g, &integer,
-                            "quantize/nhwc qconv/nhwc qconv/nhwc qadd/nhwc qglobalavgpool/nhwc "
+                            "quantize/nhwc qconv/nhwc qconv/nhwc qglobalavgpool/nhwc "
                             "relayout qmove qgemm dequantize");
     const ptq_qlinear_params *q = p->steps.v[1].params;
     ck_assert_int_eq(q->qlo, 10); /* Relu: nothing below real 0 */
@@ -88,11 +88,13 @@ START_TEST(lower__convolution_chain)
     const ptq_qlinear_params *q2 = p->steps.v[2].params;
     ck_assert_int_eq(q2->qlo, 0);
     ck_assert_ptr_null(q2->bias);
-    const ptq_qlinear_params *qg = p->steps.v[7].params;
+    ck_assert_int_eq(q2->residual.kind, PTQ_RESIDUAL_ROUNDED);
+    ck_assert_str_eq(p->steps.v[2].name, "c2");
+    const ptq_qlinear_params *qg = p->steps.v[6].params;
     ck_assert(qg->trans_b && qg->channels == 3);
     ptq_program_free(p);
     p = expect(g, &(ptq_lower_options){.integer = true},
-               "quantize qconv qconv qadd qglobalavgpool qmove qgemm dequantize");
+               "quantize qconv qconv qglobalavgpool qmove qgemm dequantize");
     done(p, g);
 }
 END_TEST
@@ -175,24 +177,124 @@ START_TEST(lower__without_q_behind_stays_float)
 }
 END_TEST
 
-START_TEST(lower__float_bias_must_be_exact)
+START_TEST(lower__float_bias)
 {
+    /* a unit of 0.125; what is no multiple of it is rounded where the output's steps are 8 times that */
     static const struct {
-        float b;
+        float b, scale;
+        int32_t q;
         const char *want;
-    } rows[] = {{0.375f, "quantize/nhwc qconv/nhwc dequantize"},
-                {0.3f, "quantize dequantize Conv quantize dequantize"}};
+    } rows[] = {{0.375f, 0.5f, 3, "quantize/nhwc qconv/nhwc dequantize"},
+                {0.3f, 1.0f, 2, "quantize/nhwc qconv/nhwc dequantize"},
+                {-0.3125f, 1.0f, -2, "quantize/nhwc qconv/nhwc dequantize"},
+                {3e8f, 1.0f, 0, "quantize dequantize Conv quantize dequantize"},
+                {0.3f, 0.5f, 0, "quantize dequantize Conv quantize dequantize"}};
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
         ptq_graph *g = kit_graph(13);
         float b[4] = {rows[i].b, 0, 0, 0};
         ptq_value *bias = kit_const(g, "b", PTQ_DT_F32, 1, (int64_t[]){4}, b);
         ptq_value *c = KIT(g, "Conv", "c", image(g), weight(g, "w", 4, 4, 1, 0.25f), bias);
-        kit_output(g, kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10));
+        kit_output(g, kit_qdq(g, "c", c, rows[i].scale, PTQ_DT_U8, 10));
         ptq_program *p = expect(g, &integer, rows[i].want);
-        if (i == 0)
-            ck_assert_int_eq(((const ptq_qlinear_params *)p->steps.v[1].params)->bias[0], 3);
+        if (rows[i].q)
+            ck_assert_int_eq(((const ptq_qlinear_params *)p->steps.v[1].params)->bias[0], rows[i].q);
         else
             ck_assert_uint_eq(p->remarks.n, 1);
+        done(p, g);
+    }
+}
+END_TEST
+
+static ptq_value *depthwise(ptq_graph *g, const char *name, ptq_value *x)
+{
+    ptq_value *c = KIT(g, "Conv", name, x, weight(g, "dw", 4, 1, 1, 0.25f));
+    ck_assert_ok(ptq_attr_set_int(g, c->producer, "group", 4));
+    return c;
+}
+
+/* Of two products the later takes the sum in; where only the earlier can, it moves behind the other. */
+START_TEST(lower__residual_goes_to_the_later_product)
+{
+    for (int form = 0; form < 3; form++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = image(g);
+        ptq_value *c = KIT(g, "Conv", "c", x, weight(g, "w", 4, 4, 1, 0.25f));
+        ptq_value *d = form == 2 ? depthwise(g, "d", x) : KIT(g, "Conv", "d", x, weight(g, "v", 4, 4, 1, 0.25f));
+        c = kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10);
+        d = kit_qdq(g, "d", d, 0.25f, PTQ_DT_U8, 20);
+        ptq_value *a = KIT(g, "Relu", "r", form == 1 ? KIT(g, "Add", "a", d, c) : KIT(g, "Add", "a", c, d));
+        kit_output(g, kit_qdq(g, "a", a, 1.0f, PTQ_DT_U8, 30));
+        ptq_program *p = expect(g, &integer, "quantize/nhwc qconv/nhwc qconv/nhwc dequantize");
+        const ptq_step *s = &p->steps.v[2];
+        const ptq_residual_params *r = &((const ptq_qlinear_params *)s->params)->residual;
+        ck_assert_str_eq(s->name, form == 2 ? "c" : "d");
+        ck_assert_int_eq(s->nin, 3);
+        ck_assert_int_eq(s->in[2], p->steps.v[1].out[0]);
+        ck_assert_int_eq(r->kind, PTQ_RESIDUAL_ROUNDED);
+        ck_assert_int_eq(r->skip_first, form == 0); /* d is the product and second, or c and first */
+        ck_assert_int_eq(r->skip.zp, form == 2 ? 20 : 10);
+        ck_assert_int_eq(r->product.zp, form == 2 ? 10 : 20);
+        ck_assert(r->sum.scale == 1.0f && r->qlo == 30 && r->qhi == 255);
+        done(p, g);
+    }
+}
+END_TEST
+
+/* Another reader of the product, a value that is tapped, broadcasting, one channel per group. */
+START_TEST(lower__sums_that_stay_apart)
+{
+    static const char *const want[] = {
+        "quantize/nhwc qconv/nhwc dequantize qadd/nhwc dequantize",
+        "quantize/nhwc qconv/nhwc qadd/nhwc dequantize",
+        "quantize/nhwc quantize qconv/nhwc relayout/nhwc qadd/nhwc dequantize",
+        "quantize/nhwc qconv/nhwc qadd/nhwc dequantize",
+    };
+    for (int form = 0; form < 4; form++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = image(g), *skip = x;
+        if (form == 2)
+            skip = kit_qdq(g, "s", kit_input(g, "s", PTQ_DT_F32, 4, (int64_t[]){1, 4, 5, 5}), 0.5f, PTQ_DT_U8, 3);
+        ptq_value *c = form == 3 ? depthwise(g, "c", x) : KIT(g, "Conv", "c", x, weight(g, "w", 4, 4, 1, 0.25f));
+        c = kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 10);
+        kit_output(g, kit_qdq(g, "a", KIT(g, "Add", "a", c, skip), 0.5f, PTQ_DT_U8, 0));
+        if (form == 0)
+            kit_output(g, c);
+        char kept[] = "c_q";
+        ptq_lower_options opt = integer;
+        if (form == 1) {
+            opt.keep = keep_relu;
+            opt.keep_ctx = kept;
+        }
+        done(expect(g, &opt, want[form]), g);
+    }
+}
+END_TEST
+
+/* A convolution without Q in front of the Add: the sum is rounded once. */
+START_TEST(lower__residual_in_float)
+{
+    static const char *const want[] = {
+        "quantize/nhwc qconv/nhwc dequantize",
+        "quantize dequantize Conv Add quantize dequantize Relu",
+        "quantize dequantize Conv Add quantize dequantize",
+    };
+    for (int form = 0; form < 3; form++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = image(g);
+        ptq_value *c = form == 2 ? depthwise(g, "c", x) : KIT(g, "Conv", "c", x, weight(g, "w", 4, 4, 1, 0.25f));
+        ptq_value *a = KIT(g, "Relu", "r", KIT(g, "Add", "a", x, c));
+        kit_output(g, kit_qdq(g, "a", a, 0.25f, PTQ_DT_S8, -5));
+        if (form == 1)
+            kit_output(g, KIT(g, "Relu", "other", c));
+        ptq_program *p = expect(g, &integer, want[form]);
+        if (form == 0) {
+            const ptq_qlinear_params *q = p->steps.v[1].params;
+            ck_assert_int_eq(q->residual.kind, PTQ_RESIDUAL_FLOAT);
+            ck_assert(q->residual.skip.scale == 0.5f && q->residual.skip.zp == 3);
+            ck_assert(q->mult[0] == 0.5f && q->qlo == -5 && q->y.zp == -5);
+            ck_assert_str_eq(p->steps.v[1].name, "c");
+            ck_assert_int_eq(p->steps.v[1].in[2], p->steps.v[1].in[0]);
+        }
         done(p, g);
     }
 }
@@ -404,7 +506,7 @@ START_TEST(lower__transposes_that_only_rename)
     d = kit_qdq(g, "d", d, 0.5f, PTQ_DT_U8, 0);
     kit_output(g, kit_qdq(g, "e", KIT(g, "Add", "e", d, c), 0.5f, PTQ_DT_U8, 0));
     done(expect(g, &integer,
-                "quantize/nhwc qconv/nhwc qmove qgemm qlut qmove/nhwc qconv/nhwc qadd/nhwc dequantize"),
+                "quantize/nhwc qconv/nhwc qmove qgemm qlut qmove/nhwc qconv/nhwc dequantize"),
          g);
 }
 END_TEST
@@ -446,12 +548,17 @@ START_TEST(lower__qlinear_nodes)
         ptq_value *l = kit_op(g, "QLinearSigmoid", "com.microsoft", "l", 5,
                               (ptq_value *[]){a, s, z, s, z})->out[0];
         kit_output(g, l);
+        char kept[] = "c";
         ptq_lower_options opt = {.integer = integer_mode};
-        ptq_program *p = expect(g, &opt, "qconv qadd qlut");
+        ptq_lower_options keep = {.integer = integer_mode, .keep = keep_relu, .keep_ctx = kept};
+        ptq_program_free(expect(g, &keep, "qconv qadd qlut"));
+        ptq_program *p = expect(g, &opt, "qconv qlut");
         const ptq_qlinear_params *q = p->steps.v[0].params;
         ck_assert_int_eq(q->x.zp, 7);
         ck_assert(q->mult[0] == 0.5f);
-        const ptq_qlut_params *t = p->steps.v[2].params;
+        ck_assert_int_eq(q->residual.kind, PTQ_RESIDUAL_ROUNDED);
+        ck_assert(!q->residual.skip_first);
+        const ptq_qlut_params *t = p->steps.v[1].params;
         ck_assert_int_eq(t->table[7], 8); /* sigmoid(0) = 0.5 is one step above 7 */
         done(p, g);
     }
@@ -469,7 +576,10 @@ int main(void)
     tcase_add_test(t, lower__sum_takes_the_activation);
     tcase_add_test(t, lower__float_weight_behind_q);
     tcase_add_test(t, lower__without_q_behind_stays_float);
-    tcase_add_test(t, lower__float_bias_must_be_exact);
+    tcase_add_test(t, lower__float_bias);
+    tcase_add_test(t, lower__residual_goes_to_the_later_product);
+    tcase_add_test(t, lower__sums_that_stay_apart);
+    tcase_add_test(t, lower__residual_in_float);
     tcase_add_test(t, lower__float_products);
     tcase_add_test(t, lower__accumulator_bound);
     tcase_add_test(t, lower__accumulator_bound_of_each_channel);

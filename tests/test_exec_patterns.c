@@ -91,6 +91,30 @@ START_TEST(patterns__clamps_behind_a_convolution)
 }
 END_TEST
 
+/* A convolution and the sum behind it are one step, with a Q between them or without. */
+START_TEST(patterns__residuals)
+{
+    for (int form = 0; form < 16; form++) {
+        ptq_graph *g = kit_graph(13);
+        ptq_value *x = image(g);
+        int8_t w[2 * C * C];
+        for (int k = 0; k < 2 * C * C; k++)
+            w[k] = (int8_t)(k * 37 % 64 - 32);
+        bool grouped = form & 8; /* two groups */
+        ptq_value *wv = kit_weight(g, "w", 4, (int64_t[]){C, grouped ? C / 2 : C, 1, 1}, w, 0.03125f);
+        ptq_value *c = KIT(g, "Conv", "c", x, wv);
+        ck_assert_ok(ptq_attr_set_int(g, c->producer, "group", grouped ? 2 : 1));
+        if (form & 1)
+            c = kit_qdq(g, "c", c, 0.5f, PTQ_DT_U8, 90);
+        c = form & 2 ? KIT(g, "Add", "a", c, x) : KIT(g, "Add", "a", x, c);
+        if (form & 4)
+            c = clip(g, "r", c, -2.0f, 20.0f);
+        kit_output(g, kit_qdq(g, "y", c, 0.25f, PTQ_DT_U8, 100));
+        check_same(g, "quantize qconv dequantize", true);
+    }
+}
+END_TEST
+
 /* A clamp behind a mover changes codes, although both sides have the same parameters. */
 START_TEST(patterns__clamp_behind_a_mover)
 {
@@ -168,6 +192,7 @@ int main(void)
     TCase *t = tcase_create("patterns");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, patterns__clamps_behind_a_convolution);
+    tcase_add_test(t, patterns__residuals);
     tcase_add_test(t, patterns__clamp_behind_a_mover);
     tcase_add_test(t, patterns__axis_from_the_end);
     tcase_add_test(t, patterns__mean_over_the_plane);

@@ -93,6 +93,10 @@ typedef struct ptq_quants {
 bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq_quants *out);
 /* Makes output i of the unit the quantized value, its nodes members. */
 ptq_status ptq_unit_quants(ptq_lower_ctx *l, ptq_unit *u, int i, const ptq_quants *q);
+/* ---- lower_int_linear.c ---- */
+/* The unit of a Conv in front of q, anchored at the Conv; NULL where it does not run in integers. */
+ptq_status ptq_linear_conv(ptq_lower_ctx *l, const ptq_node *n, const ptq_quants *q, ptq_unit **unit);
+
 static inline bool ptq_is_8bit(ptq_dtype t)
 {
     return t == PTQ_DT_U8 || t == PTQ_DT_S8;

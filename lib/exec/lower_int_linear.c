@@ -82,8 +82,15 @@ static bool scale_fits(const weight *w, int64_t channels, int64_t channel_axis)
     return n == 1 || (n == channels && (w->axis < 0 || w->axis == channel_axis));
 }
 
-/* int32 bias of channel c, from int32 or from a float constant that is a whole multiple of the
- * accumulator's unit. */
+/* May a float bias be rounded to the accumulator's unit? In float results the rounding is less than
+ * that of one activation times one weight; else it must be far below a step of the output. */
+static bool rounds_bias(const linear *s, float unit)
+{
+    return s->float_out || unit <= 0.125f * s->ya.scale;
+}
+
+/* int32 bias of channel c, from int32 or from a float constant, which is a whole multiple of the
+ * accumulator's unit or is rounded to one. */
 static bool bias_at(const linear *s, int64_t c, float unit, int32_t *out)
 {
     *out = 0;
@@ -92,8 +99,8 @@ static bool bias_at(const linear *s, int64_t c, float unit, int32_t *out)
     } else if (s->bias_f) {
         const ptq_tensor *t = ptq_lower_constant(s->bias_f);
         float b = ((const float *)t->data)[ptq_tensor_elements(t) == 1 ? 0 : c];
-        float q = rintf(b / unit);
-        if (!(fabsf(q) < 0x1p30f) || q * unit != b)
+        double q = rint((double)b / (double)unit);
+        if (!(fabs(q) < 0x1p31) || (!rounds_bias(s, unit) && (float)q * unit != b))
             return false;
         *out = (int32_t)q;
     }
@@ -155,7 +162,7 @@ static ptq_status make_params(ptq_lower_ctx *l, const linear *s, ptq_qlinear_par
     for (int64_t c = 0; c < channels; c++) {
         int64_t i = nw == 1 ? 0 : c;
         if (!bias_at(s, c, s->xa.scale * scale[i], &bias[c])) {
-            *why = "its bias is float and not a multiple of the accumulator's unit";
+            *why = "its bias is float and needs finer steps than the accumulator has, or more of them";
             return PTQ_OK;
         }
         if (!fits(s, c, wzp[i], bias[c])) {
@@ -250,13 +257,11 @@ static bool match_behind(ptq_lower_ctx *l, const ptq_node *n, ptq_quants *q)
     return l->opt->float_out && strcmp(n->op, "Conv") != 0 && n->out[0]->dtype == PTQ_DT_F32;
 }
 
-/* Common part of the Q/DQ units: x, w and the Q behind. */
-static bool match_sides(ptq_lower_ctx *l, const ptq_node *n, linear *s, ptq_quants *q)
+/* Common part of the Q/DQ units: x and w. */
+static bool match_sides(ptq_lower_ctx *l, const ptq_node *n, const ptq_quants *q, linear *s)
 {
     ptq_dq x;
     if (n->nin < 2 || !ptq_match_dq(l, n->in[0], &x) || !match_weight(l, n->in[1], &s->w))
-        return false;
-    if (!match_behind(l, n, q))
         return false;
     s->float_out = !q->out;
     s->x = x.q;
@@ -278,18 +283,23 @@ static bool conv_shape(linear *s)
     return scale_fits(&s->w, s->channels, 0);
 }
 
-ptq_status ptq_pattern_conv(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
+ptq_status ptq_linear_conv(ptq_lower_ctx *l, const ptq_node *n, const ptq_quants *q, ptq_unit **unit)
 {
     linear s = {0};
-    ptq_quants q;
     const char *why = NULL;
-    if (!match_sides(l, n, &s, &q) || !conv_shape(&s))
+    if (!match_sides(l, n, q, &s) || !conv_shape(&s))
         return PTQ_OK;
     if (!match_bias(n->nin > 2 ? n->in[2] : NULL, &s, &why)) {
         ptq_lower_note(l, n, why ? why : "its bias is not a constant that int32 can hold");
         return PTQ_OK;
     }
-    return finish(l, n, "qconv", &s, NULL, &q, unit);
+    return finish(l, n, "qconv", &s, NULL, q, unit);
+}
+
+ptq_status ptq_pattern_conv(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit)
+{
+    ptq_quants q;
+    return match_behind(l, n, &q) ? ptq_linear_conv(l, n, &q, unit) : PTQ_OK;
 }
 
 static bool gemm_shape(linear *s, bool trans_b)
@@ -312,7 +322,8 @@ ptq_status ptq_pattern_gemm(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **unit
     if (ptq_attr_int(n, "transA", 0) != 0 || ptq_attr_float(n, "alpha", 1.0f) != 1.0f ||
         (has_c && ptq_attr_float(n, "beta", 1.0f) != 1.0f))
         return PTQ_OK;
-    if (!match_sides(l, n, &s, &q) || !gemm_shape(&s, ptq_attr_int(n, "transB", 0) != 0))
+    if (!match_behind(l, n, &q) || !match_sides(l, n, &q, &s) ||
+        !gemm_shape(&s, ptq_attr_int(n, "transB", 0) != 0))
         return PTQ_OK;
     if (!match_bias(has_c ? n->in[2] : NULL, &s, &why)) {
         ptq_lower_note(l, n, why ? why : "its bias is not a constant that int32 can hold");
@@ -360,9 +371,11 @@ ptq_status ptq_pattern_matmul(ptq_lower_ctx *l, const ptq_node *n, ptq_unit **un
     linear s = {0};
     ptq_quants q;
     ptq_dq a, b;
-    if (match_sides(l, n, &s, &q) && gemm_shape(&s, false))
+    if (!match_behind(l, n, &q))
+        return PTQ_OK;
+    if (match_sides(l, n, &q, &s) && gemm_shape(&s, false))
         return finish(l, n, "qgemm", &s, n->out[0], &q, unit);
-    if (!ptq_match_dq(l, n->in[0], &a) || !ptq_match_dq(l, n->in[1], &b) || !match_behind(l, n, &q))
+    if (!ptq_match_dq(l, n->in[0], &a) || !ptq_match_dq(l, n->in[1], &b))
         return PTQ_OK;
     ptq_unit_value ab[2] = {{a.q, true, a.affine}, {b.q, true, b.affine}};
     ptq_unit *u = NULL;

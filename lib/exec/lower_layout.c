@@ -29,7 +29,7 @@ static int value_rank(const ptq_pvalue *v)
 /* An activation: an operand that changes layout with the step (not weights). */
 static bool is_activation(const ptq_step *s, int slot)
 {
-    return slot == 0 || !is_kind(s, "qconv");
+    return slot != 1 || !is_kind(s, "qconv");
 }
 
 static bool insists(const ptq_step *s)
