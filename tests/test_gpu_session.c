@@ -19,7 +19,7 @@ static ptq_model *shapes(void)
 
 static const struct {
     const char *target, *format;
-} forms[] = {{"portable", "qdq"}, {"ort", "qdq"}, {"ort", "qoperator"}};
+} forms[] = {{"portable", "qdq"}, {"ort", "qdq"}, {"ort", "qoperator"}, {"tensorrt", "qdq"}};
 
 START_TEST(session__embedded_model)
 {

@@ -34,6 +34,29 @@ START_TEST(place__residual)
 }
 END_TEST
 
+/* Joins in float only where a kernel adds: not one channel per group, not broadcasting, no constant. */
+START_TEST(place__branches_that_do_not_join_in_float)
+{
+    for (int form = 0; form < 4; form++) {
+        ptq_graph *g = kit_graph(13);
+        float k[4 * 36] = {0};
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){1, 4, 6, 6});
+        ptq_value *a = qk_conv(g, "a", x, 4, 4, 1), *skip = a;
+        ptq_value *b = qk_conv(g, "b", KIT(g, "Relu", "ar", a), 4, form == 1 ? 1 : 4, 1);
+        ck_assert_ok(ptq_attr_set_int(g, b->producer, "group", form == 1 ? 4 : 1));
+        if (form == 2)
+            skip = KIT(g, "GlobalAveragePool", "pool", a);
+        if (form == 3)
+            skip = kit_const(g, "k", PTQ_DT_F32, 4, (int64_t[]){1, 4, 6, 6}, k);
+        qk_output(g, qk_conv(g, "c", KIT(g, "Add", "sum", b, skip), 4, 4, 1));
+        ptq_placement *p = qk_place(g, "tensorrt", NULL);
+        ck_assert_msg(has_tensor(p, "b") == (form > 0), "form %d", form);
+        ptq_placement_free(p);
+        ptq_graph_free(g);
+    }
+}
+END_TEST
+
 START_TEST(place__float_stream_of_a_transformer)
 {
     ptq_graph *g = kit_graph(13);
@@ -198,6 +221,7 @@ int main(void)
     TCase *t = tcase_create("place");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, place__residual);
+    tcase_add_test(t, place__branches_that_do_not_join_in_float);
     tcase_add_test(t, place__float_stream_of_a_transformer);
     tcase_add_test(t, place__silu_is_one_function);
     tcase_add_test(t, place__scope);

@@ -338,8 +338,25 @@ static void want_inputs(sweep *w, const ptq_node *n, int first, int last)
             w->wanted[n->in[i]->id] = true;
 }
 
+static bool same_shape(const ptq_value *a, const ptq_value *b)
+{
+    bool same = a->shape.rank >= 0 && a->shape.rank == b->shape.rank;
+    for (int i = 0; i < a->shape.rank && same; i++)
+        same = ptq_dim_equal(a->shape.dims[i], b->shape.dims[i]);
+    return same;
+}
+
+/* One channel per group: its kernels do not add. */
+static bool is_depthwise(const ptq_node *n)
+{
+    int64_t group = ptq_attr_int(n, "group", 1);
+    const ptq_tensor *w = n->in[1] ? n->in[1]->constant : NULL;
+    return group > 1 && w && w->rank > 0 && w->dims[0] == group;
+}
+
 /* The input of a residual Add that joins in float: made by a Conv for this Add alone, the deeper
- * one when both are. -1: none. */
+ * one when both are. -1: none. The Conv takes the Add in where both inputs have one shape; where
+ * they have not, it must write 8 bits. */
 static int float_branch(const sweep *w, const ptq_node *n)
 {
     int best = -1;
@@ -348,7 +365,8 @@ static int float_branch(const sweep *w, const ptq_node *n)
     for (int i = 0; i < 2; i++) {
         const ptq_value *v = n->in[i];
         if (!v->producer || strcmp(v->producer->op, "Conv") != 0 || v->uses.n != 1 || v->is_output ||
-            w->p->nodes[v->producer->id].role != PTQ_ROLE_WEIGHTED)
+            w->p->nodes[v->producer->id].role != PTQ_ROLE_WEIGHTED || is_depthwise(v->producer) ||
+            n->in[1 - i]->constant || !same_shape(v, n->in[1 - i]))
             continue;
         if (best < 0 || w->depth[v->id] > w->depth[n->in[best]->id])
             best = i;

@@ -87,13 +87,14 @@ static ptq_status emit_bias(ptq_rewriter *r, ptq_node *n, const int32_t *bias_q,
     return PTQ_OK;
 }
 
-/* Codes of the weight, with scales wide enough for the bias; the bias in int32. */
+/* Codes of the weight, with scales wide enough for the bias; the bias in int32, or in float where the
+ * target wants that: who runs it in integers can then round it to the accumulator's unit. */
 static ptq_status quantize_both(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, const ptq_weight_options *wo, float sx,
                                 ptq_weight_codes *q, ptq_weight_note *note)
 {
     PTQ_TRY(ptq_weight_quantize_once(r->opt->cache, (size_t)n->in[1]->id, r->algo, w, wo, q));
     const ptq_tensor *b = n->nin > 2 && n->in[2] ? n->in[2]->constant : NULL;
-    if (!r->p->target->bias_int32 || q->table || !b)
+    if (q->table || !b)
         return PTQ_OK;
     int64_t count = ptq_tensor_elements(b), enlarged = 0;
     int32_t *bias_q = ptq_calloc((size_t)count, sizeof *bias_q);
@@ -102,7 +103,7 @@ static ptq_status quantize_both(ptq_rewriter *r, ptq_node *n, const ptq_weight *
     if (s == PTQ_OK)
         s = ptq_weight_fit_bias(r->algo, w, q, b->data, count, sx, dot_length(n, channel_axis(n)), bias_q,
                                 bias_scale, &enlarged);
-    if (s == PTQ_OK)
+    if (s == PTQ_OK && r->p->target->bias_int32)
         s = emit_bias(r, n, bias_q, bias_scale, count, q->axis >= 0);
     note->widened_channels = (int)enlarged;
     free(bias_q);
@@ -122,9 +123,9 @@ static ptq_status linear_mse(const ptq_weight *w, const ptq_weight_options *wo, 
     return PTQ_OK;
 }
 
-static bool reusable(const ptq_rewriter *r, const ptq_node *n, const ptq_written *old)
+static bool reusable(const ptq_node *n, const ptq_written *old)
 {
-    bool biased = r->p->target->bias_int32 && n->nin > 2 && n->in[2] && n->in[2]->constant;
+    bool biased = n->nin > 2 && n->in[2] && n->in[2]->constant;
     /* A bias may need wider scales than the first reader's: those are written again. */
     return old->real && old->axis == channel_axis(n) && !biased;
 }
@@ -133,7 +134,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
 {
     ptq_value *v = n->in[1], *real;
     ptq_written *old = &r->written[v->id];
-    if (reusable(r, n, old)) {
+    if (reusable(n, old)) {
         ptq_node_set_input(r->g, n, 1, old->real);
         return PTQ_OK;
     }
