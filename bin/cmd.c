@@ -253,19 +253,19 @@ ptq_status cmd_load(const args *a, const char *path, ptq_model **out)
     return PTQ_OK;
 }
 
-/* {"name": JSON, ...}: the reports' own JSON is put in as it stands. */
+/* {"name": JSON, ...}: the reports' own JSON is put in as it stands, null for one that there is not. */
 static ptq_status print_json(const named_report *list, size_t n)
 {
     bool wrap = n > 1;
     if (wrap)
         printf("{\n");
     for (size_t i = 0; i < n; i++) {
-        char *json;
-        TRY(ptq_report_json(list[i].report, &json));
+        char *json = NULL;
+        if (list[i].report)
+            TRY(ptq_report_json(list[i].report, &json));
         if (wrap)
-            printf("\"%s\": %s%s\n", list[i].name, json, i + 1 < n ? "," : "");
-        else
-            printf("%s\n", json);
+            printf("\"%s\": ", list[i].name);
+        printf("%s%s\n", json ? json : "null", i + 1 < n ? "," : "");
         free(json);
     }
     if (wrap)
@@ -287,6 +287,8 @@ ptq_status cmd_print(const args *a, const named_report *list, size_t n)
     } else {
         for (size_t i = 0; i < n; i++) {
             char *text;
+            if (!list[i].report)
+                continue;
             TRY(ptq_report_text(list[i].report, columns(), a->verbose > 0, &text));
             fputs(text, stdout);
             free(text);

@@ -47,7 +47,7 @@ ptq_status cmd_load(const args *a, const char *path, ptq_model **out);
 /* Prints as text, or (with --json) the JSON of reports joined under their names. */
 typedef struct named_report {
     const char *name;
-    const ptq_report *report;
+    const ptq_report *report; /* NULL: was not made */
 } named_report;
 /* PTQ_ERR_IO when what was printed did not arrive. */
 ptq_status cmd_flush(void);

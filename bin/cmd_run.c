@@ -12,13 +12,14 @@ typedef struct job {
     ptq_model *model, *out, *reloaded;
     ptq_data *data, *eval;
     ptq_statistics *stats;
-    ptq_report *quantized, *compared;
+    ptq_report *quantized, *checked, *compared;
     char *overrides;
 } job;
 
 static void release(job *j)
 {
     ptq_report_free(j->compared);
+    ptq_report_free(j->checked);
     ptq_report_free(j->quantized);
     ptq_model_free(j->reloaded);
     ptq_model_free(j->out);
@@ -167,7 +168,17 @@ static ptq_status quantize(const args *a, job *j, progress *p)
     return PTQ_OK;
 }
 
-/* The file that was written is what is compared, not what is in memory. */
+/* The file that was written is what is checked and compared, not what is in memory. */
+static ptq_status reload(const args *a, job *j, progress *p)
+{
+    const ptq_data *d = j->eval ? j->eval : j->data;
+    ptq_loop_options o = progress_loop(p, a);
+    o.samples = 0;
+    TRY(ptq_model_load(a->out, NULL, &j->reloaded));
+    TRY(ptq_model_optimize(j->reloaded));
+    return ptq_model_check(j->reloaded, d && !a->no_compare ? ptq_data_samples(d) : NULL, &o, &j->checked);
+}
+
 static ptq_status compare(const args *a, job *j, progress *p)
 {
     ptq_compare_options o = PTQ_COMPARE_OPTIONS_INIT;
@@ -176,8 +187,6 @@ static ptq_status compare(const args *a, job *j, progress *p)
         d = j->eval;
     if (a->no_compare || !d)
         return PTQ_OK;
-    TRY(ptq_model_load(a->out, NULL, &j->reloaded));
-    TRY(ptq_model_optimize(j->reloaded));
     o.loop = progress_loop(p, a);
     if (a->eval)
         o.loop.samples = 0;
@@ -220,10 +229,11 @@ static ptq_status run(const args *a, job *j, progress *p)
     TRY(quantize(a, j, p));
     progress_end(p);
     TRY(ptq_model_save(j->out, a->out, a->force));
+    TRY(reload(a, j, p));
     TRY(compare(a, j, p));
     progress_end(p);
-    named_report list[2] = {{"quantize", j->quantized}, {"compare", j->compared}};
-    TRY(cmd_print(a, list, j->compared ? 2 : 1));
+    named_report list[] = {{"quantize", j->quantized}, {"check", j->checked}, {"compare", j->compared}};
+    TRY(cmd_print(a, list, sizeof list / sizeof list[0]));
     clock_gettime(CLOCK_MONOTONIC, &t1);
     cmd_say(a, "wrote     %s in %.1f s, peak memory %.0f MB", a->out,
             (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec), peak_memory());

@@ -31,6 +31,10 @@ fi
 {
 # the main job
 expect 0 "chose" "$q" "$model" -d "$calib" $pre -o a.onnx --no-latency -n 64
+expect 0 "^check .*scales and their zero points ok" "$q" "$model" -d "$calib" $pre -o chk.onnx --method mse --no-latency -n 8
+expect 0 "float simulation" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-latency -n 8
+expect 0 '"compare": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
+expect 0 '"simulation": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"top1_change"' "$q" run "$model" -d "$calib" $pre -o b.onnx --method mse --json -q --no-latency
 expect 0 "" "$q" run "$model" -d "$calib" $pre -o c.onnx --method mse -q --no-compare -j 1 --batch 1
 same b.onnx c.onnx

@@ -35,6 +35,12 @@ PTQ_API ptq_status ptq_can_save(const char *path, bool force);
  * `target` and why not. */
 PTQ_API ptq_status ptq_model_inspect(const ptq_model *m, const char *target, ptq_report **out);
 
+/* A quantized model as it stands in its file: scales, zero points, bias scales ("problems", empty when
+ * all is well), and on `samples` (may be NULL; opt->samples of them, 0: 8) the integer run against the
+ * run of its Q/DQ nodes in float on the CPU: bytes of 8-bit tensors that agree, outputs. */
+PTQ_API ptq_status ptq_model_check(const ptq_model *m, const ptq_samples *samples, const ptq_loop_options *opt,
+                                   ptq_report **out);
+
 /* Accuracy of one model: top-1, top-5 (or cross-entropy per token), each with a 95 % interval. */
 PTQ_API ptq_status ptq_eval(const ptq_model *m, const ptq_samples *samples, const ptq_loop_options *opt,
                             ptq_report **out);

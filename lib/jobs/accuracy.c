@@ -164,3 +164,16 @@ ptq_status ptq_accuracy_json(const ptq_accuracy *a, size_t m, json_t *obj)
         PTQ_TRY(share_json(a->top5[m], a->n, obj, "top5"));
     return ptq_json_set(obj, a->tokens ? "nats_per_token" : "cross_entropy", ptq_json_real(a->nats[m] / a->n));
 }
+
+ptq_status ptq_distance_json(const ptq_distance *d, json_t *o)
+{
+    double sqnr = ptq_distance_sqnr(d);
+    if (isinf(sqnr)) {
+        PTQ_TRY(ptq_json_set(o, "identical", json_true()));
+        sqnr = NAN;
+    }
+    PTQ_TRY(ptq_json_set(o, "sqnr_db", ptq_json_real(sqnr)));
+    PTQ_TRY(ptq_json_set(o, "cosine", ptq_json_real(ptq_distance_cosine(d))));
+    PTQ_TRY(ptq_json_set(o, "max_abs", ptq_json_real(d->max_abs)));
+    return d->nonfinite ? ptq_json_set(o, "nonfinite", json_integer((json_int_t)d->nonfinite)) : PTQ_OK;
+}

@@ -35,5 +35,7 @@ ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const p
 void ptq_accuracy_clear(ptq_accuracy *a);
 /* obj gets {"n", "top1": {...}, "top5": ..., "nats": ...} for model m. */
 ptq_status ptq_accuracy_json(const ptq_accuracy *a, size_t m, json_t *obj);
+/* o gets "sqnr_db" (null and "identical" where there is no noise), "cosine", "max_abs", "nonfinite". */
+ptq_status ptq_distance_json(const ptq_distance *d, json_t *o);
 
 #endif

@@ -20,19 +20,6 @@ static ptq_status add(void *ctx, const ptq_batch *b)
     return ptq_accuracy_add(&c->acc, c->samples, b);
 }
 
-static ptq_status distance_json(const ptq_distance *d, json_t *o)
-{
-    double sqnr = ptq_distance_sqnr(d);
-    if (isinf(sqnr)) {
-        PTQ_TRY(ptq_json_set(o, "identical", json_true()));
-        sqnr = NAN;
-    }
-    PTQ_TRY(ptq_json_set(o, "sqnr_db", ptq_json_real(sqnr)));
-    PTQ_TRY(ptq_json_set(o, "cosine", ptq_json_real(ptq_distance_cosine(d))));
-    PTQ_TRY(ptq_json_set(o, "max_abs", ptq_json_real(d->max_abs)));
-    return d->nonfinite ? ptq_json_set(o, "nonfinite", json_integer((json_int_t)d->nonfinite)) : PTQ_OK;
-}
-
 static ptq_status outputs_json(const compare *c, json_t *root)
 {
     json_t *list = json_array();
@@ -43,7 +30,7 @@ static ptq_status outputs_json(const compare *c, json_t *root)
         PTQ_TRY(ptq_json_set(o, "name", ptq_json_name(c->ref->graph->outputs.v[k]->name)));
         const ptq_output_distance *d = &c->acc.out[k];
         if (d->dtype == PTQ_DT_F32) {
-            PTQ_TRY(distance_json(&d->d, o));
+            PTQ_TRY(ptq_distance_json(&d->d, o));
             continue;
         }
         PTQ_TRY(ptq_json_set(o, "type", json_string(ptq_dtype_name(d->dtype))));
@@ -130,12 +117,12 @@ static ptq_status layer_json(const ptq_layer_distance *l, json_t *list)
     PTQ_TRY(ptq_json_set(o, "tensor", ptq_json_name(l->name)));
     PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(l->node)));
     PTQ_TRY(ptq_json_set(o, "entire", e));
-    PTQ_TRY(distance_json(&l->entire, e));
+    PTQ_TRY(ptq_distance_json(&l->entire, e));
     if (l->single.n == 0)
         return PTQ_OK;
     e = json_object();
     PTQ_TRY(ptq_json_set(o, "single", e));
-    return distance_json(&l->single, e);
+    return ptq_distance_json(&l->single, e);
 }
 
 static ptq_status layers_json(const compare *c, json_t *root)
