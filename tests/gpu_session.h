@@ -199,6 +199,7 @@ static inline size_t gs_both(const ptq_graph *g, const gs_data *d, const int64_t
     gs_record want = {0}, got = {0}, plain = {0};
     ptq_session *cpu, *gpu, *untapped;
     size_t compared = 0;
+    int64_t largest = 0;
     ptq_session_options oc = gs_options(NULL, &want), og = gs_options(&ptq_backend_cuda, &got),
                         ou = gs_options(&ptq_backend_cuda, NULL);
     ck_assert_ok(ptq_session_new(g, &oc, &cpu));
@@ -215,6 +216,12 @@ static inline size_t gs_both(const ptq_graph *g, const gs_data *d, const int64_t
         size_t taps = want.n - plain.n;
         gs_record outputs = {.n = plain.n, .v = want.v + taps};
         gs_same(&outputs, &plain, what);
+        if (batches[i] > largest) { /* the block has just grown to this one */
+            ck_assert_ok(ptq_session_reserve(untapped, &x, 1));
+            double alive = (double)ptq_session_alive_bytes(untapped), block = (double)ptq_session_activation_bytes(untapped);
+            ck_assert_msg(block <= 1.2 * alive + 4096, "%s: block %.0f, alive %.0f bytes", what, block, alive);
+            largest = batches[i];
+        }
         free(x.data);
         gs_clear(&want);
         gs_clear(&got);

@@ -64,7 +64,8 @@ static void chain(int *head, int *next, int step, size_t item)
     head[step] = (int)item;
 }
 
-ptq_status ptq_plan_offsets(ptq_plan_item *items, size_t n, size_t *total)
+/* In the order of their first step, near-linear. */
+static ptq_status by_time(ptq_plan_item *items, size_t n, size_t *total)
 {
     int steps = 0;
     for (size_t i = 0; i < n; i++)
@@ -98,4 +99,98 @@ out:
     free(snext);
     free(enext);
     return status;
+}
+
+/* ---- largest first ---- */
+
+static int larger_first(const void *a, const void *b)
+{
+    const ptq_plan_item *x = *(const ptq_plan_item *const *)a, *y = *(const ptq_plan_item *const *)b;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    if (x->first != y->first)
+        return x->first < y->first ? -1 : 1;
+    return (x > y) - (x < y);
+}
+
+/* The smallest hole between those of `placed` (by offset) that live while `it` does; else behind them. */
+static size_t best_hole(ptq_plan_item *const *placed, size_t n, const ptq_plan_item *it, size_t len)
+{
+    size_t end = 0, at = SIZE_MAX, room = SIZE_MAX;
+    for (size_t i = 0; i < n; i++) {
+        const ptq_plan_item *p = placed[i];
+        if (p->last < it->first || p->first > it->last)
+            continue;
+        if (p->offset >= end + len && p->offset - end < room) {
+            at = end;
+            room = p->offset - end;
+        }
+        size_t stop = p->offset + ((p->bytes + 63) & ~(size_t)63);
+        end = stop > end ? stop : end;
+    }
+    return at == SIZE_MAX ? end : at;
+}
+
+/* Quadratic, and nearly always as small as what is alive at once: the large ones find the bottom
+ * free, the small ones fill the holes. */
+static ptq_status by_size(ptq_plan_item *items, size_t n, size_t *total)
+{
+    ptq_plan_item **order = ptq_calloc(n, sizeof(ptq_plan_item *)), **placed = ptq_calloc(n, sizeof(ptq_plan_item *));
+    bool ok = order && placed;
+    *total = 0;
+    for (size_t i = 0; ok && i < n; i++)
+        order[i] = &items[i];
+    if (ok)
+        qsort(order, n, sizeof *order, larger_first);
+    for (size_t i = 0; ok && i < n; i++) {
+        size_t len = (order[i]->bytes + 63) & ~(size_t)63, k = i;
+        order[i]->offset = best_hole(placed, i, order[i], len);
+        *total = order[i]->offset + len > *total ? order[i]->offset + len : *total;
+        for (; k > 0 && placed[k - 1]->offset > order[i]->offset; k--)
+            placed[k] = placed[k - 1];
+        placed[k] = order[i];
+    }
+    free(order);
+    free(placed);
+    return ok ? PTQ_OK : ptq_fail_nomem();
+}
+
+/* Bytes of the largest set that lives at once. */
+static ptq_status alive(const ptq_plan_item *items, size_t n, size_t *most)
+{
+    int steps = 0;
+    for (size_t i = 0; i < n; i++)
+        steps = items[i].last >= steps ? items[i].last + 1 : steps;
+    size_t *starts = ptq_calloc((size_t)steps, sizeof *starts), *ends = ptq_calloc((size_t)steps, sizeof *ends);
+    size_t now = 0;
+    bool ok = starts && ends;
+    for (size_t i = 0; ok && i < n; i++) {
+        size_t len = (items[i].bytes + 63) & ~(size_t)63;
+        starts[items[i].first] += len;
+        ends[items[i].last] += len;
+    }
+    *most = 0;
+    for (int s = 0; ok && s < steps; s++) {
+        now += starts[s];
+        *most = now > *most ? now : *most;
+        now -= ends[s];
+    }
+    free(starts);
+    free(ends);
+    return ok ? PTQ_OK : ptq_fail_nomem();
+}
+
+ptq_status ptq_plan_offsets(ptq_plan_item *items, size_t n, size_t *total)
+{
+    enum { QUADRATIC = 4096 };
+    size_t least, other;
+    PTQ_TRY(by_time(items, n, total));
+    PTQ_TRY(alive(items, n, &least));
+    if (*total == least || n > QUADRATIC)
+        return PTQ_OK;
+    PTQ_TRY(by_size(items, n, &other));
+    if (other > *total) /* seldom: the first way again */
+        return by_time(items, n, total);
+    *total = other;
+    return PTQ_OK;
 }

@@ -11,8 +11,9 @@ typedef struct ptq_plan_item {
     size_t offset;   /* result, a multiple of 64 */
 } ptq_plan_item;
 
-/* Best fit in the order of `first`: items that live at the same time never overlap. *total is
- * the size of the block. Near-linear in the number of items. */
+/* Items that live at the same time never overlap. *total is the size of the block: best fit in the order of
+ * `first`, near-linear in the number of items; where that leaves holes and there are not too many
+ * items, largest first if that is better. */
 ptq_status ptq_plan_offsets(ptq_plan_item *items, size_t n, size_t *total);
 
 #endif
