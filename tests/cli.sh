@@ -7,6 +7,7 @@ src=$(cd "${srcdir:-.}" && pwd)
 tmp=$(mktemp -d) || exit 99
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 99
+export COLUMNS=300 # lines are looked for whole
 bad=0
 model=$src/data/shapes.onnx calib=$src/data/calib val=$src/data/shapes_val.h5
 pre="--preprocess imagenet-norm"
@@ -33,6 +34,8 @@ fi
 expect 0 "chose" "$q" "$model" -d "$calib" $pre -o a.onnx --no-latency -n 64
 expect 0 "^check .*scales and their zero points ok" "$q" "$model" -d "$calib" $pre -o chk.onnx --method mse --no-latency -n 8
 expect 0 "float simulation" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-latency -n 8
+expect 0 "^  on cpu (ref, 1 thread)$" env COLUMNS=40 "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse -n 2 --isa ref -j 1
+[ "$(wc -L < out.txt)" -le 40 ] || { echo "FAILED: lines wider than 40 columns"; bad=1; }
 expect 0 '"compare": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"simulation": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"top1_change"' "$q" run "$model" -d "$calib" $pre -o b.onnx --method mse --json -q --no-latency
@@ -79,7 +82,7 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     same all.h5 p.h5
     expect 0 "resume    160 samples are done" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 --resume
     grep -q "0/0" err.txt && { echo "FAILED: progress of nothing"; bad=1; }
-    timeout -s INT 1 "$q" calibrate "$model" -d "$val" -o int.h5 --isa ref 2>err.txt
+    timeout --foreground -s INT 1 "$q" calibrate "$model" -d "$val" -o int.h5 --isa ref 2>err.txt
     grep -q "interrupted after .*--resume goes on" err.txt || { echo "FAILED: interruption"; cat err.txt; bad=1; }
     expect 4 "observed" "$q" merge s0.h5 s0.h5 -o n.h5
     expect 0 "" "$q" run "$model" --stats all.h5 -o d.onnx --method mse -q

@@ -47,6 +47,10 @@ typedef struct ptq_loop_options {
 } ptq_loop_options;
 #define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0}
 
+/* One line on where a loop with these options (NULL: the default ones) runs: backend, instruction set and
+ * threads, or device; such as "cpu (vnni, 8 threads)". */
+PTQ_API ptq_status ptq_loop_machine(const ptq_loop_options *opt, char *text, size_t n);
+
 typedef struct ptq_statistics ptq_statistics;
 
 typedef struct ptq_calib_options {

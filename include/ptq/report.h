@@ -14,7 +14,7 @@ typedef struct ptq_report ptq_report;
 PTQ_API void ptq_report_free(ptq_report *r);
 /* malloc'ed text, free(). JSON: sorted keys, no time stamps, "null" for what could not be measured. */
 PTQ_API ptq_status ptq_report_json(const ptq_report *r, char **json);
-/* Lines for a person, at most `columns` wide (0: 80); control bytes in names are made harmless. */
+/* Lines for a person, at most `columns` wide (0: 80; at least 20); control bytes in names are made harmless. */
 PTQ_API ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char **text);
 /* A figure by its path in the JSON, such as "candidate_accuracy.top1.percent", or by the name of a
  * gate; PTQ_ERR_ARG where there is none. */

@@ -98,13 +98,16 @@ static ptq_status size_json(const compare *c, json_t *root)
 static ptq_status latency_json(const compare *c, json_t *root)
 {
     double seconds = c->opt->latency_seconds, a, b;
+    char machine[256];
     if (seconds < 0.0)
         return PTQ_OK;
     seconds = seconds > 0.0 ? seconds : 1.0;
     PTQ_TRY(ptq_latency(c->ref, c->samples, &c->opt->loop, seconds, &a));
     PTQ_TRY(ptq_latency(c->cand, c->samples, &c->opt->loop, seconds, &b));
+    PTQ_TRY(ptq_loop_machine(&c->opt->loop, machine, sizeof machine));
     json_t *o = json_object();
     PTQ_TRY(ptq_json_set(root, "latency_ms", o));
+    PTQ_TRY(ptq_json_set(o, "machine", ptq_json_name(machine)));
     PTQ_TRY(ptq_json_set(o, "reference", ptq_json_real(1e3 * a)));
     PTQ_TRY(ptq_json_set(o, "candidate", ptq_json_real(1e3 * b)));
     return ptq_json_set(o, "speedup", ptq_json_real(a / b));

@@ -84,8 +84,9 @@ ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char 
     PTQ_NEEDS(text);
     ptq_text t = {0};
     r->kind->text(r->root, columns > 0 ? columns : 80, verbose, &t);
+    ptq_text_wrap(&t, columns > 0 ? columns : 80);
     if (t.failed) {
-        free(t.v);
+        ptq_text_clear(&t);
         return ptq_fail_nomem();
     }
     *text = t.v ? t.v : strdup("");
@@ -119,6 +120,12 @@ void ptq_text_add(ptq_text *t, const char *fmt, ...)
     vsnprintf(t->v + t->n, t->cap - t->n, fmt, ap);
     va_end(ap);
     t->n += (size_t)n;
+}
+
+void ptq_text_clear(ptq_text *t)
+{
+    free(t->v);
+    *t = (ptq_text){0};
 }
 
 /* Bytes of the UTF-8 sequence at s, or 0 when it is not a valid printable one. */

@@ -16,6 +16,9 @@ typedef struct ptq_text {
     bool failed;
 } ptq_text;
 void ptq_text_add(ptq_text *t, const char *fmt, ...) PTQ_PRINTF(2, 3);
+void ptq_text_clear(ptq_text *t);
+/* Breaks the lines that are longer (wrap.c); at least 20 columns. */
+void ptq_text_wrap(ptq_text *t, int columns);
 /* A name from a file, with control bytes and invalid UTF-8 replaced by '?', cut to `width`. */
 void ptq_text_name(ptq_text *t, const char *name, int width);
 

@@ -25,7 +25,8 @@ static void size_text(double bytes, char *buf, size_t n)
 
 static void row(ptq_text *t, const char *what, const char *a, const char *b, const char *change)
 {
-    ptq_text_add(t, "%-18s %-14s %s%*s%s\n", what, a, b, *change ? 15 - (int)strlen(b) : 0, "", change);
+    int n = (int)strlen(b) < 17 ? 17 - (int)strlen(b) : 1;
+    ptq_text_add(t, "%-18s %-16s %s%*s%s\n", what, a, b, *change ? n : 0, "", change);
 }
 
 static void size_row(const json_t *root, ptq_text *t)
@@ -38,13 +39,16 @@ static void size_row(const json_t *root, ptq_text *t)
     row(t, "size", a, b, c);
 }
 
-static void interval_row(const json_t *root, const char *figure, ptq_text *t)
+static void interval_row(const json_t *root, const char *figure, const char *change, ptq_text *t)
 {
     static const char *const ref = "reference_accuracy", *const cand = "candidate_accuracy";
-    char a[64], b[64];
+    char a[64], b[64], c[64] = "";
+    double low = change ? at(root, change, "ci95_low", NULL) : NAN;
     snprintf(a, sizeof a, "%.2f .. %.2f", at(root, ref, figure, "ci95_low"), at(root, ref, figure, "ci95_high"));
     snprintf(b, sizeof b, "%.2f .. %.2f", at(root, cand, figure, "ci95_low"), at(root, cand, figure, "ci95_high"));
-    row(t, "  95% interval", a, b, "");
+    if (!isnan(low))
+        snprintf(c, sizeof c, "%+.2f .. %+.2f", low, at(root, change, "ci95_high", NULL));
+    row(t, "  95% interval", a, b, c);
 }
 
 static void accuracy_rows(const json_t *root, ptq_text *t)
@@ -56,24 +60,39 @@ static void accuracy_rows(const json_t *root, ptq_text *t)
         return;
     snprintf(a, sizeof a, "%.2f %%", p);
     snprintf(b, sizeof b, "%.2f %%", q);
-    snprintf(c, sizeof c, "%+.2f points (95%% %+.2f .. %+.2f)", at(root, "top1_change", "points", NULL),
-             at(root, "top1_change", "ci95_low", NULL), at(root, "top1_change", "ci95_high", NULL));
+    snprintf(c, sizeof c, "%+.2f points", at(root, "top1_change", "points", NULL));
     row(t, "top-1", a, b, c);
-    interval_row(root, "top1", t);
+    interval_row(root, "top1", "top1_change", t);
     if (!isnan(at(root, ref, "top5", "percent"))) {
         snprintf(a, sizeof a, "%.2f %%", at(root, ref, "top5", "percent"));
         snprintf(b, sizeof b, "%.2f %%", at(root, cand, "top5", "percent"));
         snprintf(c, sizeof c, "%+.2f points", at(root, cand, "top5", "percent") - at(root, ref, "top5", "percent"));
         row(t, "top-5", a, b, c);
-        interval_row(root, "top5", t);
+        interval_row(root, "top5", NULL, t);
     }
     if (!isnan(at(root, ref, "nats_per_token", NULL))) {
         snprintf(a, sizeof a, "%.4f", at(root, ref, "nats_per_token", NULL));
         snprintf(b, sizeof b, "%.4f", at(root, cand, "nats_per_token", NULL));
-        snprintf(c, sizeof c, "%+.4f (95%% %+.4f .. %+.4f)", at(root, "nats_change", "nats", NULL),
-                 at(root, "nats_change", "ci95_low", NULL), at(root, "nats_change", "ci95_high", NULL));
+        snprintf(c, sizeof c, "%+.4f", at(root, "nats_change", "nats", NULL));
         row(t, "nats per token", a, b, c);
+        snprintf(c, sizeof c, "%+.4f .. %+.4f", at(root, "nats_change", "ci95_low", NULL),
+                 at(root, "nats_change", "ci95_high", NULL));
+        row(t, "  95% interval", "", "", c);
     }
+}
+
+static void latency_rows(const json_t *root, ptq_text *t)
+{
+    char a[64], b[64], c[64];
+    double la = at(root, "latency_ms", "reference", NULL), lb = at(root, "latency_ms", "candidate", NULL);
+    if (isnan(la))
+        return;
+    double s = la / lb;
+    snprintf(a, sizeof a, "%.3g ms", la);
+    snprintf(b, sizeof b, "%.3g ms", lb);
+    snprintf(c, sizeof c, "%.2fx %s", s >= 1.0 ? s : 1.0 / s, s >= 1.0 ? "faster" : "slower");
+    row(t, "latency (batch 1)", a, b, c);
+    ptq_text_add(t, "  on %s\n", ptq_json_str(json_object_get(root, "latency_ms"), "machine", "?"));
 }
 
 static void db(double v, const json_t *o, char *buf, size_t n)
@@ -153,7 +172,7 @@ static void layer_rows(const json_t *root, bool verbose, int columns, ptq_text *
 
 static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
 {
-    char a[64], b[64], c[64];
+    char a[64], c[64];
     bool qa = json_is_true(json_object_get(root, "reference_quantized"));
     bool qb = json_is_true(json_object_get(root, "candidate_quantized"));
     double samples = ptq_json_num(root, "samples", NAN);
@@ -168,18 +187,13 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     accuracy_rows(root, t);
     double agree = at(root, "agreement", "percent", NULL);
     if (!isnan(agree)) {
-        snprintf(c, sizeof c, "%.2f %% (95%% %.2f .. %.2f)", agree, at(root, "agreement", "ci95_low", NULL),
-                 at(root, "agreement", "ci95_high", NULL));
+        snprintf(c, sizeof c, "%.2f %%", agree);
         row(t, "same first choice", "", "", c);
+        snprintf(c, sizeof c, "%.2f .. %.2f", at(root, "agreement", "ci95_low", NULL),
+                 at(root, "agreement", "ci95_high", NULL));
+        row(t, "  95% interval", "", "", c);
     }
-    double la = at(root, "latency_ms", "reference", NULL), lb = at(root, "latency_ms", "candidate", NULL);
-    if (!isnan(la)) {
-        double s = la / lb;
-        snprintf(a, sizeof a, "%.3g ms", la);
-        snprintf(b, sizeof b, "%.3g ms", lb);
-        snprintf(c, sizeof c, "%.2fx %s", s >= 1.0 ? s : 1.0 / s, s >= 1.0 ? "faster" : "slower");
-        row(t, "latency (batch 1)", a, b, c);
-    }
+    latency_rows(root, t);
     output_rows(root, t);
     layer_rows(root, verbose, columns, t);
 }
