@@ -11,6 +11,7 @@
 struct ptq_dev {
     uint64_t generation;
     bool recording, broken;
+    const char *form, *kernel;
 };
 
 /* A recording of a run that is not there: launches and copies cannot be kept, so that it holds
@@ -181,8 +182,57 @@ ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat
 
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel)
 {
-    (void)d;
+    d->kernel = kernel;
     return call(kernel);
+}
+
+void ptq_dev_name(ptq_dev *d, const char *form)
+{
+    d->form = form;
+}
+
+const char *ptq_dev_kernel(ptq_dev *d)
+{
+    const char *name = d->form ? d->form : d->kernel;
+    d->form = d->kernel = NULL;
+    return name;
+}
+
+/* The time of the host, where everything runs. */
+ptq_status ptq_dev_mark(ptq_dev *d, void **mark)
+{
+    (void)d;
+    PTQ_TRY(call("timing"));
+    if (!*mark) {
+        *mark = ptq_calloc(1, sizeof(double));
+        if (!*mark)
+            return ptq_fail_nomem();
+        ptq_fake_live++;
+    }
+    *(double *)*mark = ptq_now();
+    return PTQ_OK;
+}
+
+void ptq_dev_unmark(ptq_dev *d, void *mark)
+{
+    (void)d;
+    ptq_fake_live -= mark != NULL;
+    free(mark);
+}
+
+ptq_status ptq_dev_between(ptq_dev *d, void *from, void *to, double *seconds)
+{
+    (void)d;
+    PTQ_TRY(call("a kernel failed"));
+    *seconds = *(const double *)to - *(const double *)from;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_rates_of(const ptq_dev *d, ptq_dev_rates *out)
+{
+    (void)d;
+    *out = (ptq_dev_rates){.clock = 1e9, .memory_bytes = 1e12};
+    return call("device attributes");
 }
 
 ptq_status ptq_dev_use(ptq_dev *d, void *stream)

@@ -5,6 +5,7 @@
 #endif
 
 #include "lib/cpu/cpu.h"
+#include "lib/cpu/peaks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -286,6 +287,11 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
     return k->run(&b->cpu, &inner);
 }
 
+static ptq_status cpu_peaks(ptq_backend *b, ptq_peaks *out)
+{
+    return ptq_cpu_peaks(&b->cpu, out);
+}
+
 /* upload and download are NULL: tensors lie in host memory. */
 extern const ptq_backend_ops ptq_backend_cpu;
 const ptq_backend_ops ptq_backend_cpu = {
@@ -300,4 +306,5 @@ const ptq_backend_ops ptq_backend_cpu = {
     .prepare = cpu_prepare,
     .release = cpu_release,
     .run = cpu_run,
+    .peaks = cpu_peaks,
 };

@@ -46,7 +46,20 @@ typedef struct ptq_stream_ops {
     void (*forget)(ptq_backend *b, void *graph);
     /* Another number after each allocation or free: recordings hold addresses. */
     uint64_t (*generation)(ptq_backend *b);
+    /* A point in the stream's work whose time is noted; *mark is made where it is NULL. As a part of a
+     * recording it is passed again in each replay. */
+    ptq_status (*mark)(ptq_backend *b, void **mark);
+    void (*unmark)(ptq_backend *b, void *mark);
+    /* Seconds from one to the other; waits for both. */
+    ptq_status (*between)(ptq_backend *b, void *from, void *to, double *seconds);
 } ptq_stream_ops;
+
+/* What a device can do at most, for reports. */
+typedef struct ptq_peaks {
+    double bytes;     /* per second to and from memory, reads and writes together */
+    double int8, f32; /* operations per second; a multiplication with its addition counts as two */
+    char source[256]; /* where the figures come from */
+} ptq_peaks;
 
 /* ---- calibration on the device ---- */
 
@@ -104,6 +117,10 @@ typedef struct ptq_backend_ops {
     ptq_status (*use_timings)(ptq_backend *b, const char *text, bool frozen);
     /* The kind of device: timings and plans hold for it alone. NULL: any machine. */
     void (*kind)(ptq_backend *b, char *text, size_t n);
+    /* Measured or known from the device; 0 where unknown. */
+    ptq_status (*peaks)(ptq_backend *b, ptq_peaks *out);
+    /* The kernel that the last step started; NULL where it has no name. Static text. */
+    const char *(*kernel)(ptq_backend *b);
     /* With memory of its own: bit i tells that the kernel of this step reads input i in host
      * memory (shapes, axes, weights that prepare has packed). NULL: none. */
     uint32_t (*host_inputs)(ptq_backend *b, const ptq_program *p, const ptq_step *s);

@@ -51,7 +51,7 @@ static void direct_outputs(ptq_session *s, const ptq_binding *b, const ptq_tenso
     }
 }
 
-static ptq_status run_steps(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out)
+ptq_status ptq_session_run_device(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out)
 {
     ptq_session_place(s, b, in);
     PTQ_TRY(ptq_copies_start(&s->copies, b, in, true, s->block));
@@ -81,11 +81,11 @@ static bool same_addresses(void *const *a, const ptq_tensor *in, size_t nin, con
 }
 
 /* Records one run; *graph stays NULL where that is not possible (a step on the CPU, an upload). */
-static ptq_status record(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out, void **graph)
+ptq_status ptq_session_record(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out, void **graph)
 {
     const ptq_stream_ops *st = s->exe->ops->streams;
     PTQ_TRY(st->record(s->backend));
-    ptq_status ran = run_steps(s, b, in, out);
+    ptq_status ran = ptq_session_run_device(s, b, in, out);
     ptq_status ended = st->recorded(s->backend, ran == PTQ_OK, graph);
     return ran == PTQ_OK ? ended : PTQ_OK;
 }
@@ -127,7 +127,7 @@ static ptq_status find_graph(ptq_session *s, size_t at, const ptq_tensor *in, pt
         }
     if (!r->warm)
         return PTQ_OK;
-    PTQ_TRY(record(s, s->bindings[at], in, out, graph));
+    PTQ_TRY(ptq_session_record(s, s->bindings[at], in, out, graph));
     if (!*graph) {
         r->never = true;
         return PTQ_OK;
@@ -168,7 +168,7 @@ ptq_status ptq_session_enqueue(ptq_session *s, const ptq_tensor *in, size_t nin,
     PTQ_TRY(ptq_session_bind(s, in, &at));
     PTQ_TRY(find_graph(s, at, in, out, &graph));
     PTQ_TRY(st->use(s->backend, stream));
-    ptq_status ran = graph ? st->replay(s->backend, graph) : run_steps(s, s->bindings[at], in, out);
+    ptq_status ran = graph ? st->replay(s->backend, graph) : ptq_session_run_device(s, s->bindings[at], in, out);
     if (ran == PTQ_OK && !graph) { /* scratch memory may have grown: what was recorded before is gone */
         s->replays[at].generation = st->generation(s->backend);
         s->replays[at].warm = true;

@@ -445,13 +445,15 @@ ptq_status ptq_session_steps(ptq_session *s, ptq_binding *b)
             PTQ_TRY(tap(s, b, s->p->inputs[i]));
     for (int i = 0; i < (int)s->p->steps.n; i++) {
         const ptq_step *st = &s->p->steps.v[i];
+        if (s->marks)
+            PTQ_TRY(ptq_session_mark(s, (size_t)i));
         PTQ_TRY(run_step(s, b, i));
         for (int k = 0; k < st->nout; k++)
             if (st->out[k] >= 0 && s->tap[st->out[k]])
                 PTQ_TRY(tap(s, b, st->out[k]));
         release_after(s, b, i);
     }
-    return PTQ_OK;
+    return s->marks ? ptq_session_mark(s, s->p->steps.n) : PTQ_OK;
 }
 
 ptq_status ptq_session_begin(ptq_session *s, const ptq_tensor *inputs, size_t ninputs)

@@ -66,6 +66,19 @@ size_t ptq_session_alive_bytes(const ptq_session *s);
 /* Do the shapes of all outputs follow from those of the inputs, for the shapes of the last reserve? */
 bool ptq_session_outputs_known(const ptq_session *s);
 
+/* One step in a profile. */
+typedef struct ptq_step_time {
+    double seconds;     /* median of the runs */
+    const char *kernel; /* that the backend started; NULL where it does not tell. Static text */
+    double macs, bytes; /* of these shapes; bytes: inputs, weights and outputs, each counted once */
+} ptq_step_time;
+/* Runs `runs` times and notes the time between the steps: on a backend with streams by marks in a
+ * replayed recording of the whole run, so that each step finds the caches as it would and the cost of
+ * launches does not hide the work; *recorded is false where the run cannot be recorded, and the marks
+ * lie between launches. `device`: inputs and outputs as for enqueue; else as for run. t: [steps]. */
+ptq_status ptq_session_profile(ptq_session *s, const ptq_tensor *inputs, size_t ninputs, ptq_tensor *outputs,
+                               size_t noutputs, bool device, int runs, ptq_step_time *t, bool *recorded);
+
 /* Gives the activation block back until the next run; the outputs of the last run are gone. */
 void ptq_session_rest(ptq_session *s);
 

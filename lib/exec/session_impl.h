@@ -49,6 +49,7 @@ struct ptq_session {
     bool outputs_known;
     double *seconds; /* [steps] */
     int64_t *runs;
+    struct ptq_marks *marks; /* while a run is profiled (profile.c); else NULL */
     bool poison;
 };
 
@@ -58,6 +59,12 @@ ptq_status ptq_session_bind(ptq_session *s, const ptq_tensor *in, size_t *index)
 void ptq_session_place(ptq_session *s, ptq_binding *b, const ptq_tensor *in);
 /* All steps, in order; not waited for. */
 ptq_status ptq_session_steps(ptq_session *s, ptq_binding *b);
+/* All of a run from and into device memory, not waited for; and one that is recorded: *graph stays
+ * NULL where that is not possible. */
+ptq_status ptq_session_run_device(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out);
+ptq_status ptq_session_record(ptq_session *s, ptq_binding *b, const ptq_tensor *in, ptq_tensor *out, void **graph);
+/* Notes the time before step i (the number of steps: the end), and the kernel of the step before. */
+ptq_status ptq_session_mark(ptq_session *s, size_t i);
 /* Throws recordings away. */
 void ptq_session_forget(ptq_session *s, ptq_replays *r);
 

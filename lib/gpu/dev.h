@@ -59,6 +59,22 @@ uint64_t ptq_dev_generation(const ptq_dev *d);
 /* Microseconds of one call of `fn`, which launches and nothing else: the least of `repeat` timings. */
 typedef ptq_status (*ptq_dev_work)(ptq_dev *d, const void *arg);
 ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat, float *us);
+/* A point in the stream, or in a recording; *mark is made where it is NULL. */
+ptq_status ptq_dev_mark(ptq_dev *d, void **mark);
+void ptq_dev_unmark(ptq_dev *d, void *mark);
+ptq_status ptq_dev_between(ptq_dev *d, void *from, void *to, double *seconds); /* waits */
+
+/* Clocks and widths, of which peaks.c makes operations and bytes per second. */
+typedef struct ptq_dev_rates {
+    double clock;        /* of the processors, highest, in Hz */
+    double memory_bytes; /* per second: memory clock, two transfers each, times the width of the bus */
+} ptq_dev_rates;
+ptq_status ptq_dev_rates_of(const ptq_dev *d, ptq_dev_rates *out);
+
+/* The name of the kernel that is about to be launched, where one function has several forms; NULL: as
+ * launched. And the last one since the last call: static text, or NULL. */
+void ptq_dev_name(ptq_dev *d, const char *form);
+const char *ptq_dev_kernel(ptq_dev *d);
 /* After a launch: PTQ_OK, or the error with the kernel's name. */
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel);
 

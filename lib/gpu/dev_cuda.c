@@ -12,6 +12,7 @@ struct ptq_dev {
     uint64_t generation;
     bool recording, broken; /* broken: something was asked for that cannot be recorded */
     char name[128];
+    const char *form, *kernel; /* see ptq_dev_name */
 };
 
 static ptq_status fail(cudaError_t e, const char *what)
@@ -336,7 +337,61 @@ ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat
 
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel)
 {
-    (void)d;
+    d->kernel = kernel;
     CUDA(kernel, cudaGetLastError());
+    return PTQ_OK;
+}
+
+void ptq_dev_name(ptq_dev *d, const char *form)
+{
+    d->form = form;
+}
+
+const char *ptq_dev_kernel(ptq_dev *d)
+{
+    const char *name = d->form ? d->form : d->kernel;
+    d->form = d->kernel = NULL;
+    return name;
+}
+
+/* ---- marks ---- */
+
+ptq_status ptq_dev_mark(ptq_dev *d, void **mark)
+{
+    cudaEvent_t e = *mark;
+    if (!e)
+        CUDA("timing", cudaEventCreate(&e));
+    *mark = e;
+    /* External: a node of the recording that notes the time at each replay, not an edge of it. */
+    CUDA("timing", cudaEventRecordWithFlags(e, d->stream, d->recording ? cudaEventRecordExternal : cudaEventRecordDefault));
+    return PTQ_OK;
+}
+
+void ptq_dev_unmark(ptq_dev *d, void *mark)
+{
+    (void)d;
+    if (mark)
+        cudaEventDestroy(mark);
+}
+
+ptq_status ptq_dev_between(ptq_dev *d, void *from, void *to, double *seconds)
+{
+    float ms = 0.0f;
+    (void)d;
+    CUDA("a kernel failed", cudaEventSynchronize(from));
+    CUDA("a kernel failed", cudaEventSynchronize(to));
+    CUDA("timing", cudaEventElapsedTime(&ms, from, to));
+    *seconds = 1e-3 * (double)ms;
+    return PTQ_OK;
+}
+
+ptq_status ptq_dev_rates_of(const ptq_dev *d, ptq_dev_rates *out)
+{
+    int clock = 0, memory = 0, bits = 0; /* kHz, kHz, bits */
+    CUDA("device attributes", cudaDeviceGetAttribute(&clock, cudaDevAttrClockRate, d->index));
+    CUDA("device attributes", cudaDeviceGetAttribute(&memory, cudaDevAttrMemoryClockRate, d->index));
+    CUDA("device attributes", cudaDeviceGetAttribute(&bits, cudaDevAttrGlobalMemoryBusWidth, d->index));
+    out->clock = 1e3 * clock;
+    out->memory_bytes = 2.0 * 1e3 * memory * bits / 8.0;
     return PTQ_OK;
 }

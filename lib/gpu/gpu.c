@@ -263,6 +263,21 @@ static uint64_t stream_generation(ptq_backend *b)
     return ptq_dev_generation(b->gpu.dev);
 }
 
+static ptq_status stream_mark(ptq_backend *b, void **mark)
+{
+    return ptq_dev_mark(b->gpu.dev, mark);
+}
+
+static void stream_unmark(ptq_backend *b, void *mark)
+{
+    ptq_dev_unmark(b->gpu.dev, mark);
+}
+
+static ptq_status stream_between(ptq_backend *b, void *from, void *to, double *seconds)
+{
+    return ptq_dev_between(b->gpu.dev, from, to, seconds);
+}
+
 static const ptq_stream_ops stream_ops = {
     .use = stream_use,
     .copy = stream_copy,
@@ -276,6 +291,9 @@ static const ptq_stream_ops stream_ops = {
     .replay = stream_replay,
     .forget = stream_forget,
     .generation = stream_generation,
+    .mark = stream_mark,
+    .unmark = stream_unmark,
+    .between = stream_between,
 };
 
 static ptq_status tally_open(ptq_backend *b, size_t slots, size_t rows, size_t samples, ptq_tally **out)
@@ -308,6 +326,16 @@ static void gpu_kind(ptq_backend *b, char *text, size_t n)
     ptq_dev_kind(b->gpu.dev, text, n);
 }
 
+static ptq_status gpu_peaks(ptq_backend *b, ptq_peaks *out)
+{
+    return ptq_gpu_peaks(&b->gpu, out);
+}
+
+static const char *gpu_kernel(ptq_backend *b)
+{
+    return ptq_dev_kernel(b->gpu.dev);
+}
+
 extern const ptq_backend_ops ptq_backend_cuda;
 const ptq_backend_ops ptq_backend_cuda = {
     .name = "cuda",
@@ -331,4 +359,6 @@ const ptq_backend_ops ptq_backend_cuda = {
     .timings = gpu_timings,
     .use_timings = gpu_use_timings,
     .kind = gpu_kind,
+    .peaks = gpu_peaks,
+    .kernel = gpu_kernel,
 };

@@ -36,6 +36,9 @@ ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
 ptq_status ptq_gpu_copy(ptq_gpu *g, ptq_walk *w, void *dst, const void *src, size_t bytes,
                         const uint8_t *table);
 
+/* From clocks, widths and units of the device (peaks.c). */
+ptq_status ptq_gpu_peaks(const ptq_gpu *g, ptq_peaks *out);
+
 /* The functions of ptq_tally_ops. */
 ptq_status ptq_gpu_tally_open(ptq_gpu *g, size_t slots, size_t rows, size_t samples, ptq_tally **out);
 void ptq_gpu_tally_close(ptq_tally *t);

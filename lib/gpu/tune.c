@@ -169,6 +169,8 @@ ptq_status ptq_gpu_tuner_choose(ptq_gpu_tuner *t, ptq_dev *d, const ptq_k_gemm *
     pthread_mutex_lock(&t->lock);
     ptq_status s = choose(t, d, a, out);
     pthread_mutex_unlock(&t->lock);
+    if (s == PTQ_OK)
+        ptq_dev_name(d, (*out)->name);
     return s;
 }
 
