@@ -270,6 +270,8 @@ static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *s
         }
         PTQ_TRY(ptq_tensor_alloc(&b->t[v]));
         s->owned[v] = b->t[v].data;
+        if (s->exe->remote) /* an empty one is made by no kernel */
+            ptq_copies_lend_host(&s->copies, v, s->owned[v]);
     }
     return PTQ_OK;
 }
