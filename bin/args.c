@@ -39,6 +39,7 @@ static const verb verbs[] = {
     {"eval", 'e', "MODEL -d DATA", "accuracy of one model", 1, 1},
     {"compare", 'p', "REFERENCE CANDIDATE -d DATA", "fp32 against int8: outputs, accuracy, layers, size, latency", 2, 2},
     {"build", 'l', "MODEL -o PLAN", "an engine for this machine: kernels chosen, ready to be loaded and run", 1, 1},
+    {"bench", 'h', "MODEL|PLAN", "latency, throughput, and where the time goes", 1, 1},
     {"backends", 'b', "", "devices, instruction sets, library versions", 0, 0},
 };
 enum { NVERBS = sizeof verbs / sizeof verbs[0] };
@@ -171,6 +172,8 @@ static int check_values(const args *a)
         return usage(a->verb, "--skip-bad wants a share from 0 to 1");
     if (!(a->percentile > 0.0 && a->percentile <= 100.0))
         return usage(a->verb, "--percentile wants a number above 0, at most 100");
+    if (!(a->seconds > 0.0 && a->seconds <= 3600.0))
+        return usage(a->verb, "--seconds wants a number above 0, at most 3600");
     if (a->nonfinite && strcmp(a->nonfinite, "ignore") != 0)
         return usage(a->verb, "--nonfinite takes only 'ignore'");
     return 0;
@@ -230,7 +233,7 @@ int args_parse(int argc, char **argv, args *out, int *code)
 {
     int at = 1;
     bool named = false, plain = false;
-    *out = (args){.verb = &verbs[0], .skip_bad = 0.01, .percentile = 99.99};
+    *out = (args){.verb = &verbs[0], .skip_bad = 0.01, .percentile = 99.99, .seconds = 2.0};
     for (int i = 0; argc > 1 && i < NVERBS; i++)
         if (strcmp(argv[1], verbs[i].name) == 0) {
             out->verb = &verbs[i];

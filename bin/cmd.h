@@ -65,8 +65,18 @@ ptq_status cmd_eval(const args *a);
 ptq_status cmd_compare(const args *a);
 ptq_status cmd_backends(const args *a);
 ptq_status cmd_build(const args *a);
+ptq_status cmd_bench(const args *a);
 /* Options of an engine from the command line. */
 ptq_status cmd_engine_options(const args *a, ptq_engine_options *o);
+/* --shapes; starts as zero. An input that is named again begins the next profile. */
+typedef struct cmd_shapes {
+    ptq_shape_range range[ARGS_LIST_MAX];
+    char *name[ARGS_LIST_MAX];
+    ptq_profile profile[ARGS_LIST_MAX];
+    size_t n, nprofiles;
+} cmd_shapes;
+ptq_status cmd_read_shapes(const args *a, cmd_shapes *s);
+void cmd_free_shapes(cmd_shapes *s);
 
 /* Set by the signal handler. */
 extern volatile int cmd_interrupted;

@@ -54,15 +54,7 @@ static ptq_status read_range(const char *word, ptq_shape_range *r, char **out)
     return PTQ_OK;
 }
 
-typedef struct shapes {
-    ptq_shape_range range[ARGS_LIST_MAX];
-    char *name[ARGS_LIST_MAX];
-    ptq_profile profile[ARGS_LIST_MAX];
-    size_t n, nprofiles;
-} shapes;
-
-/* An input that is named again begins the next profile. */
-static ptq_status read_shapes(const args *a, shapes *s)
+ptq_status cmd_read_shapes(const args *a, cmd_shapes *s)
 {
     for (size_t i = 0; i < a->shapes.n; i++) {
         TRY(read_range(a->shapes.v[i], &s->range[i], &s->name[i]));
@@ -80,7 +72,7 @@ static ptq_status read_shapes(const args *a, shapes *s)
     return PTQ_OK;
 }
 
-static void free_shapes(shapes *s)
+void cmd_free_shapes(cmd_shapes *s)
 {
     for (size_t i = 0; i < s->n; i++)
         free(s->name[i]);
@@ -105,13 +97,13 @@ ptq_status cmd_engine_options(const args *a, ptq_engine_options *o)
     return PTQ_OK;
 }
 
-static ptq_status build(const args *a, const ptq_model *m, shapes *s)
+static ptq_status build(const args *a, const ptq_model *m, cmd_shapes *s)
 {
     ptq_engine_options o;
     ptq_engine *e;
     ptq_report *r;
     TRY(cmd_engine_options(a, &o));
-    TRY(read_shapes(a, s));
+    TRY(cmd_read_shapes(a, s));
     o.profiles = s->profile;
     o.nprofiles = s->nprofiles;
     TRY(ptq_engine_build(m, &o, &e));
@@ -129,7 +121,7 @@ static ptq_status build(const args *a, const ptq_model *m, shapes *s)
 ptq_status cmd_build(const args *a)
 {
     ptq_model *m;
-    shapes *s;
+    cmd_shapes *s;
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a plan file with -o");
     TRY(cmd_check_outputs(a));
@@ -138,7 +130,7 @@ ptq_status cmd_build(const args *a)
     s = calloc(1, sizeof *s);
     ptq_status st = s ? build(a, m, s) : cmd_error(PTQ_ERR_NOMEM, "out of memory");
     if (s)
-        free_shapes(s);
+        cmd_free_shapes(s);
     free(s);
     ptq_model_free(m);
     return st;

@@ -45,7 +45,7 @@ static ptq_status dispatch(const args *a)
     } rows[] = {
         {'r', cmd_run},  {'i', cmd_inspect}, {'c', cmd_calibrate}, {'m', cmd_merge},
         {'e', cmd_eval}, {'p', cmd_compare}, {'b', cmd_backends},
-        {'l', cmd_build},
+        {'l', cmd_build}, {'h', cmd_bench},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].letter == a->verb->letter)

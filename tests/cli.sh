@@ -68,6 +68,13 @@ expect 2 "expected shape" "$q" build qdq.onnx -o x.plan --backend cpu --shapes i
 expect 2 "did you mean 'fp32'" "$q" build qdq.onnx -o x.plan --backend cpu --precision fp23
 expect 2 "no output" "$q" build qdq.onnx
 expect 2 "number of a GPU" "$q" build qdq.onnx -o x.plan --backend cpu --device one
+expect 0 "the slowest 10 of" "$q" bench qdq.onnx --backend cpu --seconds 0.01 --batch 2
+expect 0 "input .4,3,32,32." "$q" bench qdq.onnx --backend cpu --seconds 0.01 --shapes input=1x3x32x32:4x3x32x32:16x3x32x32
+expect 0 "input .8,3,32,32." "$q" bench e.plan --seconds 0.01 --shapes input=8x3x32x32 -v
+expect 0 '"from_host": {' "$q" bench e.plan --seconds 0.01 --json
+expect 2 "outside the" "$q" bench e.plan --seconds 0.01 --batch 9
+expect 2 "--seconds wants" "$q" bench e.plan --seconds 0
+expect 2 "expected .quantize bench" "$q" bench
 
 # statistics: shards, merge, resume, solving again
 if "$q" backends | grep -q "no HDF5"; then :; else

@@ -81,6 +81,30 @@ PTQ_API const char *ptq_engine_precision(const ptq_engine *e);
  * bytes of weights and of activations per profile. */
 PTQ_API ptq_status ptq_engine_describe(const ptq_engine *e, ptq_report **out);
 
+/* What to run for a measurement. */
+typedef struct ptq_bench_options {
+    size_t size;
+    size_t profile;
+    const ptq_shape_range *shapes; /* opt of each is what runs; inputs that are not named: best shape of the
+                                      profile. All must lie inside the profile. */
+    size_t nshapes;
+    int64_t batch;  /* axis 0 of every input; 0: as in the shapes */
+    double seconds; /* of each part (device memory, host memory, layers), about; 0: 2 */
+} ptq_bench_options;
+#define PTQ_BENCH_OPTIONS_INIT {sizeof(ptq_bench_options), 0, 0, 0, 0, 0.0}
+/* How fast the engine is here, on noise (indices are drawn from the table that they are looked up in). JSON:
+ *   "from_device": runs that go from and into device memory, one after the other, each a replay once that
+ *     is possible: runs, median_ms, p90_ms, p99_ms, min_ms, spread (slowest less fastest round's median, over
+ *     the median), samples_per_second. Only where the backend has memory of its own.
+ *   "from_host": the same, each run waited for, copies included; "overlapped": two contexts in turn,
+ *     run_ms and samples_per_second.
+ *   "activation_bytes", "alive_bytes": as ptq_context_activation_bytes.
+ *   "peaks": what the machine does at most, bytes and operations per second, and the source of that.
+ *   "layers": every step, slowest first: ms, share of all, macs, bytes that must move at least, tops,
+ *     gb_per_second, least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms, kernel, and
+ *     why it takes so long, in words. */
+PTQ_API ptq_status ptq_engine_bench(ptq_engine *e, const ptq_bench_options *opt, ptq_report **out);
+
 /* Activations for the largest shapes of the profile are allocated here (PTQ_ERR_NOMEM). One thread at
  * a time per context. */
 PTQ_API ptq_status ptq_context_new(ptq_engine *e, size_t profile, ptq_context **out);
