@@ -12,7 +12,7 @@ static void times(const json_t *root, const char *key, const char *title, ptq_te
     if (!o)
         return;
     ptq_text_add(t, "%-10s median %.3f ms from %s memory, 90 %% %.3f, 99 %% %.3f, least %.3f (spread %.1f %% over the rounds, %.0f runs): "
-                 "%.1f samples/s\n", title, title, ptq_json_num(o, "median_ms", NAN), ptq_json_num(o, "p90_ms", NAN),
+                 "%.1f samples/s\n", title, ptq_json_num(o, "median_ms", NAN), title, ptq_json_num(o, "p90_ms", NAN),
                  ptq_json_num(o, "p99_ms", NAN), ptq_json_num(o, "min_ms", NAN), 100.0 * ptq_json_num(o, "spread", NAN),
                  ptq_json_num(o, "runs", 0), ptq_json_num(o, "samples_per_second", NAN));
 }
