@@ -54,6 +54,21 @@ void cmd_say(const args *a, const char *fmt, ...)
     cmd_line("", text);
 }
 
+void cmd_tensor_text(const ptq_tensor_info *t, char *list, size_t n)
+{
+    size_t at = strlen(list);
+#define ADD(...) at += at < n ? (size_t)snprintf(list + at, n - at, __VA_ARGS__) : 0
+    ADD("%s%s [", at ? ", " : "", t->name);
+    for (int i = 0; i < t->rank; i++) {
+        if (t->dims[i] >= 0)
+            ADD("%s%lld", i ? "," : "", (long long)t->dims[i]);
+        else
+            ADD("%s%s", i ? "," : "", t->dim_names[i] ? t->dim_names[i] : "?");
+    }
+    ADD("]");
+#undef ADD
+}
+
 /* ---- files that must not be written ---- */
 
 static bool same_file(const char *a, const char *b)

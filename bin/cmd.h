@@ -22,6 +22,8 @@ int cmd_fail(ptq_status s);
 /* Sets nothing in the library: an error made by the command itself. */
 ptq_status cmd_error(ptq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Adds "NAME [1,3,N,M]" to a list. */
+void cmd_tensor_text(const ptq_tensor_info *t, char *list, size_t n);
 /* Chatter on stderr, unless -q. */
 void cmd_say(const args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

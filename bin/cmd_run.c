@@ -12,12 +12,13 @@ typedef struct job {
     ptq_model *model, *out, *reloaded;
     ptq_data *data, *eval;
     ptq_statistics *stats;
-    ptq_report *quantized, *checked, *compared;
+    ptq_report *quantized, *checked, *compared, *next;
     char *overrides;
 } job;
 
 static void release(job *j)
 {
+    ptq_report_free(j->next);
     ptq_report_free(j->compared);
     ptq_report_free(j->checked);
     ptq_report_free(j->quantized);
@@ -195,6 +196,26 @@ static ptq_status compare(const args *a, job *j, progress *p)
     return ptq_compare(j->model, j->reloaded, ptq_data_samples(d), &o, &j->compared);
 }
 
+/* Which program runs where, on which model. */
+static ptq_status tell_job(const args *a, const job *j)
+{
+    char machine[256], shape[512] = "";
+    ptq_loop_options o = PTQ_LOOP_OPTIONS_INIT;
+    o.backend = a->backend;
+    o.isa = a->isa;
+    o.threads = (int)a->threads;
+    TRY(ptq_loop_machine(&o, machine, sizeof machine));
+    cmd_say(a, "quantize  %s   %s   target %s", ptq_version(), machine, a->target ? a->target : "portable");
+    for (size_t i = 0; i < ptq_model_input_count(j->model); i++) {
+        ptq_tensor_info t;
+        TRY(ptq_model_input(j->model, i, &t));
+        cmd_tensor_text(&t, shape, sizeof shape);
+    }
+    cmd_say(a, "model     %s: opset %d, %zu nodes, %.2f M parameters; %s", a->files[0], ptq_model_opset(j->model),
+            ptq_model_node_count(j->model), (double)ptq_model_parameters(j->model) / 1e6, shape);
+    return PTQ_OK;
+}
+
 /* Peak resident megabytes of this program. getrusage counts what the process had before it became this
  * program, so the kernel's own mark comes first where there is one. */
 static double peak_memory(void)
@@ -213,9 +234,35 @@ static double peak_memory(void)
     return kb / 1024.0;
 }
 
+/* What was written, and whether it holds what was asked for. */
+static ptq_status finish(const args *a, const job *j, const struct timespec *t0)
+{
+    const char *const more[] = {a->dump_params, a->save_stats};
+    struct timespec t1;
+    char files[2048] = "", verdict[64] = "PASSED (check)";
+    double problems = 0.0;
+    ptq_report_number(j->checked, "problem_count", &problems);
+    ptq_status s = problems > 0.0 ? PTQ_ERR_GATE : PTQ_OK;
+    ptq_status gates = j->compared ? cmd_gates(a, j->compared) : PTQ_OK;
+    if (gates != PTQ_OK && gates != PTQ_ERR_GATE)
+        return gates;
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++)
+        if (more[i])
+            snprintf(files + strlen(files), sizeof files - strlen(files), ", %s", more[i]);
+    if (s != PTQ_OK || gates != PTQ_OK)
+        snprintf(verdict, sizeof verdict, "FAILED (%s)", s != PTQ_OK ? "check" : "--fail-if");
+    else if (a->fail_if.n)
+        snprintf(verdict, sizeof verdict, "PASSED (check, %zu of --fail-if)", a->fail_if.n);
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    cmd_say(a, "wrote     %s (sha256 %.12s...)%s in %.1f s, peak memory %.0f MB   %s", a->out,
+            ptq_model_sha256(j->reloaded), files,
+            (double)(t1.tv_sec - t0->tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0->tv_nsec), peak_memory(), verdict);
+    return s != PTQ_OK ? s : gates;
+}
+
 static ptq_status run(const args *a, job *j, progress *p)
 {
-    struct timespec t0, t1;
+    struct timespec t0;
     clock_gettime(CLOCK_MONOTONIC, &t0);
     TRY(check(a));
     TRY(cmd_load(a, a->files[0], &j->model));
@@ -223,7 +270,7 @@ static ptq_status run(const args *a, job *j, progress *p)
         TRY(read_text(a->overrides, &j->overrides));
     ptq_quant_options o = quant_options(a, j, p);
     TRY(ptq_quant_check(j->model, &o, a->data || a->inputs.n));
-    cmd_say(a, "model     %s", a->files[0]);
+    TRY(tell_job(a, j));
     TRY(open_inputs(a, j));
     TRY(calibrate(a, j, p));
     TRY(quantize(a, j, p));
@@ -232,12 +279,10 @@ static ptq_status run(const args *a, job *j, progress *p)
     TRY(reload(a, j, p));
     TRY(compare(a, j, p));
     progress_end(p);
-    named_report list[] = {{"quantize", j->quantized}, {"check", j->checked}, {"compare", j->compared}};
+    TRY(ptq_report_next(j->quantized, j->checked, j->compared, !j->eval, &j->next));
+    named_report list[] = {{"quantize", j->quantized}, {"check", j->checked}, {"compare", j->compared}, {"next", j->next}};
     TRY(cmd_print(a, list, sizeof list / sizeof list[0]));
-    clock_gettime(CLOCK_MONOTONIC, &t1);
-    cmd_say(a, "wrote     %s in %.1f s, peak memory %.0f MB", a->out,
-            (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec), peak_memory());
-    return j->compared ? cmd_gates(a, j->compared) : PTQ_OK;
+    return finish(a, j, &t0);
 }
 
 ptq_status cmd_run(const args *a)

@@ -36,6 +36,16 @@ expect 0 "^check .*scales and their zero points ok" "$q" "$model" -d "$calib" $p
 expect 0 "float simulation" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-latency -n 8
 expect 0 "^  on cpu (ref, 1 thread)$" env COLUMNS=40 "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse -n 2 --isa ref -j 1
 [ "$(wc -L < out.txt)" -le 40 ] || { echo "FAILED: lines wider than 40 columns"; bad=1; }
+expect 0 "^quantize  [0-9.]*   cpu (ref, 1 thread)   target ort$" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse -n 2 --isa ref -j 1 \
+    --target ort --no-latency
+grep -q "^model .*shapes.onnx: opset [0-9]*, [0-9]* nodes, 0.0[0-9] M parameters; input .*,3,32,32.$" err.txt || { echo "FAILED: model line"; cat err.txt; bad=1; }
+grep -q "^next  *top-1 .*--eval" out.txt || { echo "FAILED: next line"; cat out.txt; bad=1; }
+sum=$( (sha256sum chk.onnx || shasum -a 256 chk.onnx) 2>/dev/null | cut -c 1-12)
+grep -q "^wrote  *chk.onnx (sha256 $sum...) in .* PASSED (check)$" err.txt || { echo "FAILED: last line"; cat err.txt; bad=1; }
+expect 0 "wrote .*), chk.json in .* PASSED (check, 2 of --fail-if)$" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse -n 2 \
+    --no-latency --dump-params chk.json --fail-if "sqnr<1" --fail-if "cosine<0"
+expect 1 "wrote .* FAILED (--fail-if)$" "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse -n 2 --no-latency --fail-if "sqnr<1000"
+expect 0 '"next": {' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"compare": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"simulation": null' "$q" "$model" -d "$calib" $pre -o chk.onnx -f --method mse --no-compare --json -n 8
 expect 0 '"top1_change"' "$q" run "$model" -d "$calib" $pre -o b.onnx --method mse --json -q --no-latency

@@ -48,6 +48,9 @@ PTQ_API size_t ptq_model_input_count(const ptq_model *m);
 PTQ_API size_t ptq_model_output_count(const ptq_model *m);
 PTQ_API ptq_status ptq_model_input(const ptq_model *m, size_t i, ptq_tensor_info *info);
 PTQ_API ptq_status ptq_model_output(const ptq_model *m, size_t i, ptq_tensor_info *info);
+PTQ_API int ptq_model_opset(const ptq_model *m);         /* of the file, before any upgrade */
+PTQ_API size_t ptq_model_node_count(const ptq_model *m); /* in the file */
+PTQ_API size_t ptq_model_parameters(const ptq_model *m); /* elements of the constants that nodes read now */
 PTQ_API const char *ptq_model_sha256(const ptq_model *m); /* of the file; "" for memory */
 PTQ_API const char *ptq_model_path(const ptq_model *m);   /* "" for memory */
 

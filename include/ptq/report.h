@@ -58,6 +58,12 @@ typedef struct ptq_compare_options {
 PTQ_API ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_samples *samples,
                                const ptq_compare_options *opt, ptq_report **out);
 
+/* What to do next, from the figures: what is lost and which options may help, how certain that is, what
+ * costs speed, what stayed in float; "nothing to do" where there is nothing. `checked` and `compared`
+ * may be NULL; `seen`: the comparison was made on the samples of the calibration. */
+PTQ_API ptq_status ptq_report_next(const ptq_report *quantized, const ptq_report *checked,
+                                   const ptq_report *compared, bool seen, ptq_report **out);
+
 #ifdef __cplusplus
 }
 #endif

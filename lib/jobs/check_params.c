@@ -107,5 +107,6 @@ ptq_status ptq_check_params(const ptq_graph *g, json_t *root)
     PTQ_TRY(ptq_json_set(root, "problems", c.problems));
     PTQ_GRAPH_EACH_NODE (g, n)
         PTQ_TRY(node(&c, n));
+    PTQ_TRY(ptq_json_set(root, "problem_count", json_integer((json_int_t)json_array_size(c.problems))));
     return ptq_json_set(root, "scales", json_integer(c.scales));
 }

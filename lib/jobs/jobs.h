@@ -14,6 +14,7 @@ struct ptq_model {
     char *path;         /* "" for memory */
     char sha256[65];    /* "" for memory */
     size_t file_bytes;  /* of the file as loaded or saved; 0: not known */
+    int opset, nodes;   /* of the file */
     bool optimized;
 };
 

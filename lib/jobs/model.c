@@ -26,6 +26,8 @@ ptq_status ptq_model_wrap(ptq_graph *g, ptq_model **out)
         return ptq_fail_nomem();
     }
     m->graph = g;
+    m->opset = g->opset;
+    m->nodes = g->nnodes;
     *out = m;
     return PTQ_OK;
 }
@@ -170,6 +172,27 @@ ptq_status ptq_model_output(const ptq_model *m, size_t i, ptq_tensor_info *info)
     PTQ_NEEDS(m);
     PTQ_NEEDS(info);
     return info_of(m->graph, m->graph->outputs.v, m->graph->outputs.n, i, info);
+}
+
+int ptq_model_opset(const ptq_model *m)
+{
+    return m->opset;
+}
+
+size_t ptq_model_node_count(const ptq_model *m)
+{
+    return (size_t)m->nodes;
+}
+
+size_t ptq_model_parameters(const ptq_model *m)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->graph->values.n; i++) {
+        const ptq_value *v = m->graph->values.v[i];
+        if (v && v->constant && v->uses.n)
+            n += (size_t)ptq_tensor_elements(v->constant);
+    }
+    return n;
 }
 
 const char *ptq_model_sha256(const ptq_model *m)

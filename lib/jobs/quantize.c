@@ -85,12 +85,13 @@ static ptq_status list_weights(const ptq_rewrite_report *w, json_t *root)
 }
 
 static ptq_status fill(const ptq_qspec *spec, const ptq_decision *d, const ptq_rewrite_report *w, const char *method,
-                       json_t *root)
+                       size_t samples, json_t *root)
 {
     PTQ_TRY(ptq_json_set(root, "version", json_string(ptq_version())));
     PTQ_TRY(ptq_json_set(root, "target", json_string(spec->target->name)));
     PTQ_TRY(ptq_json_set(root, "format", json_string(spec->qoperator ? "qoperator" : "qdq")));
     PTQ_TRY(ptq_json_set(root, "method", json_string(method)));
+    PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)samples)));
     PTQ_TRY(ptq_json_set(root, "weight", json_string(spec->rewrite.weight)));
     PTQ_TRY(ptq_json_set(root, "per_channel", json_boolean(spec->rewrite.per_channel)));
     PTQ_TRY(ptq_json_set(root, "act_type", json_string(ptq_dtype_name(spec->grid.dtype))));
@@ -162,7 +163,7 @@ static ptq_status run(job *j, const ptq_model *m, const ptq_statistics *stats, c
     PTQ_TRY(ptq_decide(m->graph, stats, &j->spec, &choice, &j->decision));
     PTQ_TRY(ptq_build(m, &j->decision, &j->spec, NULL, &j->model, &weights));
     PTQ_TRY(set_metadata(j->model->graph, stats, &j->spec, method));
-    return fill(&j->spec, &j->decision, &weights, method, j->report->root);
+    return fill(&j->spec, &j->decision, &weights, method, ptq_statistics_done(stats), j->report->root);
 }
 
 /* Models from memory have no digest: what their tensors are called must do. */
