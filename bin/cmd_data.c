@@ -34,7 +34,7 @@ static ptq_status tell_wrote(const args *a, const ptq_statistics *s)
     if (a->json)
         printf("{\"bad\": %zu, \"samples\": %zu}\n", ptq_statistics_bad(s), ptq_statistics_done(s));
     if (ptq_statistics_bad(s))
-        cmd_say(a, "wrote     %s: %zu samples, %zu unreadable ones skipped", a->out, ptq_statistics_done(s),
+        cmd_say(a, "wrote     %s: %zu samples, %zu that cannot be used skipped", a->out, ptq_statistics_done(s),
                 ptq_statistics_bad(s));
     else
         cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(s));

@@ -200,9 +200,10 @@ expect 0 "no preprocessing is given" "$q" eval "$model" -d "$calib" -n 20
 "$q" eval "$model" -d "$calib" -n 20 $pre 2>&1 | grep -q "no preprocessing" && { echo "FAILED: preprocessing is given"; bad=1; }
 "$q" eval "$model" -d "$calib" -n 20 --scale 1/255 2>&1 | grep -q "no preprocessing" && { echo "FAILED: a scale is given"; bad=1; }
 expect 4 "is 224 x 224 .* after resize and crop but .* add --resize 32x32 --crop none" "$q" eval "$model" -d "$calib" \
-    --preprocess imagenet --skip-bad 1
+    --preprocess imagenet --resize shorter:256 --crop 224 --skip-bad 1
 [ "$(grep -c '^warning: sample' err.txt)" = 5 ] || { echo "FAILED: not 5 warnings"; bad=1; }
 expect 0 "top-1" "$q" eval "$model" -d "$calib" --preprocess imagenet --resize 32x32 --crop none
+expect 0 "resize shorter:37,bilinear; crop 32x32;" "$q" eval "$model" -d "$calib" --preprocess imagenet -n 10
 expect 0 "pad 7;" "$q" eval "$model" -d "$calib" $pre --resize letterbox --pad 7 -n 10
 expect 2 "expected 0..255" "$q" eval "$model" -d "$calib" --pad 300
 # what was compared, and on how many

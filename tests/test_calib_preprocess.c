@@ -115,6 +115,40 @@ START_TEST(numbers__fractions)
 }
 END_TEST
 
+/* The imagenet preset follows the size of the model, unless somebody chose another. */
+START_TEST(options__imagenet_fits_the_model)
+{
+    static const struct {
+        int64_t c, h, w; /* dims behind the batch */
+        const char *key, *value, *text;
+    } rows[] = {
+        {3, 224, 224, NULL, NULL, "resize shorter:256,bilinear; crop 224x224;"},
+        {3, 32, 32, NULL, NULL, "resize shorter:37,bilinear; crop 32x32;"},
+        {3, 64, 64, NULL, NULL, "resize shorter:73,bilinear; crop 64x64;"},
+        {3, 299, 299, NULL, NULL, "resize shorter:342,bilinear; crop 299x299;"},
+        {3, 240, 320, NULL, NULL, "resize shorter:366,bilinear; crop 320x240;"},
+        {96, 96, 3, NULL, NULL, "resize shorter:110,bilinear; crop 96x96;"},
+        {3, -1, -1, NULL, NULL, "resize shorter:256,bilinear; crop 224x224;"},
+        {5, 32, 32, NULL, NULL, "resize shorter:256,bilinear; crop 224x224;"},
+        {3, 32, 32, "crop", "24", "resize shorter:256,bilinear; crop 24x24;"},
+        {3, 32, 32, "resize", "32x32", "resize exact:32x32,bilinear; crop 224x224;"},
+        {3, 32, 32, "preprocess", "none", "resize none; rgb;"},
+    };
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        char text[512];
+        ptq_preprocess pp;
+        ptq_input_spec in = {"x", PTQ_DT_F32, 4, {-1, rows[i].c, rows[i].h, rows[i].w}};
+        ptq_preprocess_init(&pp);
+        ck_assert_ok(ptq_preprocess_set(&pp, "preprocess", "imagenet"));
+        if (rows[i].key)
+            ck_assert_ok(ptq_preprocess_set(&pp, rows[i].key, rows[i].value));
+        ptq_preprocess_fit(&pp, &in);
+        ptq_preprocess_text(&pp, text, sizeof text);
+        ck_assert_msg(strncmp(text, rows[i].text, strlen(rows[i].text)) == 0, "%zu: %s", i, text);
+    }
+}
+END_TEST
+
 START_TEST(options__parsed_and_refused)
 {
     static const struct {
@@ -369,6 +403,7 @@ int main(void)
     tcase_add_test(t, resize__equals_pillow);
     tcase_add_test(t, gray__equals_pillow);
     tcase_add_test(t, numbers__fractions);
+    tcase_add_test(t, options__imagenet_fits_the_model);
     tcase_add_test(t, options__parsed_and_refused);
     tcase_add_test(t, options__users_choice_wins);
     tcase_add_test(t, image__expression_color_layout);

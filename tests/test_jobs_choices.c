@@ -187,7 +187,7 @@ START_TEST(bad__share_is_tolerated)
             ptq_report_free(r);
         } else {
             ck_assert_int_eq(s, PTQ_ERR_DATA);
-            ck_assert_says("unreadable");
+            ck_assert_says("cannot be used");
         }
         ptq_model_free(m);
     }

@@ -237,6 +237,11 @@ static ptq_status open_all(ptq_dataset *ds, const char *path, const ptq_dataset_
     ds->explicit_norm = ds->preprocess.set & PTQ_PP_NORM;
     for (size_t i = 0; i < ds->n_sources; i++)
         ptq_preprocess_fill(&ds->preprocess, &ds->sources[i].defaults);
+    for (size_t i = 0; i < ds->n_inputs; i++)
+        if (ds->inputs[i].rank >= 3 && ds->preprocess.fit) {
+            ptq_preprocess_fit(&ds->preprocess, &ds->inputs[i]);
+            break; /* one preprocessing for all; the first image decides */
+        }
     default_scale(ds);
     return find_labels(ds, o->labels);
 }

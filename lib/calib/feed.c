@@ -117,7 +117,7 @@ static ptq_status choose_rows(read_job *j, size_t n, size_t *rows, size_t *kept,
             PTQ_TRY(f->on_bad(f->on_bad_ctx, j->idx[i], j->why[i]));
         if ((double)f->nbad > f->max_bad_share * (double)f->limit)
             return ptq_fail(PTQ_ERR_DATA,
-                            "%zu of %zu samples are unreadable, more than the allowed %g %% "
+                            "%zu of %zu samples cannot be used, more than the allowed %g %% "
                             "(--skip-bad); the last: %s",
                             f->nbad, f->limit, 100.0 * f->max_bad_share, j->why[i]);
     }

@@ -46,6 +46,19 @@ static ptq_status find_target(const ptq_preprocess *pp, const ptq_input_spec *sp
     return PTQ_OK;
 }
 
+void ptq_preprocess_fit(ptq_preprocess *pp, const ptq_input_spec *spec)
+{
+    target t;
+    if (!pp->fit || find_target(pp, spec, &t) != PTQ_OK || t.w < 1 || t.h < 1)
+        return;
+    int64_t side = t.w > t.h ? t.w : t.h;
+    if (side > PTQ_IMAGE_MAX_SIDE * 224 / 256)
+        return;
+    pp->crop_w = (int)t.w;
+    pp->crop_h = (int)t.h;
+    pp->resize_w = pp->resize_h = (int)((side * 256 + 112) / 224);
+}
+
 /* Fits the image into w x h, keeping its proportions, and centres it. */
 static ptq_status letterbox(const ptq_preprocess *pp, ptq_image *img, int w, int h)
 {

@@ -53,6 +53,7 @@ typedef struct ptq_preprocess {
     float mean[4], std[4];
     ptq_pixel_layout layout; /* of the model's input; auto reads it off the shape */
     float pad;           /* 0..255 */
+    bool fit;            /* resize and crop are a preset's: they follow the model's size */
 } ptq_preprocess;
 
 /* Nothing set: RGB, scale 1, mean 0, std 1, bilinear, layout auto, pad 114. */
@@ -62,6 +63,9 @@ void ptq_preprocess_init(ptq_preprocess *pp);
 ptq_status ptq_preprocess_set(ptq_preprocess *pp, const char *key, const char *value);
 /* Fills what is not set in pp from `defaults`. */
 void ptq_preprocess_fill(ptq_preprocess *pp, const ptq_preprocess *defaults);
+/* The imagenet preset at the model's own size S, where that is fixed and not 224: crop S, the shorter side
+ * before it is S * 256 / 224. Resize or crop that somebody chose stay. */
+void ptq_preprocess_fit(ptq_preprocess *pp, const ptq_input_spec *spec);
 /* One line that names every step; equal texts mean equal preprocessing. Returns buf. */
 const char *ptq_preprocess_text(const ptq_preprocess *pp, char *buf, size_t n);
 

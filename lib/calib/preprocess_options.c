@@ -143,6 +143,7 @@ static ptq_status set_resize(ptq_preprocess *pp, const char *key, const char *va
     if (!ok)
         return bad(key, value, "none, shorter:N, WxH, exact (the model's size) or letterbox[:WxH], "
                                "then perhaps ,bilinear ,bicubic or ,nearest");
+    p.fit = false;
     p.set |= PTQ_PP_RESIZE;
     *pp = p;
     return PTQ_OK;
@@ -157,6 +158,7 @@ static ptq_status set_crop(ptq_preprocess *pp, const char *key, const char *valu
     pp->crop_w = w;
     pp->crop_h = h;
     pp->set |= PTQ_PP_CROP;
+    pp->fit = false;
     return PTQ_OK;
 }
 
@@ -303,6 +305,7 @@ static ptq_status set_preset(ptq_preprocess *pp, const char *key, const char *va
             PTQ_TRY(ptq_preprocess_set(pp, presets[i].key, presets[i].value));
             found = true;
         }
+    pp->fit = pp->fit || strcmp(value, "imagenet") == 0;
     return found ? PTQ_OK : bad(key, value, "imagenet, imagenet-norm, tf, yolo, caffe or none");
 }
 
