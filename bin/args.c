@@ -30,12 +30,21 @@ static const option_row options[] = {
 #undef PTQ_OPTION
 };
 enum { NOPTIONS = sizeof options / sizeof options[0] };
+_Static_assert(NOPTIONS <= (int)ARGS_OPTIONS_MAX, "room for every option");
+
+bool args_given(const args *a, const char *name)
+{
+    for (int i = 0; i < NOPTIONS; i++)
+        if (a->given[i] && strcmp(options[i].name, name) == 0)
+            return true;
+    return false;
+}
 
 static const verb verbs[] = {
     {"run", 'r', "MODEL -d DATA -o OUT", "calibrate, choose ranges, quantize, compare with fp32 (the default)", 1, 1},
     {"inspect", 'i', "MODEL", "inputs, operators, sizes, work, and what would be quantized", 1, 1},
     {"calibrate", 'c', "MODEL -d DATA -o STATS.h5", "collect statistics only", 1, 1},
-    {"merge", 'm', "STATS.h5 STATS.h5 ... -o STATS.h5", "join the statistics of shards", 2, ARGS_FILES_MAX},
+    {"merge", 'm', "STATS.h5 ... -o STATS.h5", "join the statistics of shards", 1, ARGS_FILES_MAX},
     {"eval", 'e', "MODEL -d DATA", "accuracy of one model", 1, 1},
     {"compare", 'p', "REFERENCE CANDIDATE -d DATA", "fp32 against int8: outputs, accuracy, layers, size, latency", 2, 2},
     {"build", 'l', "MODEL -o PLAN", "an engine for this machine: kernels chosen, ready to be loaded and run", 1, 1},
@@ -135,6 +144,7 @@ static int set_option(args *a, const option_row *o, const char *value)
 {
     void *p = (char *)a + o->offset;
     char *end;
+    a->given[o - options] = true;
     switch (o->kind) {
     case STRING:
         *(opt_STRING *)p = value;

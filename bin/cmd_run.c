@@ -54,6 +54,31 @@ static ptq_status check(const args *a)
     return PTQ_OK;
 }
 
+/* Options that stand on the command line and change nothing there. */
+static void tell_unused(const args *a)
+{
+    const char *method = a->method ? a->method : a->data || a->inputs.n ? "auto" : "mse";
+    bool data = a->data || a->inputs.n || a->eval;
+    const struct {
+        const char *option, *why;
+        bool unused;
+    } rows[] = {
+        {"percentile", "it belongs to --method percentile and auto",
+         strcmp(method, "percentile") != 0 && strcmp(method, "auto") != 0},
+        {"save-stats", "with --stats nothing is calibrated", a->stats != NULL},
+        {"nonfinite", "with --stats nothing is calibrated", a->stats != NULL},
+        {"labels", "there are no data that it could belong to", !data},
+        {"labels", "with --no-compare no accuracy is measured", data && a->no_compare},
+        {"eval", "with --no-compare nothing is compared", a->no_compare},
+    };
+    char text[256];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(text, sizeof text, "--%s changes nothing here: %s", rows[i].option, rows[i].why);
+        if (rows[i].unused && args_given(a, rows[i].option))
+            cmd_line("warning: ", text);
+    }
+}
+
 static ptq_status read_text(const char *path, char **out)
 {
     FILE *f = fopen(path, "rb");
@@ -265,6 +290,7 @@ static ptq_status run(const args *a, job *j, progress *p)
     struct timespec t0;
     clock_gettime(CLOCK_MONOTONIC, &t0);
     TRY(check(a));
+    tell_unused(a);
     TRY(cmd_load(a, a->files[0], &j->model));
     if (a->overrides)
         TRY(read_text(a->overrides, &j->overrides));

@@ -101,6 +101,10 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     grep -q "0/0" err.txt && { echo "FAILED: progress of nothing"; bad=1; }
     timeout --foreground -s INT 1 "$q" calibrate "$model" -d "$val" -o int.h5 --isa ref 2>err.txt
     grep -q "interrupted after .*--resume goes on" err.txt || { echo "FAILED: interruption"; cat err.txt; bad=1; }
+    expect 0 "" "$q" merge all.h5 -o m1.h5 -q
+    same all.h5 m1.h5
+    expect 0 "warning: --save-stats changes nothing" "$q" run "$model" --stats all.h5 --save-stats no.h5 -o ss.onnx --method mse -q
+    [ -e no.h5 ] && { echo "FAILED: statistics of nothing"; bad=1; }
     expect 4 "observed" "$q" merge s0.h5 s0.h5 -o n.h5
     expect 0 "" "$q" run "$model" --stats all.h5 -o d.onnx --method mse -q
     same b.onnx d.onnx
@@ -155,6 +159,12 @@ expect 0 "^  tensorrt" "$q" inspect --help
 expect 0 "libpng [0-9]" "$q" backends
 expect 2 "no output" "$q" "$model" -d "$calib"
 expect 2 "no data" "$q" "$model" -o x.onnx
+expect 4 "is one image.*@FILE" "$q" "$model" -d "$calib/000_heart.png" $pre -o x.onnx
+for o in "--percentile 99" "--no-compare --eval $calib" "--no-compare --labels $calib/labels.txt"; do
+    expect 0 "warning: --.* changes nothing here" "$q" "$model" -d "$calib" $pre -o un.onnx -f --method mse -n 2 --no-latency $o
+done
+expect 0 "" "$q" "$model" -d "$calib" $pre -o un.onnx -f --method percentile --percentile 99 -n 2 --no-latency
+grep -q "changes nothing" err.txt && { echo "FAILED: --percentile is used"; bad=1; }
 expect 2 "matches no" "$q" "$model" -d "$calib" $pre -o x.onnx --exclude 'nothing*' --method mse
 expect 2 "no target" "$q" "$model" -d "$calib" $pre -o x.onnx --target nonsense
 expect 2 "takes auto or .*did you mean 'entropy'" "$q" "$model" -d "$calib" $pre -o x.onnx --method entropi

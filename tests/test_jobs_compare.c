@@ -205,6 +205,39 @@ START_TEST(gates__know_the_figures)
 }
 END_TEST
 
+/* Samples fit both models or none: which model wants what is told. */
+START_TEST(compare__of_different_inputs)
+{
+    static const struct {
+        const char *input, *says; /* NULL: may be the same */
+    } rows[] = {
+        {"[1,8]", NULL}, {"[n,8]", NULL}, {"[n,m]", NULL},
+        {"[n,9]", "float32 [n,8] in the reference a.onnx and float32 [n,9] in the candidate b.onnx"},
+        {"[8]", "float32 [8] in the candidate b.onnx"},
+    };
+    jobs_data d;
+    ptq_report *r;
+    jobs_data_init(&d);
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        char text[128];
+        snprintf(text, sizeof text, "input x f32 %s\ny = Relu(x)\noutput y\n", rows[i].input);
+        ptq_model *a = jobs_model_of("input x f32 [n,8]\ny = Relu(x)\noutput y\n"), *b = jobs_model_of(text);
+        free(a->path);
+        free(b->path);
+        a->path = strdup("a.onnx");
+        b->path = strdup("b.onnx");
+        ptq_status s = ptq_compare(a, b, &d.samples, NULL, &r);
+        ck_assert_int_ne(s, PTQ_OK); /* the samples have another form than all of these */
+        if (rows[i].says)
+            ck_assert_says(rows[i].says);
+        else
+            ck_assert_ptr_null(strstr(ptq_last_error(), "in the candidate"));
+        ptq_model_free(a);
+        ptq_model_free(b);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_compare");
@@ -212,6 +245,7 @@ int main(void)
     tcase_add_loop_test(t, compare__figures, 0, 3);
     tcase_add_test(t, compare__layers_alone_and_together);
     tcase_add_test(t, gates__know_the_figures);
+    tcase_add_test(t, compare__of_different_inputs);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -2,6 +2,8 @@
 /* Figures of a report by path and by short name, and conditions on them. */
 #include "tests/unit.h"
 
+#include <locale.h>
+
 #include <math.h>
 
 #include "lib/report/report.h"
@@ -114,6 +116,32 @@ START_TEST(gate__refused)
 }
 END_TEST
 
+/* A host program with a decimal comma changes neither what is read nor what is written. */
+START_TEST(gate__whatever_the_locale)
+{
+    static const char *const locales[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "C"};
+    for (size_t i = 0; i < PTQ_COUNT(locales); i++) {
+        ptq_report *r;
+        bool holds = false;
+        char *text;
+        if (!setlocale(LC_ALL, locales[i]))
+            continue;
+        ck_assert_ok(ptq_report_new("compare", &r));
+        json_t *b = json_pack("{s:f}", "ratio", 3.25);
+        ck_assert_ok(ptq_json_set(r->root, "bytes", b));
+        ck_assert_ok(ptq_report_gate(r, "bytes.ratio<3.5", &holds));
+        ck_assert(holds);
+        ck_assert_ok(ptq_report_gate(r, "bytes.ratio<3.1", &holds));
+        ck_assert(!holds);
+        ck_assert_ok(ptq_report_text(r, 80, false, &text));
+        ck_assert_ptr_nonnull(strstr(text, "3.25x smaller"));
+        free(text);
+        ptq_report_free(r);
+        setlocale(LC_ALL, "C");
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("report_gate");
@@ -121,6 +149,7 @@ int main(void)
     tcase_add_test(t, number__by_path_and_name);
     tcase_add_test(t, gate__below_at_and_above);
     tcase_add_test(t, gate__refused);
+    tcase_add_test(t, gate__whatever_the_locale);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

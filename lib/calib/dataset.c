@@ -93,6 +93,9 @@ static ptq_status find_reader(ptq_dataset *ds, const char *path, ptq_source *src
     for (size_t i = 0; i < PTQ_COUNT(readers) && !src->reader; i++)
         if (readers[i]->probe(p, folder, head, (size_t)n))
             src->reader = readers[i];
+    if (!src->reader && ptq_decoder_find(head, (size_t)n))
+        return ptq_fail(PTQ_ERR_DATA, "%s: is one image, and a data set is a folder of them: name its folder, or write "
+                        "the names of the images into a text file, one per line, and give it as @FILE", p);
     if (!src->reader)
         return ptq_fail(PTQ_ERR_DATA, "%s: not a data set (looks like: %s); folders, .h5, .npy, "
                         ".npz and list files are", p, ptq_content_guess(head, (size_t)n));

@@ -1,26 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/calib/preprocess.h"
-
-/* The host program may have set a locale with a decimal comma. */
-static locale_t enter_c_locale(locale_t *old)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    *old = c ? uselocale(c) : (locale_t)0;
-    return c;
-}
-
-static void leave_c_locale(locale_t c, locale_t old)
-{
-    if (c) {
-        uselocale(old);
-        freelocale(c);
-    }
-}
+#include "lib/core/clocale.h"
 
 static bool plain_number(const char **s, double *out)
 {
@@ -36,14 +20,14 @@ static bool plain_number(const char **s, double *out)
 
 bool ptq_parse_number(const char *s, double *out)
 {
-    locale_t old, c = enter_c_locale(&old);
+    ptq_clocale locale = ptq_clocale_enter();
     double a = 0, b = 1;
     bool ok = plain_number(&s, &a);
     if (ok && *s == '/') {
         s++;
         ok = plain_number(&s, &b);
     }
-    leave_c_locale(c, old);
+    ptq_clocale_leave(locale);
     if (!ok || *s || b == 0 || !isfinite(a / b))
         return false;
     *out = a / b;
@@ -52,14 +36,14 @@ bool ptq_parse_number(const char *s, double *out)
 
 const char *ptq_format_number(double v, char *buf, size_t n)
 {
-    locale_t old, c = enter_c_locale(&old);
+    ptq_clocale locale = ptq_clocale_enter();
     /* The fewest digits that give the same float again: 0.485, not 0.485000014. */
     for (int digits = 6; digits <= 9; digits++) {
         snprintf(buf, n, "%.*g", digits, v);
         if (strtof(buf, NULL) == (float)v)
             break;
     }
-    leave_c_locale(c, old);
+    ptq_clocale_leave(locale);
     return buf;
 }
 

@@ -158,6 +158,39 @@ static ptq_status fill(const compare *c, json_t *root)
     return latency_json(c, root);
 }
 
+static bool may_be_equal(const ptq_value *a, const ptq_value *b)
+{
+    if (a->dtype != b->dtype && a->dtype != PTQ_DT_UNDEFINED && b->dtype != PTQ_DT_UNDEFINED)
+        return false;
+    if (a->shape.rank < 0 || b->shape.rank < 0)
+        return true;
+    for (int i = 0; i < a->shape.rank && i < b->shape.rank; i++) {
+        ptq_dim x = a->shape.dims[i], y = b->shape.dims[i];
+        if (ptq_dim_known(x) && ptq_dim_known(y) && x.add != y.add)
+            return false;
+    }
+    return a->shape.rank == b->shape.rank;
+}
+
+/* Both models get the same samples. */
+static ptq_status check_inputs(const ptq_model *ref, const ptq_model *cand)
+{
+    const ptq_graph *a = ref->graph, *b = cand->graph;
+    char x[256], y[256];
+    if (a->inputs.n != b->inputs.n)
+        return ptq_fail(PTQ_ERR_MODEL, "the reference %s has %zu inputs and the candidate %s has %zu", ref->path,
+                        a->inputs.n, cand->path, b->inputs.n);
+    for (size_t i = 0; i < a->inputs.n; i++) {
+        const ptq_value *v = a->inputs.v[i], *w = b->inputs.v[i];
+        if (!may_be_equal(v, w))
+            return ptq_fail(PTQ_ERR_MODEL, "input '%s' is %s %s in the reference %s and %s %s in the candidate %s: both "
+                            "models must take the same samples", v->name, ptq_dtype_name(v->dtype),
+                            ptq_shape_print(&v->shape, a->syms, x, sizeof x), ref->path, ptq_dtype_name(w->dtype),
+                            ptq_shape_print(&w->shape, b->syms, y, sizeof y), cand->path);
+    }
+    return PTQ_OK;
+}
+
 static ptq_status check_same(const ptq_graph *a, const ptq_graph *b)
 {
     for (size_t i = 0; i < a->outputs.n && i < b->outputs.n; i++)
@@ -182,6 +215,7 @@ ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_sa
     PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_check_loop(samples, &c.opt->loop));
     PTQ_TRY(check_same(ref->graph, cand->graph));
+    PTQ_TRY(check_inputs(ref, cand));
     ptq_loop_spec spec = {.models = {ref, cand}, .nmodels = 2, .samples = samples, .opt = &c.opt->loop,
                           .what = "comparing", .fn = add, .ctx = &c};
     ptq_report *r = NULL;

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/exec/session.h"
 #include "lib/graph/pass.h"
@@ -42,22 +41,19 @@ ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_mod
     ptq_onnx_load_options lo = load_options(opt);
     ptq_graph *g;
     ptq_model *m;
-    struct stat st;
     PTQ_NEEDS(path);
     PTQ_NEEDS(out);
     PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_onnx_load(path, &lo, &g));
     PTQ_TRY(ptq_model_wrap(g, &m));
     char *copy = strdup(path);
-    ptq_status s = copy ? ptq_sha256_file(path, m->sha256) : ptq_fail_nomem();
-    if (s != PTQ_OK) {
-        free(copy);
+    if (!copy) {
         ptq_model_free(m);
-        return s;
+        return ptq_fail_nomem();
     }
     free(m->path);
     m->path = copy;
-    m->file_bytes = stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+    ptq_onnx_digest(m->graph, m->sha256, &m->file_bytes);
     *out = m;
     return PTQ_OK;
 }

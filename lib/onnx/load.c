@@ -258,3 +258,11 @@ ptq_status ptq_onnx_load_memory(const void *bytes, size_t n, const char *base_di
     f->base_dir = base_dir;
     return ptq_onnx_load_file(f, "", opt, out);
 }
+
+void ptq_onnx_digest(const ptq_graph *g, char hex[65], size_t *n)
+{
+    const ptq_onnx_origin *o = g->origin;
+    const ptq_onnx_file *f = o->file;
+    ptq_sha256_hex(f->bytes, f->nbytes, hex);
+    *n = f->nbytes;
+}

@@ -23,6 +23,9 @@ ptq_status ptq_onnx_load(const char *path, const ptq_onnx_load_options *opt, ptq
 ptq_status ptq_onnx_load_memory(const void *bytes, size_t n, const char *base_dir,
                                 const ptq_onnx_load_options *opt, ptq_graph **out);
 
+/* SHA-256 and size of the bytes that the graph was loaded from; the file may be another by now. */
+void ptq_onnx_digest(const ptq_graph *g, char hex[65], size_t *n);
+
 typedef struct ptq_onnx_save_options {
     bool force;                  /* replace an existing file */
     size_t external_threshold;   /* tensors of at least this many bytes go to NAME.data when the

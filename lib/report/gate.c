@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/clocale.h"
 #include "lib/report/report.h"
 
 static const struct {
@@ -149,7 +150,9 @@ ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *ho
     while (k < 2 && *p && strchr("<>=", *p))
         op[k++] = *p++;
     char *end;
+    ptq_clocale locale = ptq_clocale_enter();
     double limit = strtod(p, &end), value;
+    ptq_clocale_leave(locale);
     bool known;
     while (isspace((unsigned char)*end))
         end++;

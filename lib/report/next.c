@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/clocale.h"
 #include "lib/report/report.h"
 
 /* What a rule takes for much. */
@@ -252,8 +253,10 @@ ptq_status ptq_report_next(const ptq_report *quantized, const ptq_report *checke
     facts f = {.q = quantized->root, .check = checked ? checked->root : NULL,
                .cmp = compared ? compared->root : NULL, .seen = seen, .steps = json_array()};
     f.status = ptq_json_set(r->root, "steps", f.steps);
+    ptq_clocale locale = ptq_clocale_enter();
     if (f.status == PTQ_OK)
         rules(&f);
+    ptq_clocale_leave(locale);
     if (f.status != PTQ_OK) {
         ptq_report_free(r);
         return f.status;

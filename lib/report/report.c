@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/clocale.h"
 
 #define PTQ_REPORT_KIND(name) extern const ptq_report_kind ptq_report_kind_##name;
 #include "lib/report/kinds.def"
@@ -83,7 +84,9 @@ ptq_status ptq_report_text(const ptq_report *r, int columns, bool verbose, char 
     PTQ_NEEDS(r);
     PTQ_NEEDS(text);
     ptq_text t = {0};
+    ptq_clocale locale = ptq_clocale_enter();
     r->kind->text(r->root, columns > 0 ? columns : 80, verbose, &t);
+    ptq_clocale_leave(locale);
     ptq_text_wrap(&t, columns > 0 ? columns : 80);
     if (t.failed) {
         ptq_text_clear(&t);
