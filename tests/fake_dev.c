@@ -11,7 +11,7 @@
 struct ptq_dev {
     uint64_t generation;
     bool recording, broken;
-    const char *form, *kernel;
+    const char *form, *kernel, *alarm;
 };
 
 /* A recording of a run that is not there: launches and copies cannot be kept, so that it holds
@@ -69,6 +69,18 @@ void ptq_dev_kind(const ptq_dev *d, char *text, size_t n)
 {
     (void)d;
     snprintf(text, n, "stand-in");
+}
+
+const char **ptq_dev_alarm(ptq_dev *d)
+{
+    return &d->alarm;
+}
+
+static ptq_status alarmed(ptq_dev *d)
+{
+    const char *node = d->alarm;
+    d->alarm = NULL;
+    return node ? ptq_fail(PTQ_ERR_DATA, "node %s: an index is outside of its table", node) : PTQ_OK;
 }
 
 static ptq_status not_recording(ptq_dev *d, const char *what)
@@ -129,7 +141,8 @@ ptq_status ptq_dev_upload(ptq_dev *d, void *dst, const void *src, size_t n)
 ptq_status ptq_dev_download(ptq_dev *d, void *dst, const void *src, size_t n)
 {
     PTQ_TRY(not_recording(d, "copy from the device"));
-    return copy("copy from the device", dst, src, n);
+    PTQ_TRY(copy("copy from the device", dst, src, n));
+    return alarmed(d);
 }
 
 ptq_status ptq_dev_copy(ptq_dev *d, void *dst, const void *src, size_t n)
@@ -150,7 +163,8 @@ ptq_status ptq_dev_zero(ptq_dev *d, void *dst, size_t n)
 ptq_status ptq_dev_sync(ptq_dev *d)
 {
     PTQ_TRY(not_recording(d, "wait"));
-    return call("a kernel failed");
+    PTQ_TRY(call("a kernel failed"));
+    return alarmed(d);
 }
 
 /* No tensor cores here. */

@@ -228,6 +228,37 @@ START_TEST(session__enqueue_refuses)
 }
 END_TEST
 
+/* An index that lies on the device is seen by the kernel alone: the next wait tells. */
+START_TEST(session__indices_on_the_device)
+{
+    ptq_model *m;
+    ptq_session *s;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ck_assert_ok(ptq_model_wrap(gt_parse("input x s64 [n]\nconst t f32 [3,4]\nlook = Gather(t, x)\noutput look\n"), &m));
+    ck_assert_ok(ptq_model_optimize(m));
+    ck_assert_ok(ptq_session_new(m->graph, &o, &s));
+    static const int64_t at[4][3] = {{0, 1, 2}, {0, 3, 1}, {-1, -3, 0}, {-4, 0, 0}};
+    ptq_tensor x = {.dtype = PTQ_DT_S64, .rank = 1, .dims = {3}, .nbytes = sizeof at[0]};
+    const float *t = m->graph->first->in[0]->constant->data;
+    float y[12];
+    device_run r;
+    device_open(&r, s, m->graph, &x);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_ok(ptq_backend_cuda.upload(r.b, r.in.data, at[i], sizeof at[i]));
+        ck_assert_ok(ptq_session_enqueue(s, &r.in, 1, r.out, r.nout, NULL));
+        ptq_status st = ptq_backend_cuda.download(r.b, y, r.out[0].data, sizeof y);
+        ck_assert_int_eq(st, i % 2 ? PTQ_ERR_DATA : PTQ_OK);
+        if (i % 2)
+            ck_assert_says("an index is outside");
+        for (int k = 0; k < 12 && i % 2 == 0; k++)
+            ck_assert_float_eq(y[k], t[(at[i][k / 4] < 0 ? at[i][k / 4] + 3 : at[i][k / 4]) * 4 + k % 4]);
+    }
+    device_close(&r);
+    ptq_session_free(s);
+    ptq_model_free(m);
+}
+END_TEST
+
 #ifdef PTQ_TEST_FAKE
 /* When a run is recorded, replayed, and recorded anew. */
 START_TEST(session__recordings)
@@ -359,6 +390,7 @@ int main(void)
     tcase_add_loop_test(t, session__movers, 0, (int)PTQ_COUNT(moves));
     tcase_add_loop_test(t, session__enqueue, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__enqueue_refuses);
+    tcase_add_test(t, session__indices_on_the_device);
 #ifdef PTQ_TEST_FAKE
     tcase_add_test(t, session__recordings);
     tcase_add_loop_test(t, session__every_call_may_fail, 0, (int)PTQ_COUNT(forms));

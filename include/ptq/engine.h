@@ -117,7 +117,8 @@ PTQ_API ptq_status ptq_context_shapes(ptq_context *c, const ptq_tensor *inputs, 
  * size that ptq_context_shapes tells, their shapes are filled in. Work goes to `stream` (a
  * cudaStream_t; NULL: the context's own) and is not waited for. Runs of one context follow each
  * other: on one stream, or waited for by the caller. The third and later runs with the same shapes
- * and buffers are one replay of a CUDA graph. */
+ * and buffers are one replay of a CUDA graph. An index outside of its table (Gather) is told by the next
+ * call that waits (PTQ_ERR_DATA). */
 PTQ_API ptq_status ptq_context_enqueue(ptq_context *c, const ptq_tensor *inputs, size_t ninputs,
                                        ptq_tensor *outputs, size_t noutputs, void *stream);
 /* From and into host memory; the shapes of outputs[] are filled in, outputs[].nbytes says how large the

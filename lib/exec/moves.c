@@ -189,15 +189,19 @@ ptq_status ptq_move_depth_to_space(const ptq_step_run *r, ptq_copy_fn copy, void
 
 /* ---- Gather ---- */
 
-ptq_status ptq_gather_of(const ptq_step_run *r, ptq_gather *g)
+ptq_status ptq_gather_shape(const ptq_step_run *r, ptq_gather *g)
 {
     const ptq_tensor *x = r->in[0], *at = r->in[1];
     int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", 0), x->rank);
     *g = (ptq_gather){.outer = ptq_product(x->dims, 0, axis), .count = ptq_tensor_elements(at),
                       .n = x->dims[axis], .wide = at->dtype == PTQ_DT_S64,
                       .block = (size_t)ptq_product(x->dims, axis + 1, x->rank) * ptq_elem_bytes(x->dtype)};
-    if (at->dtype != PTQ_DT_S64 && at->dtype != PTQ_DT_S32)
-        return ptq_bad_args(r);
+    return at->dtype == PTQ_DT_S64 || at->dtype == PTQ_DT_S32 ? PTQ_OK : ptq_bad_args(r);
+}
+
+ptq_status ptq_gather_check(const ptq_step_run *r, const ptq_gather *g)
+{
+    const ptq_tensor *at = r->in[1];
     for (int64_t i = 0; i < g->count; i++) {
         int64_t k = ptq_gather_index(g, at->data, i);
         if (k < 0 || k >= g->n)
@@ -205,4 +209,10 @@ ptq_status ptq_gather_of(const ptq_step_run *r, ptq_gather *g)
                             r->step->name, (long long)k, (long long)g->n);
     }
     return PTQ_OK;
+}
+
+ptq_status ptq_gather_of(const ptq_step_run *r, ptq_gather *g)
+{
+    PTQ_TRY(ptq_gather_shape(r, g));
+    return ptq_gather_check(r, g);
 }

@@ -24,7 +24,10 @@ typedef struct ptq_gather {
     size_t block;            /* bytes */
     bool wide;               /* indices of 64 bits */
 } ptq_gather;
-/* Input 1 is in host memory; every index is checked. */
+/* The shape alone, from shapes and types; and the indices, which are in host memory. */
+ptq_status ptq_gather_shape(const ptq_step_run *r, ptq_gather *g);
+ptq_status ptq_gather_check(const ptq_step_run *r, const ptq_gather *g);
+/* Both. */
 ptq_status ptq_gather_of(const ptq_step_run *r, ptq_gather *g);
 static inline int64_t ptq_gather_index(const ptq_gather *g, const void *at, int64_t i)
 {

@@ -75,6 +75,9 @@ ptq_status ptq_dev_rates_of(const ptq_dev *d, ptq_dev_rates *out);
  * launched. And the last one since the last call: static text, or NULL. */
 void ptq_dev_name(ptq_dev *d, const char *form);
 const char *ptq_dev_kernel(ptq_dev *d);
+/* A word of host memory that kernels write the name of their step to where data are wrong; the next
+ * wait (sync, download) fails with PTQ_ERR_DATA then, and clears it. */
+const char **ptq_dev_alarm(ptq_dev *d);
 /* After a launch: PTQ_OK, or the error with the kernel's name. */
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel);
 

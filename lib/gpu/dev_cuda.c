@@ -13,6 +13,7 @@ struct ptq_dev {
     bool recording, broken; /* broken: something was asked for that cannot be recorded */
     char name[128];
     const char *form, *kernel; /* see ptq_dev_name */
+    const char **alarm;        /* pinned; see ptq_dev_alarm */
 };
 
 static ptq_status fail(cudaError_t e, const char *what)
@@ -68,6 +69,8 @@ static ptq_status setup(ptq_dev *d)
     snprintf(d->name, sizeof d->name, "%s", p.name);
     CUDA("cannot make a stream", cudaStreamCreateWithFlags(&d->own, cudaStreamNonBlocking));
     d->stream = d->own;
+    CUDA("cannot pin memory", cudaMallocHost((void **)&d->alarm, sizeof *d->alarm));
+    *d->alarm = NULL;
     return PTQ_OK;
 }
 
@@ -98,6 +101,8 @@ void ptq_dev_close(ptq_dev *d)
         return;
     if (d->own)
         cudaStreamDestroy(d->own);
+    if (d->alarm)
+        cudaFreeHost(d->alarm);
     free(d);
 }
 
@@ -115,6 +120,21 @@ void ptq_dev_kind(const ptq_dev *d, char *text, size_t n)
 {
     snprintf(text, n, "%s, compute capability %d.%d, %d processors", d->name, d->capability / 10,
              d->capability % 10, d->processors);
+}
+
+const char **ptq_dev_alarm(ptq_dev *d)
+{
+    return d->alarm;
+}
+
+static ptq_status alarmed(ptq_dev *d)
+{
+    const char *volatile *word = d->alarm; /* a kernel writes it */
+    const char *node = *word;
+    if (!node)
+        return PTQ_OK;
+    *d->alarm = NULL;
+    return ptq_fail(PTQ_ERR_DATA, "node %s: an index is outside of its table", node);
 }
 
 /* What waits for the device or moves memory ends a recording. */
@@ -163,7 +183,7 @@ ptq_status ptq_dev_download(ptq_dev *d, void *dst, const void *src, size_t n)
     if (n)
         CUDA("copy from the device", cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, d->stream));
     CUDA("copy from the device", cudaStreamSynchronize(d->stream));
-    return PTQ_OK;
+    return alarmed(d);
 }
 
 ptq_status ptq_dev_copy(ptq_dev *d, void *dst, const void *src, size_t n)
@@ -184,7 +204,7 @@ ptq_status ptq_dev_sync(ptq_dev *d)
 {
     PTQ_TRY(not_recording(d, "wait"));
     CUDA("a kernel failed", cudaStreamSynchronize(d->stream));
-    return PTQ_OK;
+    return alarmed(d);
 }
 
 void *ptq_dev_stream(ptq_dev *d)

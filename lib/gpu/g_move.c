@@ -58,7 +58,13 @@ COPIES(tile, "Tile", tile)
 COPIES(depth_to_space, "DepthToSpace", depth_to_space)
 COPIES(space_to_depth, "SpaceToDepth", depth_to_space)
 
-/* ---- Gather: constant indices are uploaded once ---- */
+/* ---- Gather: constant indices are checked and uploaded once, computed ones where they lie ---- */
+
+/* An index that shapes alone may tell (few, of rank 0 or 1) is no data of the device yet. */
+static uint32_t gather_host_inputs(const ptq_program *p, const ptq_step *s)
+{
+    return ptq_gpu_constant(p, s, 1) ? ~1u : ~3u;
+}
 
 static ptq_status prepare_gather(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state)
 {
@@ -74,22 +80,19 @@ static void release_index(ptq_gpu *g, void *state)
 static ptq_status run_gather(ptq_gpu *g, const ptq_step_run *r)
 {
     ptq_gather q;
-    PTQ_TRY(ptq_gather_of(r, &q));
+    PTQ_TRY(ptq_gather_shape(r, &q));
+    if (r->state)
+        PTQ_TRY(ptq_gather_check(r, &q));
     ptq_k_gather a = {.x = r->in[0]->data, .y = r->out[0].data, .outer = q.outer, .count = q.count,
-                      .entries = q.n, .bytes = 16, .wide = q.wide};
-    void *at = r->state;
-    if (!at) {
-        PTQ_TRY(ptq_gpu_scratch(g, r->in[1]->nbytes, &at));
-        PTQ_TRY(ptq_dev_upload(g->dev, at, r->in[1]->data, r->in[1]->nbytes));
-    }
+                      .entries = q.n, .bytes = 16, .wide = q.wide, .alarm = ptq_dev_alarm(g->dev), .name = r->step->name};
     while ((q.block | (size_t)(uintptr_t)a.x | (size_t)(uintptr_t)a.y) % (size_t)a.bytes)
         a.bytes /= 2;
-    a.index = at;
+    a.index = r->state ? r->state : r->in[1]->data;
     a.chunks = (int64_t)q.block / a.bytes;
     return ptq_k_run_gather(g->dev, &a);
 }
 extern const ptq_gpu_kernel ptq_gpu_f_gather;
-const ptq_gpu_kernel ptq_gpu_f_gather = {"Gather", whole_bytes, all_but_data, prepare_gather, release_index,
+const ptq_gpu_kernel ptq_gpu_f_gather = {"Gather", whole_bytes, gather_host_inputs, prepare_gather, release_index,
                                          run_gather};
 
 /* ---- qmove: the kernel of the anchor's operator ---- */
@@ -120,6 +123,11 @@ static bool supports_move(const ptq_program *p, const ptq_step *s, const char **
     return false;
 }
 
+static uint32_t move_host_inputs(const ptq_program *p, const ptq_step *s)
+{
+    return mover(s)->host_inputs ? mover(s)->host_inputs(p, s) : 0;
+}
+
 static ptq_status prepare_move(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state)
 {
     return mover(s)->prepare ? mover(s)->prepare(g, p, s, state) : PTQ_OK;
@@ -148,6 +156,6 @@ static ptq_status run_relayout(ptq_gpu *g, const ptq_step_run *r)
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qmove, ptq_gpu_int_relayout;
-const ptq_gpu_kernel ptq_gpu_int_qmove = {"qmove", supports_move, all_but_data, prepare_move, release_index,
+const ptq_gpu_kernel ptq_gpu_int_qmove = {"qmove", supports_move, move_host_inputs, prepare_move, release_index,
                                           run_move};
 const ptq_gpu_kernel ptq_gpu_int_relayout = {.name = "relayout", .supports = whole_bytes, .run = run_relayout};

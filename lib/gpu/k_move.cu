@@ -87,6 +87,10 @@ PTQ_KERNEL(gather, ptq_k_gather a)
         int64_t at = i % a.chunks, row = i / a.chunks, k = row % a.count;
         int64_t index = a.wide ? ((const int64_t *)a.index)[k] : ((const int32_t *)a.index)[k];
         index += index < 0 ? a.entries : 0;
+        if (index < 0 || index >= a.entries) {
+            *a.alarm = a.name;
+            index = 0; /* whatever is read is not used: the run fails */
+        }
         int64_t from = (row / a.count * a.entries + index) * a.chunks + at;
         ptq_k_chunk c = ptq_k_load((const uint8_t *)a.x + from * a.bytes, a.bytes);
         ptq_k_store((uint8_t *)a.y + i * a.bytes, c, a.bytes);

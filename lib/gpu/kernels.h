@@ -155,6 +155,7 @@ ptq_status ptq_k_run_move(ptq_dev *d, const ptq_k_move *a);
 typedef struct ptq_k_gather {
     const void *x, *index;
     void *y;
+    const char **alarm, *name; /* *alarm = name where an index is outside (ptq_dev_alarm) */
     int64_t outer, count, entries, chunks;
     int32_t bytes, wide; /* indices of 64 bits */
 } ptq_k_gather;
