@@ -47,13 +47,15 @@ def say(text):
 # ---- networks ----
 
 class LastHidden(torch.nn.Module):
+    """One kind of token, which is given as a constant: the model's own buffer is looked up by position."""
+
     def __init__(self, model):
         super().__init__()
         self.model = model
+        self.register_buffer("kinds", torch.zeros(1, TOKENS, dtype=torch.int64))
 
     def forward(self, input_ids):
-        # token types are given: the model's own buffer of them would be looked up by position
-        return self.model(input_ids=input_ids, token_type_ids=torch.zeros_like(input_ids)).last_hidden_state
+        return self.model(input_ids=input_ids, token_type_ids=self.kinds).last_hidden_state
 
 
 def network(name, attention):
