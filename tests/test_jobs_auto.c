@@ -141,6 +141,55 @@ START_TEST(auto__threads_agree)
 }
 END_TEST
 
+/* A score where fp32 has no number is judged by the others, and not at all where there are none. */
+START_TEST(auto__fp32_has_nan)
+{
+    static const struct {
+        const char *end;
+        bool all;
+    } rows[] = {{"z = Log(y)\noutput z\n", false}, {"v = Sub(y, big)\nz = Log(v)\noutput z\n", true}};
+    for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
+        char text[1024];
+        jobs_data d;
+        ptq_calib_options co = PTQ_CALIB_OPTIONS_INIT;
+        ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+        ptq_statistics *stats;
+        ptq_report *r;
+        ptq_model *q;
+        snprintf(text, sizeof text, "input x f32 [batch,3,8,8]\nconst w1 f32 [8,3,3,3]\nconst w2 f32 [288,6]\n"
+                 "const big f32 [] 1e9\nconst flat s64 [2] 0 -1\nc = Conv(x, w1)\nr = Relu(c)\n"
+                 "f = Reshape(r, flat)\ny = MatMul(f, w2)\n%s", rows[i].end);
+        ptq_model *m = jobs_model_of(text);
+        jobs_data_init(&d);
+        co.nonfinite_ok = true;
+        o.method = "auto";
+        ck_assert_ok(ptq_model_calibrate(m, &d.samples, &co, NULL, &stats));
+        ptq_status s = ptq_model_quantize(m, stats, &d.samples, &o, &q, &r);
+        if (rows[i].all) {
+            ck_assert_int_eq(s, PTQ_ERR_MODEL);
+            ck_assert_says("all of them are NaN");
+        } else {
+            double bad, db, most = -1e9, least = 1e9;
+            ck_assert_ok(s);
+            ck_assert_ok(ptq_report_number(r, "auto.nonfinite", &bad));
+            ck_assert(bad > 0 && bad < 5 * JOBS_CLASSES); /* every 8th of 40 samples is judged on */
+            for (int k = 0; k < 5; k++) {
+                char path[64];
+                snprintf(path, sizeof path, "auto.methods.%d.sqnr_db", k);
+                ck_assert_ok(ptq_report_number(r, path, &db));
+                most = db > most ? db : most;
+                least = db < least ? db : least;
+            }
+            ck_assert_msg(most > 10.0 && most > least, "%g .. %g dB", least, most);
+            ptq_report_free(r);
+            ptq_model_free(q);
+        }
+        ptq_statistics_free(stats);
+        ptq_model_free(m);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_auto");
@@ -148,6 +197,7 @@ int main(void)
     tcase_add_loop_test(t, kept__parameters_and_codes, 0, PTQ_COUNT(specs));
     tcase_add_loop_test(t, kept__scores, 0, PTQ_COUNT(specs));
     tcase_add_loop_test(t, auto__threads_agree, 0, PTQ_COUNT(specs));
+    tcase_add_test(t, auto__fp32_has_nan);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -145,6 +145,48 @@ START_TEST(scope__clamp_at_the_end)
 }
 END_TEST
 
+static size_t count_with_reason(const ptq_report *r, const char *list)
+{
+    size_t i;
+    json_t *o;
+    json_array_foreach (json_object_get(r->root, list), i, o)
+        ck_assert_str_ne(ptq_json_str(o, "reason", ""), "");
+    return json_array_size(json_object_get(r->root, list));
+}
+
+/* Each node runs in 8 bits, or something says why not. */
+START_TEST(inspect__a_reason_for_every_node)
+{
+    ptq_model *m = jobs_model_of(
+        "input x f32 [batch,4,8,8]\nconst w f32 [4,4,3,3]\nc = Conv(x, w) pads=[1,1,1,1]\nn = Shape(c)\n"
+        "s = Softmax(c)\nt = Transpose(s) perm=[0,1,3,2]\ni = Cast(s) to=7\ny = Mul(t, s)\noutput y\noutput i\noutput n\n");
+    static const char *const reasons[] = {"works on shapes", "no 8-bit form", "its values are not float32",
+                                          "its inputs are not in 8 bits"};
+    ptq_report *r;
+    char *verbose, *brief;
+    double nodes, int8 = 0;
+    const char *op;
+    json_t *o;
+    ck_assert_ok(ptq_model_inspect(m, "portable", &r));
+    ck_assert_ok(ptq_report_number(r, "nodes", &nodes));
+    json_object_foreach (json_object_get(r->root, "operators"), op, o)
+        int8 += ptq_json_num(o, "int8", 0);
+    ck_assert(int8 >= 1);
+    ck_assert_double_eq(nodes, int8 + (double)(count_with_reason(r, "left_in_float") + count_with_reason(r, "other_nodes")));
+    ck_assert_ok(ptq_report_text(r, 200, true, &verbose));
+    ck_assert_ok(ptq_report_text(r, 200, false, &brief));
+    for (size_t i = 0; i < PTQ_COUNT(reasons); i++) {
+        ck_assert_msg(strstr(verbose, reasons[i]) != NULL, "no '%s' in\n%s", reasons[i], verbose);
+        ck_assert_ptr_null(strstr(brief, reasons[i]));
+    }
+    ck_assert_ptr_nonnull(strstr(brief, "-v shows them"));
+    free(verbose);
+    free(brief);
+    ptq_report_free(r);
+    ptq_model_free(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_scope");
@@ -153,6 +195,7 @@ int main(void)
     tcase_add_loop_test(t, scope__any_node_can_be_left_out, 0, 3);
     tcase_add_test(t, scope__range_before_a_clamp_in_float);
     tcase_add_test(t, scope__clamp_at_the_end);
+    tcase_add_test(t, inspect__a_reason_for_every_node);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -277,6 +277,8 @@ static ptq_status run(state *s, json_t *root)
     json_t *o = json_object();
     PTQ_TRY(ptq_json_set(root, "auto", o));
     PTQ_TRY(ptq_json_set(o, "samples", json_integer((json_int_t)ptq_judge_samples(s->judge))));
+    if (ptq_judge_nonfinite(s->judge))
+        PTQ_TRY(ptq_json_set(o, "nonfinite", json_integer((json_int_t)ptq_judge_nonfinite(s->judge))));
     PTQ_TRY(choose_method(s, o));
     PTQ_TRY(choose_layers(s, o));
     PTQ_TRY(choose_tensors(s, o));

@@ -45,12 +45,49 @@ static ptq_status add_operator(const ptq_placement *p, const ptq_node *n, json_t
     return ptq_json_set(o, "macs", ptq_json_real(ptq_json_num(o, "macs", 0) + ptq_node_macs(n)));
 }
 
+/* Operators with a form in integers; movers and tables beside them are flags of ops.def. */
+static bool has_integer_form(const ptq_node *n)
+{
+#define PTQ_RULE(name, role) #name,
+    static const char *const rules[] = {
+#include "lib/quant/place_rules.def"
+    };
+#undef PTQ_RULE
+    for (size_t i = 0; i < PTQ_COUNT(rules); i++)
+        if (strcmp(rules[i], n->op) == 0)
+            return true;
+    return n->def && n->def->flags & (PTQ_OPF_MOVER | PTQ_OPF_UNARY);
+}
+
+/* Why a node is no candidate. */
+static const char *why_other(const ptq_node *n)
+{
+    ptq_dtype t = n->nout && n->out[0] ? n->out[0]->dtype : PTQ_DT_UNDEFINED;
+    if (!n->def)
+        return "unknown operator";
+    if (n->def->flags & PTQ_OPF_SHAPE)
+        return "works on shapes";
+    if (t != PTQ_DT_F32 && t != PTQ_DT_UNDEFINED)
+        return "its values are not float32";
+    return has_integer_form(n) ? "its inputs are not in 8 bits, or no reader wants them so" : "no 8-bit form of this operator";
+}
+
+static ptq_status node_json(const ptq_node *n, const char *reason, json_t *list)
+{
+    json_t *o = json_object();
+    PTQ_TRY(ptq_json_push(list, o));
+    PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(n->name)));
+    PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(n->op)));
+    return ptq_json_set(o, "reason", ptq_json_name(reason));
+}
+
 static ptq_status work_json(const ptq_graph *g, const ptq_placement *p, json_t *root)
 {
     double macs = 0.0, moved = 0.0, params = 0.0, bytes = 0.0;
-    json_t *ops = json_object(), *left = json_array();
+    json_t *ops = json_object(), *left = json_array(), *other = json_array();
     PTQ_TRY(ptq_json_set(root, "operators", ops));
     PTQ_TRY(ptq_json_set(root, "left_in_float", left));
+    PTQ_TRY(ptq_json_set(root, "other_nodes", other));
     PTQ_GRAPH_EACH_NODE (g, n) {
         macs += ptq_node_macs(n);
         for (int i = 0; i < n->nin; i++)
@@ -60,13 +97,10 @@ static ptq_status work_json(const ptq_graph *g, const ptq_placement *p, json_t *
             if (n->out[i])
                 moved += elements(n->out[i]) * ptq_dtype_bits(n->out[i]->dtype) / 8.0;
         PTQ_TRY(add_operator(p, n, ops));
-        if (p->nodes[n->id].quantized || !p->nodes[n->id].reason)
+        const ptq_node_place *np = &p->nodes[n->id];
+        if (np->quantized)
             continue;
-        json_t *o = json_object();
-        PTQ_TRY(ptq_json_push(left, o));
-        PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(n->name)));
-        PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(n->op)));
-        PTQ_TRY(ptq_json_set(o, "reason", ptq_json_name(p->nodes[n->id].reason)));
+        PTQ_TRY(node_json(n, np->reason ? np->reason : why_other(n), np->reason ? left : other));
     }
     for (size_t i = 0; i < g->values.n; i++) {
         const ptq_value *v = g->values.v[i];

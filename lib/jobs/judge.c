@@ -14,6 +14,7 @@ typedef struct kept_batch {
     ptq_tensor *inputs;
     float **outputs; /* [noutputs] */
     size_t n;
+    uint64_t *nonfinite; /* [noutputs] values that fp32 itself has no number for */
 } kept_batch;
 
 struct ptq_judge {
@@ -22,6 +23,7 @@ struct ptq_judge {
     ptq_pool *pool;
     kept_batch *batches;
     size_t nbatches, nsamples;
+    uint64_t values, nonfinite; /* of the fp32 outputs */
     ptq_weight_cache *codes; /* of weights, which no decision changes */
 };
 
@@ -29,7 +31,8 @@ static ptq_status copy_outputs(ptq_judge *j, kept_batch *b, const ptq_tensor *ou
 {
     size_t no = j->m->graph->outputs.n;
     b->outputs = ptq_calloc(no, sizeof *b->outputs);
-    if (!b->outputs)
+    b->nonfinite = ptq_calloc(no, sizeof *b->nonfinite);
+    if (!b->outputs || !b->nonfinite)
         return ptq_fail_nomem();
     for (size_t k = 0; k < no; k++) {
         if (out[k].dtype != PTQ_DT_F32)
@@ -38,6 +41,9 @@ static ptq_status copy_outputs(ptq_judge *j, kept_batch *b, const ptq_tensor *ou
         if (!b->outputs[k])
             return ptq_fail_nomem();
         memcpy(b->outputs[k], out[k].data, out[k].nbytes);
+        for (int64_t i = 0, n = ptq_tensor_elements(&out[k]); i < n; i++, j->values++)
+            b->nonfinite[k] += !isfinite(b->outputs[k][i]);
+        j->nonfinite += b->nonfinite[k];
     }
     return PTQ_OK;
 }
@@ -91,6 +97,9 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     free(out);
     if (s == PTQ_OK && j->nsamples == 0)
         s = ptq_fail(PTQ_ERR_DATA, "no sample could be read to judge methods on");
+    if (s == PTQ_OK && j->values && j->nonfinite == j->values)
+        s = ptq_fail(PTQ_ERR_MODEL, "method auto judges by the outputs, and in fp32 all of them are NaN or infinite on "
+                     "these samples: check the model and the preprocessing, or use --method mse");
     return s;
 }
 
@@ -127,11 +136,17 @@ void ptq_judge_free(ptq_judge *j)
         for (size_t k = 0; b->outputs && k < j->m->graph->outputs.n; k++)
             free(b->outputs[k]);
         free(b->outputs);
+        free(b->nonfinite);
     }
     free(j->batches);
     ptq_weight_cache_free(j->codes);
     ptq_pool_free(j->pool);
     free(j);
+}
+
+uint64_t ptq_judge_nonfinite(const ptq_judge *j)
+{
+    return j->nonfinite;
 }
 
 size_t ptq_judge_samples(const ptq_judge *j)
@@ -152,8 +167,10 @@ static ptq_status run_all(const ptq_judge *j, ptq_session *session, size_t limit
         kept_batch *b = &j->batches[i];
         PTQ_TRY(ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n));
         for (size_t k = 0; k < g->outputs.n; k++)
-            if (b->outputs[k])
+            if (b->outputs[k]) {
                 ptq_distance_add(&dist[k], b->outputs[k], out[k].data, (size_t)ptq_tensor_elements(&out[k]));
+                dist[k].nonfinite -= b->nonfinite[k]; /* those that int8 alone has no number for are left */
+            }
         seen += b->n;
     }
     return PTQ_OK;

@@ -12,6 +12,8 @@ ptq_status ptq_judge_new(const ptq_model *m, const ptq_samples *samples, const p
                          size_t limit, ptq_judge **out);
 void ptq_judge_free(ptq_judge *j);
 size_t ptq_judge_samples(const ptq_judge *j);
+/* Values of the kept fp32 outputs that are NaN or infinite; no decision is judged by them. */
+uint64_t ptq_judge_nonfinite(const ptq_judge *j);
 
 /* Noise-to-signal ratio of the outputs (mean over outputs of |y8 - y32|^2 / |y32|^2), over the
  * first `n` kept samples (0: all). Every call with the same spec. */

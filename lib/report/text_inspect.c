@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <stdint.h>
 
 #include "lib/report/report.h"
 
@@ -43,24 +44,34 @@ static void operators(const json_t *root, ptq_text *t)
     }
 }
 
-static void plan(const json_t *root, bool verbose, ptq_text *t)
+/* The first `show` nodes and their reasons, then how many there are. */
+static void node_list(const json_t *list, const char *title, size_t show, ptq_text *t)
 {
-    size_t i;
+    size_t i, n = json_array_size(list);
     json_t *o;
-    ptq_text_add(t, "%-10s %.1f %% of the MACs for target %s\n", "int8", 100.0 * ptq_json_num(root, "int8_mac_share", NAN),
-                 ptq_json_str(root, "target", "?"));
-    json_array_foreach (json_object_get(root, "left_in_float"), i, o) {
-        if (!verbose && i >= 10) {
-            ptq_text_add(t, "           ... (%zu in all; -v shows them)\n",
-                         json_array_size(json_object_get(root, "left_in_float")));
-            break;
+    json_array_foreach (list, i, o) {
+        if (i >= show) {
+            if (i)
+                ptq_text_add(t, "           ... (%zu in all; -v shows them)\n", n);
+            else
+                ptq_text_add(t, "%-10s %zu node%s in float for lack of an 8-bit form or of a use for it; -v shows them\n", title, n,
+                             n == 1 ? "" : "s");
+            return;
         }
-        ptq_text_add(t, "%-10s ", i ? "" : "float");
+        ptq_text_add(t, "%-10s ", i ? "" : title);
         ptq_text_name(t, ptq_json_str(o, "node", "?"), 40);
         ptq_text_add(t, " (");
         ptq_text_name(t, ptq_json_str(o, "op", "?"), 24);
         ptq_text_add(t, "): %s\n", ptq_json_str(o, "reason", "?"));
     }
+}
+
+static void plan(const json_t *root, bool verbose, ptq_text *t)
+{
+    ptq_text_add(t, "%-10s %.1f %% of the MACs for target %s\n", "int8", 100.0 * ptq_json_num(root, "int8_mac_share", NAN),
+                 ptq_json_str(root, "target", "?"));
+    node_list(json_object_get(root, "left_in_float"), "float", verbose ? SIZE_MAX : 10, t);
+    node_list(json_object_get(root, "other_nodes"), "other", verbose ? SIZE_MAX : 0, t);
 }
 
 static void text(const json_t *root, int columns, bool verbose, ptq_text *t)

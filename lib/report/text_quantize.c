@@ -45,6 +45,9 @@ static void auto_lines(const json_t *a, int columns, ptq_text *t)
     ptq_text_add(t, ": ");
     auto_db(a, t);
     ptq_text_add(t, json_is_number(json_object_get(a, "sqnr_db")) ? " dB\n" : "\n");
+    if (ptq_json_num(a, "nonfinite", 0.0) > 0.0)
+        ptq_text_add(t, "warning   %.0f values of the fp32 outputs are NaN or infinite; auto did not judge by them\n",
+                     ptq_json_num(a, "nonfinite", 0.0));
     json_array_foreach (json_object_get(a, "float_layers"), i, o) {
         ptq_text_add(t, "float     %s ", ptq_json_str(o, "op", "?"));
         ptq_text_name(t, ptq_json_str(o, "node", "?"), columns - 50);
