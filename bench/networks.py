@@ -17,6 +17,7 @@ import argparse
 import json
 import pathlib
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -264,7 +265,8 @@ def options():
     p.add_argument("--budget", type=float, default=570.0, help="seconds of the whole run")
     p.add_argument("--backend", default="cuda")
     p.add_argument("--batch", type=int, help="another batch, to try the script")
-    p.add_argument("--compile", default="max-autotune-no-cudagraphs", help="mode of torch.compile, or none")
+    p.add_argument("--compile", default="default",
+                   help="mode of torch.compile, such as max-autotune-no-cudagraphs (minutes), or none")
     p.add_argument("--skip-peers", action="store_true")
     p.add_argument("--skip-ours", action="store_true")
     p.add_argument("--fresh", action="store_true", help="export and quantize again")
@@ -280,9 +282,15 @@ def options():
     return args
 
 
+def out_of_time(*_):
+    raise TimeoutError("no time left")
+
+
 def main():
     args = options()
     deadline = START + args.budget
+    signal.signal(signal.SIGALRM, out_of_time)  # ends what runs now; the table is printed all the same
+    signal.alarm(max(int(args.budget), 1))
     results, batches = {}, {}
     if torch.cuda.is_available():
         say(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}")
@@ -299,8 +307,12 @@ def main():
             result["failed"].append(f"ours: {e if isinstance(e, RuntimeError) else f'{type(e).__name__}: {e}'}"[:300])
             say(f"  {result['failed'][-1]}")
         if not args.skip_peers:
-            result["peers"], failed = peers(name, batch, args, deadline)
-            result["failed"] += failed
+            try:
+                result["peers"], failed = peers(name, batch, args, deadline)
+                result["failed"] += failed
+            except Exception as e:
+                result["failed"].append(f"peers: {type(e).__name__}: {e}"[:300])
+                say(f"  {result['failed'][-1]}")
         if args.json:
             args.json.write_text(json.dumps(results, indent=1))
     print_table(results, batches)

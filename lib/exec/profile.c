@@ -100,7 +100,8 @@ static double step_macs(const ptq_step *st, const ptq_binding *b)
     return 0.0;
 }
 
-/* A view moves nothing; a value that is read twice comes from memory once. */
+/* A view moves nothing; a value that is read twice comes from memory once; of a table only what is
+ * looked up. */
 static double step_bytes(const ptq_step *st, const ptq_binding *b)
 {
     double n = 0.0;
@@ -111,7 +112,8 @@ static double step_bytes(const ptq_step *st, const ptq_binding *b)
         bool again = v < 0;
         for (int k = 0; k < i && k < st->nin && !again; k++)
             again = st->in[k] == v;
-        n += again ? 0.0 : (double)b->t[v].nbytes;
+        bool table = i == 0 && is_op(st, "Gather") && b->t[v].nbytes > b->t[st->out[0]].nbytes;
+        n += again ? 0.0 : (double)b->t[table ? st->out[0] : v].nbytes;
     }
     return n;
 }
@@ -160,7 +162,8 @@ static ptq_status measure(ptq_session *s, profile_run *r, int runs, double *took
     if (r->device) {
         PTQ_TRY(one_run(s, r)); /* makes the marks, which a recording may not do */
         PTQ_TRY(s->exe->ops->sync(s->backend));
-        PTQ_TRY(ptq_session_record(s, s->bindings[r->binding], r->in, r->out, &r->graph));
+        if (ptq_session_record(s, s->bindings[r->binding], r->in, r->out, &r->graph) != PTQ_OK)
+            r->graph = NULL; /* step by step then, which tells what is wrong if it is more than the recording */
     }
     for (int i = -1; i < runs; i++) { /* the first one warms up */
         PTQ_TRY(one_run(s, r));
