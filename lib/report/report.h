@@ -17,6 +17,8 @@ typedef struct ptq_text {
 } ptq_text;
 void ptq_text_add(ptq_text *t, const char *fmt, ...) PTQ_PRINTF(2, 3);
 void ptq_text_clear(ptq_text *t);
+/* A blank at which no line is broken, until ptq_text_wrap has made a plain one of it. */
+#define PTQ_TEXT_NBSP "\x1f"
 /* Breaks the lines that are longer (wrap.c); at least 20 columns. */
 void ptq_text_wrap(ptq_text *t, int columns);
 /* A name from a file, with control bytes and invalid UTF-8 replaced by '?', cut to `width`. */

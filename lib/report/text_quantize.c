@@ -10,7 +10,7 @@ static void counts(json_t *o, ptq_text *t)
     json_t *v;
     bool first = true;
     json_object_foreach (o, key, v) {
-        ptq_text_add(t, "%s%lld ", first ? "" : ", ", (long long)json_integer_value(v));
+        ptq_text_add(t, "%s%lld" PTQ_TEXT_NBSP, first ? "" : ", ", (long long)json_integer_value(v));
         ptq_text_name(t, key, 24);
         first = false;
     }
@@ -35,7 +35,7 @@ static void auto_lines(const json_t *a, int columns, ptq_text *t)
     double samples = ptq_json_num(a, "samples", 0);
     ptq_text_add(t, "auto      judged on %.0f sample%s; output SQNR in dB:", samples, samples == 1.0 ? "" : "s");
     json_array_foreach (json_object_get(a, "methods"), i, o) {
-        ptq_text_add(t, "%s %s ", i ? "," : "", ptq_json_str(o, "method", "?"));
+        ptq_text_add(t, "%s %s" PTQ_TEXT_NBSP, i ? "," : "", ptq_json_str(o, "method", "?"));
         auto_db(o, t);
     }
     ptq_text_add(t, "\n          chose %s", ptq_json_str(a, "method", "?"));

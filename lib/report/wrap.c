@@ -76,6 +76,9 @@ void ptq_text_wrap(ptq_text *t, int columns)
         wrap_line(s, stop, columns, &out);
         s = end ? end + 1 : stop;
     }
+    for (size_t i = 0; i < out.n; i++)
+        if (out.v[i] == PTQ_TEXT_NBSP[0])
+            out.v[i] = ' ';
     ptq_text_clear(t);
     *t = out;
 }
