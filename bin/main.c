@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "bin/cmd.h"
+#include "bin/worker.h"
 
 /* The first signal asks the loops to stop at the next sample; a second one ends the process, and
  * a temporary file may stay behind then. */
@@ -53,6 +54,72 @@ static ptq_status dispatch(const args *a)
     return PTQ_ERR_INTERNAL;
 }
 
+static int work(const args *a)
+{
+    ptq_status s = dispatch(a);
+    return s == PTQ_OK ? 0 : cmd_fail(s);
+}
+
+/* ---- --backend auto ---- */
+
+typedef struct automatic {
+    args *a;
+    const char *out[3];
+    bool was_there[3];
+} automatic;
+
+static bool cuda_works(void)
+{
+    const char *name;
+    char text[256];
+    bool works;
+    for (size_t i = 0; ptq_backend_info(i, &name, text, sizeof text, &works); i++)
+        if (strcmp(name, "cuda") == 0)
+            return works;
+    return false;
+}
+
+static int on_device(void *ctx)
+{
+    automatic *j = ctx;
+    j->a->backend = cuda_works() ? "cuda" : "cpu";
+    return work(j->a);
+}
+
+static int on_cpu(void *ctx)
+{
+    automatic *j = ctx;
+    j->a->backend = "cpu";
+    return work(j->a);
+}
+
+/* What the child has written is made again. */
+static void device_failed(void *ctx, int code)
+{
+    automatic *j = ctx;
+    cmd_line("warning: ", code > 0 ? "the GPU failed; the work is done again on the CPU, with the same numbers"
+                                   : "the GPU's driver crashed; the work is done again on the CPU, with the same numbers");
+    for (size_t i = 0; i < sizeof j->out / sizeof j->out[0]; i++)
+        if (j->out[i] && !j->was_there[i] && !j->a->resume)
+            unlink(j->out[i]);
+}
+
+/* The GPU where there is one, in a process of its own. */
+static int run_automatic(args *a)
+{
+    automatic j = {.a = a, .out = {a->out, a->save_stats, a->dump_params}};
+    for (size_t i = 0; i < sizeof j.out / sizeof j.out[0]; i++)
+        j.was_there[i] = j.out[i] && access(j.out[i], F_OK) == 0;
+    if (!worker_gpu_likely())
+        return on_cpu(&j);
+    return worker_with_fallback(&(worker_job){on_device, on_cpu, device_failed, &j});
+}
+
+static bool wants_auto(const args *a)
+{
+    return strchr("rcep", a->verb->letter) && (!a->backend || strcmp(a->backend, "auto") == 0);
+}
+
 int main(int argc, char **argv)
 {
     args a;
@@ -67,6 +134,5 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() */
     ptq_set_log(on_log, NULL, a.quiet ? PTQ_LOG_ERROR : a.verbose > 1 ? PTQ_LOG_DEBUG : a.verbose ? PTQ_LOG_INFO : PTQ_LOG_WARN);
-    ptq_status s = dispatch(&a);
-    return s == PTQ_OK ? 0 : cmd_fail(s);
+    return wants_auto(&a) ? run_automatic(&a) : work(&a);
 }
