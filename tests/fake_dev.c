@@ -22,6 +22,8 @@ typedef struct fake_graph {
 
 long ptq_fake_calls, ptq_fake_live, ptq_fake_replays;
 bool ptq_fake_records;
+size_t ptq_fake_memory, ptq_fake_bytes;
+enum { HEADER = 64 }; /* in front of an allocation: its size */
 static long ptq_fake_fail_at;
 static ptq_status ptq_fake_status = PTQ_ERR_DEVICE;
 
@@ -108,20 +110,29 @@ ptq_status ptq_dev_alloc(ptq_dev *d, size_t nbytes, void **out)
     PTQ_TRY(not_recording(d, "cannot allocate"));
     PTQ_TRY(call("cannot allocate"));
     d->generation++;
-    void *p = ptq_alloc_aligned(nbytes);
+    if (ptq_fake_memory && (nbytes > ptq_fake_memory || ptq_fake_bytes > ptq_fake_memory - nbytes))
+        return ptq_fail(PTQ_ERR_NOMEM, "CUDA: the device has no %zu bytes left", nbytes);
+    char *p = ptq_alloc_aligned(nbytes + HEADER);
     if (!p)
         return ptq_fail_nomem();
-    memset(p, 0xA5, nbytes);
+    memcpy(p, &nbytes, sizeof nbytes);
+    memset(p + HEADER, 0xA5, nbytes);
     ptq_fake_live++;
-    *out = p;
+    ptq_fake_bytes += nbytes;
+    *out = p + HEADER;
     return PTQ_OK;
 }
 
 void ptq_dev_free(ptq_dev *d, void *p)
 {
-    d->generation += p != NULL;
-    ptq_fake_live -= p != NULL;
-    free(p);
+    size_t nbytes;
+    if (!p)
+        return;
+    memcpy(&nbytes, (char *)p - HEADER, sizeof nbytes);
+    d->generation++;
+    ptq_fake_live--;
+    ptq_fake_bytes -= nbytes;
+    free((char *)p - HEADER);
 }
 
 static ptq_status copy(const char *what, void *dst, const void *src, size_t n)

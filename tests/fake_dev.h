@@ -3,12 +3,15 @@
 #define PTQ_TESTS_FAKE_DEV_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <ptq/status.h>
 
 /* Makes the at-th device call from now on fail with `s`; 0: none. */
 void ptq_fake_fail(long at, ptq_status s);
 extern long ptq_fake_calls; /* since the last ptq_fake_fail */
+extern size_t ptq_fake_memory; /* bytes the device has; 0: no limit */
+extern size_t ptq_fake_bytes;  /* allocated now */
 extern bool ptq_fake_records;  /* recordings come out as such; replays do nothing but count */
 extern long ptq_fake_replays;
 extern long ptq_fake_live;  /* allocations that have not been freed */

@@ -376,6 +376,35 @@ START_TEST(calibrate__every_call_may_fail)
     ptq_graph_free(g);
 }
 END_TEST
+/* From no memory to plenty: the same statistics, or (where it ends within a run) the error. */
+START_TEST(calibrate__little_memory)
+{
+    ptq_graph *g = gt_parse(graphs[0]);
+    size_t good = 0, tried = 0;
+    ck_assert_ok(ptq_infer_graph(g));
+    source src = source_of(g, 9);
+    ptq_statistics *want, *got;
+    ptq_calibrate_options o = {.batch = 8};
+    ck_assert_ok(run_on(NULL, &src, o, &want));
+    for (size_t memory = 1; memory < (size_t)1 << 33; memory += 1 + memory / 3) {
+        ptq_fake_memory = memory;
+        ptq_status s = run_on(&ptq_backend_cuda, &src, o, &got);
+        ptq_fake_memory = 0;
+        ck_assert_int_eq(ptq_fake_live, 0);
+        ck_assert_msg(s == PTQ_OK || s == PTQ_ERR_NOMEM, "%zu bytes: %d: %s", memory, (int)s, ptq_last_error());
+        if (s == PTQ_OK)
+            same(want, got, "little memory");
+        ck_assert_msg(s == PTQ_OK || memory > 1024, "%zu bytes: %s", memory, ptq_last_error());
+        ptq_statistics_free(got);
+        good += s == PTQ_OK;
+        tried++;
+    }
+    printf("%zu of %zu sizes of memory were enough, or the CPU took over\n", good, tried);
+    ck_assert_uint_gt(good, tried / 2);
+    ptq_statistics_free(want);
+    ptq_graph_free(g);
+}
+END_TEST
 #endif
 
 int main(void)
@@ -391,6 +420,7 @@ int main(void)
     tcase_add_test(t, calibrate__nonfinite_sample_is_named);
     tcase_add_test(t, calibrate__interrupted_and_resumed);
 #ifdef PTQ_TEST_FAKE
+    tcase_add_test(t, calibrate__little_memory);
     tcase_add_loop_test(t, calibrate__every_call_may_fail, 0, 2);
 #endif
     suite_add_tcase(s, t);

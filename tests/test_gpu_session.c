@@ -2,6 +2,7 @@
 /* Sessions on the CUDA backend: the embedded model in every form against the CPU's bytes, movers
  * with several outputs and late shapes, and (on the stand-in device) every call failing in turn. */
 #include "tests/gpu_session.h"
+#include "lib/exec/sturdy.h"
 #include "tests/graph_text.h"
 #ifdef PTQ_TEST_FAKE
 #include "tests/fake_dev.h"
@@ -260,6 +261,56 @@ START_TEST(session__indices_on_the_device)
 END_TEST
 
 #ifdef PTQ_TEST_FAKE
+static int warnings;
+
+static void count_warning(void *payload, ptq_log_level level, const char *text)
+{
+    warnings += level == PTQ_LOG_WARN && strstr(text, (const char *)payload) != NULL;
+}
+
+/* A device with less and less memory: the same bytes, in parts and at last on the CPU. */
+START_TEST(session__sturdy)
+{
+    static const int told[] = {0, 3, 1, 1};
+    char parts[] = "samples at a time", cpu[] = "with the CPU";
+    ptq_model *m = shapes();
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL), oc = gs_options(NULL, NULL);
+    ptq_tensor x = gs_batch(&images, 61, 5), out[1];
+    gs_record want = {0};
+    ptq_session *s;
+    ptq_sturdy *t;
+    ck_assert_ok(ptq_session_new(m->graph, &oc, &s));
+    ck_assert_ok(gs_run(s, m->graph, &x, &want));
+    ptq_session_free(s);
+    ck_assert_ok(ptq_session_new(m->graph, &o, &s)); /* what it takes */
+    size_t weights = ptq_fake_bytes;
+    ck_assert_ok(ptq_session_run(s, &x, 1, out, 1));
+    size_t all = ptq_fake_bytes;
+    ptq_session_free(s);
+    for (int k = 0; k < 4; k++) {
+        size_t memory[] = {all + 4096, weights + (all - weights) / 5, weights + 4096, weights / 2};
+        warnings = 0;
+        ptq_set_log(count_warning, k < 2 ? parts : cpu, PTQ_LOG_WARN);
+        ptq_fake_memory = memory[k];
+        ck_assert_ok(ptq_sturdy_new(m->graph, &o, &t));
+        for (int again = 0; again < 2; again++) {
+            ck_assert_ok(ptq_sturdy_run(t, &x, 1, out, 1));
+            ck_assert_uint_eq(out[0].nbytes, want.v[0].t.nbytes);
+            ck_assert_int_eq(out[0].dims[0], 61);
+            ck_assert_int_eq(memcmp(out[0].data, want.v[0].t.data, out[0].nbytes), 0);
+        }
+        ck_assert_int_eq(warnings, told[k]);
+        ptq_sturdy_free(t);
+        ptq_fake_memory = 0;
+        ck_assert_int_eq(ptq_fake_live, 0);
+    }
+    ptq_set_log(NULL, NULL, PTQ_LOG_WARN);
+    free(x.data);
+    gs_clear(&want);
+    ptq_model_free(m);
+}
+END_TEST
+
 /* When a run is recorded, replayed, and recorded anew. */
 START_TEST(session__recordings)
 {
@@ -393,6 +444,7 @@ int main(void)
     tcase_add_test(t, session__indices_on_the_device);
 #ifdef PTQ_TEST_FAKE
     tcase_add_test(t, session__recordings);
+    tcase_add_test(t, session__sturdy);
     tcase_add_loop_test(t, session__every_call_may_fail, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__every_call_may_fail_with_tables);
 #endif

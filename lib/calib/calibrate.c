@@ -37,6 +37,7 @@ typedef struct run {
     const char *name;
     const ptq_sample_source *source;
     ptq_watch *watch; /* on a device; NULL: values are observed on the host */
+    bool on_cpu;      /* the device has no memory for one sample */
 } run;
 
 static bool select_value(void *ctx, const ptq_value *v)
@@ -219,6 +220,38 @@ static ptq_tensor rows_of(const ptq_tensor *t, size_t first, size_t n)
     return v;
 }
 
+static ptq_status open_session(run *r)
+{
+    ptq_session_options so = {
+        .backend = r->on_cpu ? "cpu" : r->opt->backend,
+        .ops = r->on_cpu ? NULL : r->opt->ops,
+        .device = {.pool = r->opt->pool, .isa = r->opt->isa},
+        .lower = {.fuse = true},
+        .tap = tap,
+        .tap_device = tap_device,
+        .tap_select = select_value,
+        .tap_ctx = r,
+    };
+    PTQ_TRY(ptq_session_new(r->g, &so, &r->session));
+    const ptq_backend_ops *ops = ptq_session_ops(r->session);
+    return ops->tally ? ptq_watch_new(ops, ptq_session_backend(r->session), r->total, r->size, &r->watch) : PTQ_OK;
+}
+
+/* The last resort: the numbers are the same. */
+static ptq_status take_cpu(run *r)
+{
+    ptq_log(PTQ_LOG_WARN, "%s: going on with the CPU, which gives the same numbers", ptq_last_error());
+    if (r->watch)
+        PTQ_TRY(ptq_watch_flush(r->watch));
+    ptq_watch_free(r->watch);
+    ptq_session_free(r->session);
+    r->watch = NULL;
+    r->session = NULL;
+    r->on_cpu = true;
+    r->most = r->size;
+    return open_session(r);
+}
+
 /* One run. While a device works on it the samples from list[ahead] on are read. */
 static ptq_status run_part(run *r, size_t ahead, ptq_tensor *part)
 {
@@ -226,13 +259,14 @@ static ptq_status run_part(run *r, size_t ahead, ptq_tensor *part)
         part[i] = r->n < r->now.nkept ? rows_of(&r->now.inputs[i], r->first, r->n) : r->now.inputs[i];
     PTQ_TRY(ptq_session_begin(r->session, part, r->g->inputs.n));
     const bool last = r->first + r->n == r->now.nkept;
-    ptq_status s = r->watch && last && ahead < r->count ? read_batch(r, ahead, &r->next) : PTQ_OK;
+    ptq_status s = r->watch && last && ahead < r->count && !r->next.read ? read_batch(r, ahead, &r->next) : PTQ_OK;
     if (s == PTQ_OK)
         s = ptq_session_end(r->session, NULL, 0);
     return s == PTQ_OK && r->watch ? ptq_watch_end(r->watch, check_sample, r) : s;
 }
 
-/* In one run; where the device has no memory for it and nothing has been counted yet, in halves. */
+/* In one run; where the device has no memory for it and nothing of it has been counted yet, in halves, and
+ * at last on the CPU. */
 static ptq_status run_batch(run *r, size_t ahead)
 {
     ptq_tensor *part = ptq_calloc(r->g->inputs.n, sizeof *part);
@@ -240,12 +274,16 @@ static ptq_status run_batch(run *r, size_t ahead)
     for (r->first = 0; r->first < r->now.nkept && s == PTQ_OK; r->first += r->n) {
         r->n = r->now.nkept - r->first < r->most ? r->now.nkept - r->first : r->most;
         s = run_part(r, ahead, part);
-        if (s == PTQ_ERR_NOMEM && r->watch && !ptq_watch_busy(r->watch) && r->n > 1) {
+        if (s != PTQ_ERR_NOMEM || !r->watch || ptq_watch_busy(r->watch))
+            continue;
+        s = PTQ_OK;
+        if (r->n > 1) {
             r->most = (r->n + 1) / 2;
             ptq_log(PTQ_LOG_WARN, "%s: going on with %zu samples at a time", ptq_last_error(), r->most);
-            r->n = 0;
-            s = PTQ_OK;
+        } else {
+            s = take_cpu(r);
         }
+        r->n = 0;
     }
     free(part);
     return s;
@@ -291,28 +329,16 @@ static ptq_status run_batches(run *r)
     return PTQ_OK;
 }
 
+static bool wants_device(const ptq_calibrate_options *opt)
+{
+    const ptq_backend_ops *ops = opt->ops ? opt->ops : opt->backend ? ptq_backend_find(opt->backend) : NULL;
+    return ops && ops->tally;
+}
+
 /* A device wants more work at a time. */
 static size_t wished_batch(const ptq_calibrate_options *opt)
 {
-    const ptq_backend_ops *ops = opt->ops ? opt->ops : opt->backend ? ptq_backend_find(opt->backend) : NULL;
-    return opt->batch ? opt->batch : ops && ops->tally ? 64 : 16;
-}
-
-static ptq_status open_session(run *r)
-{
-    ptq_session_options so = {
-        .backend = r->opt->backend,
-        .ops = r->opt->ops,
-        .device = {.pool = r->opt->pool, .isa = r->opt->isa},
-        .lower = {.fuse = true},
-        .tap = tap,
-        .tap_device = tap_device,
-        .tap_select = select_value,
-        .tap_ctx = r,
-    };
-    PTQ_TRY(ptq_session_new(r->g, &so, &r->session));
-    const ptq_backend_ops *ops = ptq_session_ops(r->session);
-    return ops->tally ? ptq_watch_new(ops, ptq_session_backend(r->session), r->total, r->size, &r->watch) : PTQ_OK;
+    return opt->batch ? opt->batch : wants_device(opt) ? 64 : 16;
 }
 
 static ptq_status calibrate(run *r)
@@ -335,8 +361,10 @@ static ptq_status calibrate(run *r)
                          .on_bad_ctx = r};
     PTQ_TRY(make_batch(r, &r->now));
     PTQ_TRY(make_batch(r, &r->next));
-    PTQ_TRY(open_session(r));
-    return run_batches(r);
+    ptq_status s = open_session(r);
+    if (s == PTQ_ERR_NOMEM && !r->watch && wants_device(r->opt))
+        s = take_cpu(r);
+    return s == PTQ_OK ? run_batches(r) : s;
 }
 
 static void free_run(run *r)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exec/sturdy.h"
 #include "lib/report/metrics.h"
 
 enum { EVERY = 8 };
@@ -64,12 +65,12 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     if (total > limit)
         total = limit;
     ptq_session_options so = {.backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
-    ptq_session *session;
+    ptq_sturdy *session;
     ptq_sample_source source = ptq_source_of(samples);
     ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 1.0};
     ptq_tensor *out = ptq_calloc(g->outputs.n, sizeof *out);
     j->batches = ptq_calloc(total, sizeof *j->batches);
-    ptq_status s = out && j->batches ? ptq_session_new(g, &so, &session) : ptq_fail_nomem();
+    ptq_status s = out && j->batches ? ptq_sturdy_new(g, &so, &session) : ptq_fail_nomem();
     if (s != PTQ_OK) {
         free(out);
         return s;
@@ -88,12 +89,12 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
         }
         j->nbatches++; /* freed with the judge from here on */
         if (s == PTQ_OK)
-            s = ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n);
+            s = ptq_sturdy_run(session, b->inputs, g->inputs.n, out, g->outputs.n);
         if (s == PTQ_OK)
             s = copy_outputs(j, b, out);
         j->nsamples += b->n;
     }
-    ptq_session_free(session);
+    ptq_sturdy_free(session);
     free(out);
     if (s == PTQ_OK && j->nsamples == 0)
         s = ptq_fail(PTQ_ERR_DATA, "no sample could be read to judge methods on");
@@ -159,13 +160,13 @@ double ptq_judge_db(double nsr)
     return nsr > 0.0 ? -10.0 * log10(nsr) : INFINITY;
 }
 
-static ptq_status run_all(const ptq_judge *j, ptq_session *session, size_t limit, ptq_tensor *out, ptq_distance *dist)
+static ptq_status run_all(const ptq_judge *j, ptq_sturdy *session, size_t limit, ptq_tensor *out, ptq_distance *dist)
 {
     const ptq_graph *g = j->m->graph;
     size_t seen = 0;
     for (size_t i = 0; i < j->nbatches && seen < limit; i++) {
         kept_batch *b = &j->batches[i];
-        PTQ_TRY(ptq_session_run(session, b->inputs, g->inputs.n, out, g->outputs.n));
+        PTQ_TRY(ptq_sturdy_run(session, b->inputs, g->inputs.n, out, g->outputs.n));
         for (size_t k = 0; k < g->outputs.n; k++)
             if (b->outputs[k]) {
                 ptq_distance_add(&dist[k], b->outputs[k], out[k].data, (size_t)ptq_tensor_elements(&out[k]));
@@ -196,17 +197,17 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
         .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
     };
     ptq_model *q = NULL;
-    ptq_session *session = NULL;
+    ptq_sturdy *session = NULL;
     ptq_distance *dist = ptq_calloc(no, sizeof *dist);
     ptq_tensor *out = ptq_calloc(no, sizeof *out);
     ptq_status s = dist && out ? ptq_build(j->m, d, spec, j->codes, &q, NULL) : ptq_fail_nomem();
     if (s == PTQ_OK)
-        s = ptq_session_new(q->graph, &so, &session);
+        s = ptq_sturdy_new(q->graph, &so, &session);
     if (s == PTQ_OK)
         s = run_all(j, session, n ? n : j->nsamples, out, dist);
     if (s == PTQ_OK)
         *nsr = mean_nsr(dist, no);
-    ptq_session_free(session);
+    ptq_sturdy_free(session);
     ptq_model_free(q);
     free(out);
     free(dist);

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exec/sturdy.h"
+
 typedef struct loop {
     const ptq_loop_spec *spec;
     ptq_pool *pool;
-    ptq_session *session[PTQ_LOOP_MODELS];
+    ptq_sturdy *session[PTQ_LOOP_MODELS];
     ptq_tensor *inputs, *outputs[PTQ_LOOP_MODELS];
     size_t *list, n, *kept, batch, done; /* done: samples that were run */
 } loop;
@@ -26,7 +28,7 @@ static ptq_status open_session(loop *l, size_t m)
         .backend = sp->opt->backend, .device = {.pool = l->pool, .isa = sp->opt->isa},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
     };
-    return ptq_session_new(sp->models[m]->graph, &so, &l->session[m]);
+    return ptq_sturdy_new(sp->models[m]->graph, &so, &l->session[m]);
 }
 
 /* A batch above 1 only where axis 0 of every output is proven to be the batch. */
@@ -72,7 +74,7 @@ static ptq_status one_batch(loop *l, ptq_feed *feed, size_t at, size_t n, size_t
     ptq_status s = PTQ_OK;
     ptq_batch b = {.index = l->kept, .n = kept, .inputs = l->inputs, .noutputs = g->outputs.n, .joined = l->batch > 1};
     for (size_t m = 0; m < sp->nmodels && s == PTQ_OK && kept > 0; m++) {
-        s = ptq_session_run(l->session[m], l->inputs, g->inputs.n, l->outputs[m], g->outputs.n);
+        s = ptq_sturdy_run(l->session[m], l->inputs, g->inputs.n, l->outputs[m], g->outputs.n);
         b.outputs[m] = l->outputs[m];
     }
     if (s == PTQ_OK && kept > 0)
@@ -126,7 +128,7 @@ ptq_status ptq_loop_run(const ptq_loop_spec *spec)
     loop l = {.spec = spec};
     ptq_status s = run(&l);
     for (size_t m = 0; m < PTQ_LOOP_MODELS; m++) {
-        ptq_session_free(l.session[m]);
+        ptq_sturdy_free(l.session[m]);
         free(l.outputs[m]);
     }
     free(l.inputs);
