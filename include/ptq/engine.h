@@ -12,6 +12,7 @@
 #define PTQ_ENGINE_H
 
 #include <ptq/model.h>
+#include <ptq/plugin.h>
 #include <ptq/report.h>
 
 #ifdef __cplusplus
@@ -49,8 +50,11 @@ typedef struct ptq_engine_options {
     size_t nprofiles;
     const char *timing_cache; /* file with measured kernels: read where it exists, written afterwards */
     bool no_tuning;           /* take the kernels that are expected to be fastest */
+    const ptq_plugin *const *plugins; /* operators of the caller; they outlive the engine, and are given
+                                         again when its plan is loaded */
+    size_t nplugins;
 } ptq_engine_options;
-#define PTQ_ENGINE_OPTIONS_INIT {sizeof(ptq_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, false}
+#define PTQ_ENGINE_OPTIONS_INIT {sizeof(ptq_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, false, 0, 0}
 
 /* `m` optimized, quantized or not; it may be freed afterwards. PTQ_ERR_ARG names an input that lacks a
  * range, PTQ_ERR_UNSUPPORTED the operators that the backend (and the CPU beside it) cannot run. */
@@ -60,7 +64,7 @@ PTQ_API void ptq_engine_free(ptq_engine *e);
 
 /* A plan: model, choices and profiles of one backend and one kind of device, with a checksum. It is
  * loaded by the version that wrote it and where the device is of the same kind; elsewhere the model
- * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads and isa hold. */
+ * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads, isa and plugins hold. */
 PTQ_API ptq_status ptq_engine_serialize(const ptq_engine *e, void **bytes, size_t *n); /* free() */
 PTQ_API ptq_status ptq_engine_deserialize(const void *bytes, size_t n, const ptq_engine_options *opt,
                                           ptq_engine **out);

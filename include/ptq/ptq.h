@@ -6,6 +6,7 @@
 #include <ptq/calib.h>
 #include <ptq/engine.h>
 #include <ptq/model.h>
+#include <ptq/plugin.h>
 #include <ptq/quant.h>
 #include <ptq/report.h>
 #include <ptq/status.h>

@@ -223,7 +223,7 @@ static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s
             *why = "no kernel for this operator";
         return false;
     }
-    if (s->node && !s->node->def && !s->def->integer) {
+    if (s->node && !s->node->def && strcmp(s->def->name, "float") == 0) {
         if (why)
             *why = "this opset does not have it";
         return false;

@@ -5,6 +5,7 @@
 #define PTQ_EXEC_LOWER_H
 
 #include "lib/exec/eval.h"
+#include "lib/exec/plugin.h"
 #include "lib/exec/program.h"
 
 typedef struct ptq_unit_value { /* an input or output of a unit */

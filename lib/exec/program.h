@@ -28,6 +28,8 @@ typedef struct ptq_lower_options {
     bool float_out; /* with integer: Gemm and MatMul without a Q behind multiply integers too and
                        give float(acc) * (sx * sw), as ONNX Runtime does; else they stay float, so
                        that the result is that of the simulation to the last bit */
+    const struct ptq_plugin *const *plugins; /* operators from outside (ptq/plugin.h) */
+    size_t nplugins;
     bool fuse;    /* fuse float Conv/Gemm/Add + Relu/Clip */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
     bool (*keep)(void *ctx, const ptq_value *v);

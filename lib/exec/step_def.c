@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/core/qmath.h"
-#include "lib/exec/steps.h"
+#include "lib/exec/plugin.h"
 
 static ptq_status as_op(const char *name, ptq_infer *in)
 {
@@ -60,6 +60,11 @@ static ptq_status infer_broadcast(const ptq_step *s, ptq_infer *in)
     (void)s;
     in->out[0].dtype = in->in[0].dtype;
     return ptq_infer_broadcast(in, 0, 1, &in->out[0].shape);
+}
+
+static ptq_status infer_plugin(const ptq_step *s, ptq_infer *in)
+{
+    return ptq_plugin_infer(s, in);
 }
 
 static ptq_status infer_same(const ptq_step *s, ptq_infer *in)

@@ -31,7 +31,7 @@ static const ptq_gpu_kernel *const int_rows[] = {
 
 static const ptq_gpu_kernel *kernel_of(const ptq_step *s)
 {
-    if (s->def->integer) {
+    if (strcmp(s->def->name, "float") != 0) {
         for (const ptq_gpu_kernel *const *r = int_rows; *r; r++)
             if (strcmp((*r)->name, s->def->name) == 0)
                 return *r;

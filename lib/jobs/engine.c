@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exec/plugin.h"
 #include "lib/onnx/onnx_io.h"
 
 static const ptq_engine_options defaults = PTQ_ENGINE_OPTIONS_INIT;
@@ -37,11 +38,14 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
     PTQ_TRY(ptq_pool_new(opt->threads, &e->pool));
     PTQ_TRY(ptq_model_load_memory(e->bytes, e->nbytes, NULL, &e->model));
     PTQ_TRY(ptq_model_optimize(e->model));
+    PTQ_TRY(ptq_plugins_check(opt->plugins, opt->nplugins));
+    PTQ_TRY(ptq_plugins_infer(e->model->graph, opt->plugins, opt->nplugins));
     bool integer = strcmp(e->precision, "model") == 0 && ptq_graph_is_quantized(e->model->graph);
     ptq_executable_options eo = {
         .ops = ops,
         .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true}};
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .plugins = opt->plugins,
+                  .nplugins = opt->nplugins}};
     PTQ_TRY(ptq_executable_new(e->model->graph, &eo, &e->exe));
     if (e->exe->ops->kind)
         e->exe->ops->kind(e->exe->backend, e->kind, sizeof e->kind);

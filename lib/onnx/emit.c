@@ -295,6 +295,9 @@ ptq_status ptq_onnx_emit(const ptq_graph *g, ptq_arena *a, pb_model **out)
         ptq_onnx__model_proto__init(m);
     PTQ_TRY(import(&e, m, "", g->opset));
     PTQ_TRY(import(&e, m, "com.microsoft", g->opset_ms));
+    PTQ_GRAPH_EACH_NODE (g, n) /* domains of a graph that was never a file */
+        if (n->domain[0] && old_version(m, n->domain) == 0)
+            PTQ_TRY(import(&e, m, n->domain, 1));
     m->has_ir_version = 1;
     m->ir_version = needed_ir(&e, old);
     /* Listed, an initializer is a default that a caller may replace; a graph that was worked on
