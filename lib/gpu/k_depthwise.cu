@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise convolution and channel padding, NHWC. A thread makes four channels of one pixel. */
 #include "lib/gpu/launch.h"
+#ifdef __CUDACC__
+#include "lib/gpu/depthwise_strip.cuh"
+#endif
 
 PTQ_DEVICE uint32_t load4(const void *p)
 {
@@ -62,6 +65,10 @@ PTQ_KERNEL(depthwise, ptq_k_depthwise a)
 
 ptq_status ptq_k_run_depthwise(ptq_dev *d, const ptq_k_depthwise *a)
 {
+#ifdef __CUDACC__
+    if (strips_fit(a))
+        return strips_run(d, a);
+#endif
     return PTQ_LAUNCH(d, depthwise, a->batch * a->out_h * a->out_w * (a->cpad / 4), *a);
 }
 

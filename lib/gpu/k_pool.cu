@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qmaxpool, qavgpool, qglobalavgpool. */
 #include "lib/gpu/chunk.h"
+#ifdef __CUDACC__
+#include "lib/gpu/maxpool_wide.cuh"
+#endif
 
 typedef struct window {
     int64_t x, y;    /* first channel: in x without the pixel, in y */
@@ -69,6 +72,10 @@ PTQ_KERNEL(qmaxpool, ptq_k_pool a)
 
 ptq_status ptq_k_run_qmaxpool(ptq_dev *d, const ptq_k_pool *a)
 {
+#ifdef __CUDACC__
+    if (maxpool_fits(a))
+        return maxpool_run(d, a);
+#endif
     return PTQ_LAUNCH(d, qmaxpool, a->n * a->groups * a->pixels, *a);
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* quantize, dequantize. */
 #include "lib/gpu/chunk.h"
+#ifdef __CUDACC__
+#include "lib/gpu/quant_wide.cuh"
+#endif
 
 /* Elements that this thread makes; the last thread may have fewer. */
 PTQ_DEVICE int lanes_of(const ptq_k_quant *a, int64_t from)
@@ -106,6 +109,10 @@ PTQ_KERNEL(dequantize, ptq_k_quant a)
 
 ptq_status ptq_k_run_quantize(ptq_dev *d, const ptq_k_quant *a)
 {
+#ifdef __CUDACC__
+    if (quant_fits(a))
+        return quant_run(d, a);
+#endif
     return PTQ_LAUNCH(d, quantize, (a->n + a->lanes - 1) / a->lanes, *a);
 }
 
