@@ -3,8 +3,9 @@
  * networks, with random data, replayed from a CUDA graph, operands rotating over more memory than the
  * second-level cache holds. Prints the median and spread of microseconds, operations and bytes per
  * second, and the fraction of the limit max(bytes / 4.19 TB/s, operations / 1300 TOPS). Results are
- * proven by tests/test_gpu_gemm, not here.
- *     bench_gpu [ROW] */
+ * proven by tests/test_gpu_gemm and tests/test_gpu_wide, not here. First depthwise convolution, quantize
+ * and maximum pooling, which the memory limits (`memory`: them alone).
+ *     bench_gpu [ROW | memory] */
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,19 +74,26 @@ static int up(const void *a, const void *b)
 
 enum { SETS = 8, REPEAT = 15 };
 
-/* Microseconds of one product: median; *spread: 90th less 10th percentile over the median. */
-static double time_row(const ptq_k_gemm_row *row, ptq_k_gemm *sets, int nsets, double *spread)
+/* What a call is given, over and over with other memory. */
+typedef struct work {
+    ptq_dev_work run;
+    const void *arg[SETS];
+    int sets;
+} work;
+
+/* Microseconds of one call: median; *spread: 90th less 10th percentile over the median. */
+static double time_work(const work *w, double *spread)
 {
     cudaStream_t st = ptq_dev_stream(dev);
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     cudaEvent_t t0, t1;
     double us[REPEAT];
-    must(row->run(dev, &sets[0]));
+    must(w->run(dev, w->arg[0]));
     must(ptq_dev_sync(dev));
     cudaStreamBeginCapture(st, cudaStreamCaptureModeThreadLocal);
     for (int i = 0; i < 2 * SETS; i++)
-        must(row->run(dev, &sets[i % nsets]));
+        must(w->run(dev, w->arg[i % w->sets]));
     cudaStreamEndCapture(st, &graph);
     if (cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess)
         exit(1);
@@ -109,6 +117,35 @@ static double time_row(const ptq_k_gemm_row *row, ptq_k_gemm *sets, int nsets, d
     return us[REPEAT / 2];
 }
 
+/* Sets of `bytes` bytes that together are more than the second-level cache holds. */
+static int sets_of(double bytes)
+{
+    int n = bytes > 256e6 ? 1 : bytes * SETS < 256e6 ? SETS : (int)(256e6 / bytes) + 1;
+    return n > SETS ? SETS : n;
+}
+
+typedef struct product {
+    const ptq_k_gemm_row *row;
+    const ptq_k_gemm *a;
+} product;
+
+static ptq_status run_product(ptq_dev *d, const void *arg)
+{
+    const product *p = arg;
+    return p->row->run(d, p->a);
+}
+
+static double time_row(const ptq_k_gemm_row *row, const ptq_k_gemm *sets, int nsets, double *spread)
+{
+    product p[SETS];
+    work w = {.run = run_product, .sets = nsets};
+    for (int i = 0; i < nsets; i++) {
+        p[i] = (product){row, &sets[i]};
+        w.arg[i] = &p[i];
+    }
+    return time_work(&w, spread);
+}
+
 static void run_shape(const shape *s, const char *only)
 {
     ptq_k_gemm sets[SETS];
@@ -118,8 +155,7 @@ static void run_shape(const shape *s, const char *only)
     int npad = (s->n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
     int64_t m = (int64_t)s->images * out * out, in = (int64_t)s->images * s->hw * s->hw * s->c;
     double bytes = (double)in + (double)s->n * k + (double)m * s->n, ops = 2.0 * (double)m * s->n * k;
-    int nsets = bytes > 256e6 ? 1 : bytes * SETS < 256e6 ? SETS : (int)(256e6 / bytes) + 1;
-    nsets = nsets > SETS ? SETS : nsets;
+    int nsets = sets_of(bytes);
     float *mult = malloc((size_t)npad * sizeof *mult);
     for (int i = 0; i < npad; i++)
         mult[i] = 0.001f;
@@ -158,13 +194,133 @@ static void run_shape(const shape *s, const char *only)
     }
 }
 
+/* ---- steps that the memory limits ---- */
+
+static void *space(size_t n)
+{
+    void *p;
+    must(ptq_dev_alloc(dev, n, &p));
+    return p;
+}
+
+static ptq_status run_depthwise(ptq_dev *d, const void *a)
+{
+    return ptq_k_run_depthwise(d, a);
+}
+
+static ptq_status run_quantize(ptq_dev *d, const void *a)
+{
+    return ptq_k_run_quantize(d, a);
+}
+
+static ptq_status run_maxpool(ptq_dev *d, const void *a)
+{
+    return ptq_k_run_qmaxpool(d, a);
+}
+
+static void report(const char *name, const work *w, double bytes)
+{
+    double spread, us = time_work(w, &spread);
+    ptq_dev_kernel(dev);
+    must(w->run(dev, w->arg[0]));
+    printf("%-26s %-16s %9.1f us (%4.1f %%) %6.2f TB/s %5.1f %% of the limit\n", name, ptq_dev_kernel(dev), us,
+           100 * spread, bytes / us * 1e-6, bytes / 4.19e12 * 1e8 / us);
+    fflush(stdout);
+}
+
+static void bench_depthwise(const char *name, int images, int hw, int c, int kernel, int stride)
+{
+    ptq_k_depthwise a[SETS];
+    int out = (hw + 2 * (kernel / 2) - kernel) / stride + 1;
+    size_t nx = (size_t)images * (size_t)hw * (size_t)hw * (size_t)c;
+    size_t ny = (size_t)images * (size_t)out * (size_t)out * (size_t)c;
+    work w = {.run = run_depthwise, .sets = sets_of((double)(nx + ny))};
+    for (int i = 0; i < w.sets; i++) {
+        a[i] = (ptq_k_depthwise){.x = random_bytes(nx, (uint64_t)i), .y = space(ny), .batch = images, .c = c, .cpad = c,
+                                 .w = random_bytes((size_t)(kernel * kernel * c), 9), .in_h = hw, .in_w = hw,
+                                 .bias = random_bytes((size_t)c * 4, 10), .mult = random_bytes((size_t)c * 4, 11),
+                                 .out_h = out, .out_w = out, .kernel_h = kernel, .kernel_w = kernel,
+                                 .stride_h = stride, .stride_w = stride, .dil_h = 1, .dil_w = 1,
+                                 .pad_h = kernel / 2, .pad_w = kernel / 2, .zx = -128, .zy = -128, .lo = -128,
+                                 .hi = 127, .x_signed = 1};
+        w.arg[i] = &a[i];
+    }
+    report(name, &w, (double)(nx + ny));
+    for (int i = 0; i < w.sets; i++) {
+        const void *list[] = {a[i].x, a[i].w, a[i].y, a[i].bias, a[i].mult};
+        for (size_t j = 0; j < PTQ_COUNT(list); j++)
+            ptq_dev_free(dev, (void *)(uintptr_t)list[j]);
+    }
+}
+
+/* planes: 0, or those of images that become pixels. */
+static void bench_quantize(const char *name, int64_t n, int64_t pixels, int64_t planes)
+{
+    ptq_k_quant a[SETS];
+    work w = {.run = run_quantize, .sets = sets_of(5.0 * (double)n)};
+    for (int i = 0; i < w.sets; i++) {
+        a[i] = (ptq_k_quant){.x = random_bytes((size_t)n * 4, (uint64_t)i), .y = space((size_t)n), .n = n,
+                             .rows = planes ? pixels : 0, .cols = planes, .inner = 1, .channels = 1,
+                             .one_scale = 0.02f, .one_zp = -3, .lo = -128, .hi = 127, .bytes = 1, .sgn = 1,
+                             .lanes = planes ? 1 : 4};
+        w.arg[i] = &a[i];
+    }
+    report(name, &w, 5.0 * (double)n);
+    for (int i = 0; i < w.sets; i++) {
+        ptq_dev_free(dev, (void *)(uintptr_t)a[i].x);
+        ptq_dev_free(dev, a[i].y);
+    }
+}
+
+static void bench_maxpool(const char *name, int images, int hw, int c)
+{
+    ptq_k_pool a[SETS];
+    int out = (hw - 1) / 2 + 1;
+    size_t nx = (size_t)images * (size_t)hw * (size_t)hw * (size_t)c;
+    size_t ny = (size_t)images * (size_t)out * (size_t)out * (size_t)c;
+    work w = {.run = run_maxpool, .sets = sets_of((double)(nx + ny))};
+    for (int i = 0; i < w.sets; i++) {
+        a[i] = (ptq_k_pool){.x = random_bytes(nx, (uint64_t)i), .y = space(ny), .n = images, .groups = c / 4,
+                            .pixels = (int64_t)out * out, .in = {1, hw, hw}, .out = {1, out, out},
+                            .kernel = {1, 3, 3}, .stride = {1, 2, 2}, .dilation = {1, 1, 1}, .pad = {0, 1, 1},
+                            .x_ns = (int64_t)hw * hw * c, .x_cs = 1, .x_ps = c, .y_ns = (int64_t)out * out * c,
+                            .y_cs = 1, .y_ps = c, .lanes = 4, .sgn = 1};
+        w.arg[i] = &a[i];
+    }
+    report(name, &w, (double)(nx + ny));
+    for (int i = 0; i < w.sets; i++) {
+        ptq_dev_free(dev, (void *)(uintptr_t)a[i].x);
+        ptq_dev_free(dev, a[i].y);
+    }
+}
+
+static void bench_memory(void)
+{
+    bench_depthwise("depthwise 112 32", 256, 112, 32, 3, 1);
+    bench_depthwise("depthwise 112 96 /2", 256, 112, 96, 3, 2);
+    bench_depthwise("depthwise 56 144", 256, 56, 144, 3, 1);
+    bench_depthwise("depthwise 56 144 /2", 256, 56, 144, 3, 2);
+    bench_depthwise("depthwise 28 192", 256, 28, 192, 3, 1);
+    bench_depthwise("depthwise 14 384", 256, 14, 384, 3, 1);
+    bench_depthwise("depthwise 14 576", 256, 14, 576, 3, 1);
+    bench_depthwise("depthwise 7 960", 256, 7, 960, 3, 1);
+    bench_depthwise("depthwise 5x5 28 240", 256, 28, 240, 5, 1);
+    bench_depthwise("depthwise 5x5 28 240 /2", 256, 28, 240, 5, 2);
+    bench_depthwise("depthwise 56 144 batch 1", 1, 56, 144, 3, 1);
+    bench_quantize("quantize 256x197x768", 256 * 197 * 768, 0, 0);
+    bench_quantize("quantize 256 images 224", 256 * 3 * 224 * 224, 224 * 224, 3);
+    bench_maxpool("maxpool 112 64", 256, 112, 64);
+}
+
 int main(int argc, char **argv)
 {
     char text[256];
     must(ptq_dev_open(0, &dev));
     ptq_dev_describe(0, text, sizeof text);
     printf("%s\n", text);
-    for (size_t i = 0; i < PTQ_COUNT(shapes); i++)
+    if (argc < 2 || strcmp(argv[1], "memory") == 0)
+        bench_memory();
+    for (size_t i = 0; i < PTQ_COUNT(shapes) && (argc < 2 || strcmp(argv[1], "memory") != 0); i++)
         run_shape(&shapes[i], argc > 1 ? argv[1] : NULL);
     ptq_dev_close(dev);
     return 0;
