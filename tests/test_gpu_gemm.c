@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every row of lib/gpu/gemm.def against the reference kernel on the device, byte by byte: shapes
- * that straddle the tiles, windows, steps and pads of all kinds, every zero point, extreme values,
- * int8 and float results, residuals of both laws. */
+/* Every row of lib/gpu/gemm.def, and the batched product of two computed operands, against the reference
+ * kernels on the device, byte by byte: shapes that straddle the tiles, windows, steps and pads of all
+ * kinds, operands of either sign that lie along k or across it and are read again for other batches,
+ * every zero point, extreme values, int8 and float results, residuals of both laws. */
 #include "lib/core/core.h"
 #include "lib/gpu/kernels.h"
 #include "tests/gpu.h"
@@ -205,12 +206,137 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
 }
 END_TEST
 
+/* The batch dims of a product; an operand that does not have one is read again. */
+static void draw_batch(ptq_k_matmul *a, int64_t *na, int64_t *nb, bool small)
+{
+    *na = a->m * a->k;
+    *nb = a->k * a->n;
+    a->batch = 1;
+    a->nbd = pick(0, 3);
+    for (int i = a->nbd - 1; i >= 0; i--) {
+        int without = pick(0, 4);
+        a->bdim[i] = pick(1, small ? 2 : 4);
+        a->a_step[i] = without == 0 ? 0 : *na;
+        a->b_step[i] = without == 1 ? 0 : *nb;
+        *na *= without == 0 ? 1 : a->bdim[i];
+        *nb *= without == 1 ? 1 : a->bdim[i];
+        a->batch *= a->bdim[i];
+    }
+}
+
+static void draw_end(ptq_k_matmul *a)
+{
+    ptq_k_gemm g = {.m = a->batch * a->m, .n = (int32_t)a->n, .float_out = pick(0, 2) == 0};
+    product p = {.a = g};
+    bool y_signed = pick(0, 1);
+    ptq_k_epilogue *e = &a->e;
+    int32_t *zp = malloc((size_t)a->n * sizeof *zp), *bias = malloc((size_t)a->n * sizeof *bias);
+    float *mult = malloc((size_t)a->n * sizeof *mult);
+    ck_assert(zp && bias && mult);
+    for (int i = 0; i < a->n; i++) {
+        zp[i] = e->w_signed ? pick(-128, 127) : pick(0, 255);
+        bias[i] = pick(-100000, 100000);
+        mult[i] = (0.2f + ptq_rng_uniform(&rng)) / (300.0f * (float)a->k);
+    }
+    p.a.lo = y_signed ? -128 : 0;
+    p.a.hi = p.a.lo + 255;
+    p.a.zy = pick(p.a.lo, p.a.hi);
+    draw_residual(&p, y_signed);
+    e->nw = pick(0, 2) == 0 ? a->n : 1;
+    e->mult = device(mult, (size_t)a->n * sizeof *mult);
+    e->wzp = pick(0, 2) ? device(zp, (size_t)a->n * sizeof *zp) : NULL;
+    e->bias = pick(0, 2) == 0 ? device(bias, (size_t)a->n * sizeof *bias) : NULL;
+    e->zx = pick(0, 2) == 0 ? 0 : e->x_signed ? pick(-128, 127) : pick(0, 255);
+    e->zy = p.a.zy;
+    e->lo = p.a.lo;
+    e->hi = p.a.hi;
+    e->float_out = p.a.float_out;
+    e->skip = p.a.skip;
+    e->skip_signed = p.a.skip_signed;
+    e->residual = p.a.residual;
+    free(zp);
+    free(bias);
+    free(mult);
+}
+
+/* Operands that start at any byte, and end where their memory ends. */
+static void draw_operands(ptq_k_matmul *a, int64_t na, int64_t nb)
+{
+    bool extreme = pick(0, 4) == 0;
+    int at_a = pick(0, 1) ? 0 : pick(1, 17), at_b = pick(0, 1) ? 0 : pick(1, 17);
+    uint8_t *x = bytes((size_t)(na + at_a), extreme), *w = bytes((size_t)(nb + at_b), extreme);
+    a->a = (uint8_t *)device(x, (size_t)(na + at_a)) + at_a;
+    a->b = (uint8_t *)device(w, (size_t)(nb + at_b)) + at_b;
+    free(x);
+    free(w);
+}
+
+static void check_matmul(ptq_k_matmul a)
+{
+    size_t unit = a.e.float_out ? 4 : 1, n = (size_t)(a.batch * a.m * a.n) * unit, wrong = 0, first = 0;
+    size_t front = unit * (size_t)pick(0, 3), all = front + n + 64;
+    uint8_t *want = malloc(n), *have = malloc(all), *y = device(NULL, all);
+    ck_assert(want && have);
+    a.y = y + front;
+    ck_assert_ok(ptq_k_run_matmul(dev, &a));
+    ck_assert_ok(ptq_dev_download(dev, want, a.y, n));
+    memset(have, 0xa5, all);
+    ck_assert_ok(ptq_dev_upload(dev, y, have, all));
+    ptq_k_matmul_run fast = ptq_k_matmul_fast(dev, &a);
+    ck_assert(fast != NULL);
+    ck_assert_ok(fast(dev, &a));
+    ck_assert_ok(ptq_dev_download(dev, have, y, all));
+    for (size_t i = 0; i < n; i++)
+        if (have[front + i] != want[i] && wrong++ == 0)
+            first = i;
+    for (size_t i = 0; i < all; i++)
+        wrong += (i < front || i >= front + n) && have[i] != 0xa5;
+    if (wrong)
+        ck_abort_msg("%zu of %zu bytes differ, the first at %zu (%lld of %lld x %lld x %lld, steps %lld %lld, %lld %lld, "
+                     "signed %d %d, zero points %d %d, float %d, bias %d, residual %d)",
+                     wrong, n, first, (long long)a.batch, (long long)a.m, (long long)a.n, (long long)a.k,
+                     (long long)a.a_row, (long long)a.a_col, (long long)a.b_row, (long long)a.b_col, a.e.x_signed,
+                     a.e.w_signed, a.e.zx, a.e.wzp != NULL, a.e.float_out, a.e.bias != NULL, a.e.residual.kind);
+    free(want);
+    free(have);
+    while (nmem > 0)
+        ptq_dev_free(dev, mem[--nmem]);
+}
+
+START_TEST(gpu_gemm__computed_operands_equal_the_reference)
+{
+    static const int sizes[] = {1, 3, 16, 17, 63, 64, 65, 128, 197};
+    const char *small = getenv("PTQ_GPU_SMALL");
+    int cases = small && *small == '1' ? 24 : 600;
+    ck_assert_ok(ptq_dev_open(0, &dev));
+    ptq_rng_seed(&rng, 2028);
+    if (ptq_dev_capability(dev) < 80)
+        cases = 0; /* no such kernel */
+    for (int i = 0; i < cases; i++) {
+        ptq_k_matmul a = {.m = sizes[pick(0, small ? 6 : 8)], .n = sizes[pick(0, small ? 6 : 8)],
+                          .k = sizes[pick(0, small ? 6 : 8)], .e = {.x_signed = pick(0, 1), .w_signed = pick(0, 1)}};
+        bool turn_a = pick(0, 3) == 0, turn_b = pick(0, 1);
+        int64_t na, nb;
+        a.a_row = turn_a ? 1 : a.k;
+        a.a_col = turn_a ? a.m : 1;
+        a.b_row = turn_b ? a.n : 1;
+        a.b_col = turn_b ? 1 : a.k;
+        draw_batch(&a, &na, &nb, small != NULL);
+        draw_operands(&a, na, nb);
+        draw_end(&a);
+        check_matmul(a);
+    }
+    ptq_dev_close(dev);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("integer products on the device");
     TCase *t = tcase_create("gemm");
     tcase_set_timeout(t, 600);
     tcase_add_test(t, gpu_gemm__rows_equal_the_reference);
+    tcase_add_test(t, gpu_gemm__computed_operands_equal_the_reference);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

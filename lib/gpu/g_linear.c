@@ -353,7 +353,8 @@ static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
         a.a_step[i] = mm.a_step[i];
         a.b_step[i] = mm.b_step[i];
     }
-    return ptq_k_run_matmul(g->dev, &a);
+    ptq_k_matmul_run fast = has_tensor_cores(g) ? ptq_k_matmul_fast(g->dev, &a) : NULL;
+    return fast ? fast(g->dev, &a) : ptq_k_run_matmul(g->dev, &a);
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qconv, ptq_gpu_int_qgemm, ptq_gpu_int_qmatmul;

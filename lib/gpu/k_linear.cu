@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The integer products, one output per thread: the specification on the device. */
-#include "lib/gpu/launch.h"
+#include "lib/gpu/finish.h"
 
 PTQ_DEVICE void finish(const ptq_k_epilogue *e, void *y, int64_t at, int64_t channel, int32_t acc)
 {
-    float m = e->mult[e->nw == 1 ? 0 : channel];
+    float m = ptq_k_mult(e, channel);
     if (e->float_out)
         ((float *)y)[at] = (float)acc * m;
-    else if (e->residual.kind)
-        ((uint8_t *)y)[at] = (uint8_t)ptq_requantize_residual(
-            acc, m, e->zy, e->lo, e->hi, ptq_k_byte(e->skip, at, e->skip_signed), &e->residual);
     else
-        ((uint8_t *)y)[at] = (uint8_t)ptq_requantize(acc, m, e->zy, e->lo, e->hi);
-}
-
-PTQ_DEVICE int32_t weight_zp(const ptq_k_epilogue *e, int64_t channel)
-{
-    return e->wzp ? e->wzp[e->nw == 1 ? 0 : channel] : 0;
+        ((uint8_t *)y)[at] = ptq_k_code(e, at, m, acc);
 }
 
 /* Threads run along the output's memory: channels first where they lie together. */
@@ -35,7 +27,7 @@ PTQ_KERNEL(conv, ptq_k_conv a)
             m = r / pixels;
         }
         int64_t o2 = p % a.out[2], o1 = p / a.out[2] % a.out[1], o0 = p / (a.out[2] * a.out[1]);
-        int32_t wz = weight_zp(&a.e, m);
+        int32_t wz = ptq_k_weight_zp(&a.e, m);
         uint32_t acc = a.e.bias ? (uint32_t)a.e.bias[m] : 0; /* unsigned: it wraps as the CPU's does */
         for (int64_t t = 0; t < taps; t++) {
             int64_t k2 = t % a.kernel[2], k1 = t / a.kernel[2] % a.kernel[1], k0 = t / (a.kernel[2] * a.kernel[1]);
@@ -70,7 +62,7 @@ PTQ_KERNEL(matmul, ptq_k_matmul a)
         }
         a0 += m * a.a_row;
         b0 += n * a.b_col;
-        int32_t zb = weight_zp(&a.e, n);
+        int32_t zb = ptq_k_weight_zp(&a.e, n);
         uint32_t acc = a.e.bias ? (uint32_t)a.e.bias[n] : 0;
         for (int64_t k = 0; k < a.k; k++)
             acc += (uint32_t)((ptq_k_byte(a.a, a0 + k * a.a_col, a.e.x_signed) - a.e.zx) *

@@ -88,12 +88,12 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const int32
         start<SIGNED>(odd, r, steps, group, lane, &last);
         if (ADDS)
             prefetch_skip(a, m + step, n, a.m);
-        finish_rows<ADDS>(a, c, even, m, n, a.m);
+        finish_rows<ADDS, false>(a, c, even, m, n, a.m);
         end(odd, r, lane, last);
         start<SIGNED>(even, r, steps, group, lane, &last);
         if (ADDS)
             prefetch_skip(a, m + 2 * step, n, a.m);
-        finish_rows<ADDS>(a, c, odd, m + step, n, a.m);
+        finish_rows<ADDS, false>(a, c, odd, m + step, n, a.m);
         end(even, r, lane, last);
     }
 }

@@ -136,6 +136,9 @@ typedef struct ptq_k_matmul {
     ptq_k_epilogue e;
 } ptq_k_matmul;
 ptq_status ptq_k_run_matmul(ptq_dev *d, const ptq_k_matmul *a);
+/* The tensor-core form of ptq_k_run_matmul; NULL where the device has none or it cannot run these arguments. */
+typedef ptq_status (*ptq_k_matmul_run)(ptq_dev *d, const ptq_k_matmul *a);
+ptq_k_matmul_run ptq_k_matmul_fast(const ptq_dev *d, const ptq_k_matmul *a);
 
 /* Copies n elements of `bytes` bytes (1, 2, 4, 8, 16; x and y are aligned to it); each byte goes
  * through `table` unless it is NULL. With one dimension, `tail` more bytes lie behind them. */

@@ -43,21 +43,34 @@ static __device__ __forceinline__ void load_matrix4(uint32_t r[4], uint32_t addr
                  : "memory");
 }
 
-/* d += A (16 x 32) B (32 x 8); B is int8. */
-template <bool SIGNED>
+/* The same matrices turned: lane l holds elements (2 bytes) l / 4 of rows 2 (l % 4) and the next. */
+static __device__ __forceinline__ void load_matrix4_turned(uint32_t r[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+/* d += A (16 x 32) B (32 x 8), bytes of either sign. */
+#define PTQ_MMA(types)                                                                             \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types ".s32 {%0, %1, %2, %3}, "          \
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                   \
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+template <bool A_SIGNED, bool B_SIGNED = true>
 static __device__ __forceinline__ void mma_16x8x32(int32_t d[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
-    if (SIGNED)
-        asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-                     "{%8, %9}, {%0, %1, %2, %3};"
-                     : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    if (A_SIGNED && B_SIGNED)
+        PTQ_MMA("s8.s8");
+    else if (A_SIGNED)
+        PTQ_MMA("s8.u8");
+    else if (B_SIGNED)
+        PTQ_MMA("u8.s8");
     else
-        asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-                     "{%8, %9}, {%0, %1, %2, %3};"
-                     : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        PTQ_MMA("u8.u8");
 }
+#undef PTQ_MMA
 
 /* ---- the end of an integer product ---- */
 
@@ -205,12 +218,65 @@ static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const c
             y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
 }
 
-/* Kernels with a residual (ADDS) are compiled apart, so that the others keep their registers. */
-template <bool ADDS>
+static __device__ __forceinline__ void finish_single_floats(const ptq_k_gemm &a, const channels &c,
+                                                            const int32_t *acc, int64_t m, int n, int64_t end)
+{
+#pragma unroll
+    for (int e = 0; e < 32; e++) {
+        int row = e / 16, ch = e % 16;
+        int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
+        if (m + 8 * row < end && n + ch < a.n)
+            ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
+    }
+}
+
+/* Four floats at once. Two lanes that own neighbouring channels exchange quarters first: stored together,
+ * theirs are 32 bytes side by side, which is what memory takes. All lanes of a warp come here, those
+ * outside of the output too. */
+static __device__ __forceinline__ void finish_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                     int64_t m, int n, int64_t end)
+{
+    int odd = (int)threadIdx.x & 1, first = n - 16 * odd; /* of both lanes' channels */
+    bool mine = n < a.n;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        int4 b[2] = {};
+        float4 s[2] = {};
+        for (int h = 0; h < 2 && mine; h++) {
+            b[h] = c.b[i + h];
+            s[h] = c.m[i + h];
+        }
+        int32_t bias[8] = {b[0].x, b[0].y, b[0].z, b[0].w, b[1].x, b[1].y, b[1].z, b[1].w};
+        float mult[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            float kept[4], got[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float low = (float)biased(acc, row, 4 * i + e, bias[e]) * mult[e];
+                float high = (float)biased(acc, row, 4 * i + 4 + e, bias[4 + e]) * mult[4 + e];
+                kept[e] = odd ? high : low;
+                got[e] = __shfl_xor_sync(0xffffffffu, odd ? low : high, 1);
+            }
+            int at = first + 4 * i + 4 * odd;
+            float *y = (float *)a.y + (m + 8 * row) * a.n + at;
+            if (m + 8 * row < end && at < a.n)
+                *(float4 *)y = odd ? make_float4(got[0], got[1], got[2], got[3])
+                                   : make_float4(kept[0], kept[1], kept[2], kept[3]);
+            if (m + 8 * row < end && at + 16 < a.n)
+                *(float4 *)(y + 16) = odd ? make_float4(kept[0], kept[1], kept[2], kept[3])
+                                          : make_float4(got[0], got[1], got[2], got[3]);
+        }
+    }
+}
+
+/* Kernels with a residual (ADDS) are compiled apart, so that the others keep their registers; those that
+ * have none to spare write single floats. */
+template <bool ADDS, bool WIDE_FLOATS = true>
 static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                    int64_t m, int n, int64_t end)
 {
-    if (n >= a.n)
+    if ((ADDS || !WIDE_FLOATS || !a.float_out) && n >= a.n)
         return;
     if (ADDS) {
         if (a.residual.kind == PTQ_RESIDUAL_FLOAT)
@@ -222,13 +288,10 @@ static __device__ __forceinline__ void finish_rows(const ptq_k_gemm &a, const ch
         return;
     }
     if (a.float_out) { /* apart, so that the common case has no branches */
-#pragma unroll
-        for (int e = 0; e < 32; e++) {
-            int row = e / 16, ch = e % 16;
-            int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
-            if (m + 8 * row < end && n + ch < a.n)
-                ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
-        }
+        if (WIDE_FLOATS && a.n % 4 == 0 && ((uintptr_t)a.y & 15) == 0)
+            finish_floats(a, c, acc, m, n, end);
+        else
+            finish_single_floats(a, c, acc, m, n, end);
         return;
     }
     finish_codes<PLAIN_END>(a, c, acc, m, n, end);
