@@ -9,7 +9,7 @@
 
 /* What the time of a product depends on. */
 enum { M, N, KPAD, C, IN_H, IN_W, OUT_H, OUT_W, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, ZX, SIGNED,
-       FLOAT_OUT, PADDED, NKEY };
+       FLOAT_OUT, PADDED, RESIDUAL, NKEY };
 
 typedef struct entry {
     int64_t key[NKEY];
@@ -51,7 +51,8 @@ static void key_of(const ptq_k_gemm *a, int64_t *k)
         [M] = a->m, [N] = a->n, [KPAD] = a->kpad, [C] = a->c, [IN_H] = a->in_h, [IN_W] = a->in_w, [OUT_H] = a->out_h,
         [OUT_W] = a->out_w, [KERNEL_H] = a->kernel_h, [KERNEL_W] = a->kernel_w, [STRIDE_H] = a->stride_h,
         [STRIDE_W] = a->stride_w, [DIL_H] = a->dil_h, [DIL_W] = a->dil_w, [ZX] = a->zx != 0, /* some rows need 0 */
-        [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded};
+        [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded,
+        [RESIDUAL] = a->residual.kind};
     memcpy(k, key, sizeof key);
 }
 
@@ -123,7 +124,8 @@ static ptq_status measure(ptq_dev *d, const ptq_k_gemm *a, entry *e)
 /* The choice of the same product with the nearest number of rows, where it can run this one too. */
 static const ptq_k_gemm_row *nearest(const ptq_gpu_tuner *t, const ptq_dev *d, const ptq_k_gemm *a, const int64_t *key)
 {
-    static const int same[] = {N, KPAD, C, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, SIGNED, FLOAT_OUT};
+    static const int same[] = {N, KPAD, C, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, SIGNED, FLOAT_OUT,
+                               RESIDUAL};
     const ptq_k_gemm_row *best = NULL;
     int64_t least = 0;
     for (size_t i = 0; i < t->entries.n; i++) {

@@ -40,6 +40,7 @@ ap.add_argument("--targets", type=words, default=["portable", "ort"])
 ap.add_argument("--tables", type=words, default=["1", "2", "3", "4", "5"])
 ap.add_argument("--samples", type=int, default=10 ** 9, help="evaluation samples (default: all)")
 ap.add_argument("--calib", type=int, default=10 ** 9, help="calibration samples (default: all)")
+ap.add_argument("--level-samples", type=int, default=1000, help="evaluation samples of table 5 (default: 1000)")
 ap.add_argument("--cache", default="oracle-cells.json")
 ap.add_argument("--out", help="write the tables as Markdown too")
 ap.add_argument("--work", help="folder for models and statistics (default: a temporary one)")
@@ -519,7 +520,7 @@ def table5():
            "or percent of the boxes), the bar is 0.5 points.", "",
            row("model", "form", "samples", *[v[4:].lower() for v in LEVELS], "spread"), row(*["---"] * 8)]
     for m in chosen():
-        n = min(eval_count(m), 1000)
+        n = min(eval_count(m), args.level_samples)
         for target, form in FORMS:
             def make():
                 path, _ = ours(m, "mse", target, "--format", form)
