@@ -197,6 +197,54 @@ START_TEST(session__enqueue)
 }
 END_TEST
 
+/* Indices that the shapes tell, read by a kernel on the device: two sets of shapes in turn, each with
+ * its own, from one recording each. */
+static const char told_by_shapes[] = "input x f32 [b,12,4]\nh = Shape(x)\nconst k s64 [2] 0 2\nn = Gather(h, k)\n"
+                                     "y = Gather(x, n) axis=1\nz = Relu(y)\noutput z\noutput n\n";
+
+START_TEST(session__enqueue_known_contents)
+{
+    ptq_graph *g = gt_parse(told_by_shapes);
+    ptq_session_options oc = gs_options(NULL, NULL), o = gs_options(&ptq_backend_cuda, NULL);
+    ptq_session *cpu, *s;
+    device_run r[2];
+    gs_data d = {.dtype = PTQ_DT_F32, .rank = 2, .dims = {12, 4}};
+    ck_assert_ok(ptq_infer_graph(g));
+    o.replay = true;
+    ck_assert_ok(ptq_session_new(g, &oc, &cpu));
+    ck_assert_ok(ptq_session_new(g, &o, &s));
+    for (int i = 0; i < 2; i++) {
+        ptq_tensor x = gs_batch(&d, 2 + 5 * i, 1);
+        device_open(&r[i], s, g, &x);
+        free(x.data);
+    }
+#ifdef PTQ_TEST_FAKE
+    ptq_fake_records = _i == 1; /* then nothing is computed, and only the replays are counted */
+    ptq_fake_replays = 0;
+#endif
+    for (int n = 0; n < 8; n++) {
+        gs_record want = {0}, got = {0};
+        ptq_tensor x = gs_batch(&d, 2 + 5 * (n % 2), 20 + (uint64_t)n);
+        ck_assert_ok(gs_run(cpu, g, &x, &want));
+        device_run_once(&r[n % 2], s, g, &x, &got);
+        if (_i == 0)
+            gs_same(&want, &got, "known contents");
+        free(x.data);
+        gs_clear(&want);
+        gs_clear(&got);
+    }
+#ifdef PTQ_TEST_FAKE
+    ck_assert_int_eq(ptq_fake_replays > 0, _i == 1);
+    ptq_fake_records = false;
+#endif
+    for (int i = 0; i < 2; i++)
+        device_close(&r[i]);
+    ptq_session_free(s);
+    ptq_session_free(cpu);
+    ptq_graph_free(g);
+}
+END_TEST
+
 START_TEST(session__enqueue_refuses)
 {
     ptq_model *m = shapes();
@@ -441,6 +489,11 @@ int main(void)
     tcase_add_loop_test(t, session__movers, 0, (int)PTQ_COUNT(moves));
     tcase_add_loop_test(t, session__enqueue, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__enqueue_refuses);
+#ifdef PTQ_TEST_FAKE
+    tcase_add_loop_test(t, session__enqueue_known_contents, 0, 2);
+#else
+    tcase_add_loop_test(t, session__enqueue_known_contents, 0, 1);
+#endif
     tcase_add_test(t, session__indices_on_the_device);
 #ifdef PTQ_TEST_FAKE
     tcase_add_test(t, session__recordings);

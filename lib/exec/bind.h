@@ -19,6 +19,7 @@ typedef struct ptq_binding {
     size_t *offset;    /* [values] in the block */
     size_t block_bytes;
     uint64_t used;     /* for the cache */
+    void **known;      /* [values] device copies of contents that the shapes tell (lib/exec/copies.c), or NULL */
 } ptq_binding;
 
 /* inputs have been checked against the graph. */

@@ -78,9 +78,10 @@ static ptq_status write_contents(const ptq_binding *b, int v, ptq_copy *k)
     return PTQ_OK;
 }
 
-ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, bool on_device,
+ptq_status ptq_copies_start(ptq_copies *c, ptq_binding *b, const ptq_tensor *inputs, bool on_device,
                             void *block)
 {
+    c->binding = b;
     for (size_t i = 0; i < c->program->values.n; i++) {
         ptq_copy *k = &c->v[i];
         if (b->place[i] == PTQ_IN_CONSTANT) {
@@ -93,10 +94,13 @@ ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tenso
             continue;
         }
         *k = (ptq_copy){NULL, NULL, k->host_own, k->dev_own, k->host_cap, k->dev_cap, false, false};
-        if (b->place[i] == PTQ_IN_BLOCK)
-            k->dev = (char *)block + b->offset[i];
-        if (ptq_contents_known(b, (int)i) && b->root[i] == (int)i)
+        if (ptq_contents_known(b, (int)i) && b->root[i] == (int)i) {
             PTQ_TRY(write_contents(b, (int)i, k));
+            k->dev = b->known ? b->known[i] : NULL;
+            k->dev_good = k->dev != NULL;
+        } else if (b->place[i] == PTQ_IN_BLOCK) {
+            k->dev = (char *)block + b->offset[i];
+        }
     }
     for (int i = 0; i < c->program->ninputs; i++) {
         ptq_copy *k = &c->v[c->program->inputs[i]];
@@ -129,12 +133,45 @@ ptq_status ptq_copies_read_host(ptq_copies *c, int v, size_t nbytes, void **out)
     return PTQ_OK;
 }
 
+/* What the shapes tell is the same in every run of a binding: it has a place of its own there, so that a
+ * recording may go on reading it. */
+static ptq_status known_dev(ptq_copies *c, int v, size_t nbytes)
+{
+    ptq_binding *b = c->binding;
+    if (!b->known && !(b->known = ptq_calloc(c->program->values.n, sizeof *b->known)))
+        return ptq_fail_nomem();
+    PTQ_TRY(c->ops->alloc(c->backend, nbytes ? nbytes : 1, &b->known[v]));
+    ptq_status s = c->ops->upload(c->backend, b->known[v], c->v[v].host, nbytes);
+    if (s != PTQ_OK) {
+        c->ops->free(c->backend, b->known[v]);
+        b->known[v] = NULL;
+        return s;
+    }
+    c->v[v].dev = b->known[v];
+    c->v[v].dev_good = true;
+    return PTQ_OK;
+}
+
+void ptq_copies_forget(ptq_copies *c, ptq_binding *b)
+{
+    for (size_t i = 0; b->known && i < c->program->values.n; i++)
+        if (b->known[i])
+            c->ops->free(c->backend, b->known[i]);
+    free(b->known);
+    b->known = NULL;
+}
+
 ptq_status ptq_copies_read_dev(ptq_copies *c, int v, size_t nbytes, void **out)
 {
     ptq_copy *k = &c->v[v];
     if (!k->dev_good) {
         if (!k->host_good)
             return nowhere(c, v);
+        if (!k->dev && ptq_contents_known(c->binding, v)) {
+            PTQ_TRY(known_dev(c, v, nbytes));
+            *out = k->dev;
+            return PTQ_OK;
+        }
         if (!k->dev)
             PTQ_TRY(own_dev(c, k, nbytes));
         PTQ_TRY(c->ops->upload(c->backend, k->dev, k->host, nbytes));
@@ -157,7 +194,7 @@ ptq_status ptq_copies_write_host(ptq_copies *c, int v, size_t nbytes, void **out
 ptq_status ptq_copies_write_dev(ptq_copies *c, int v, size_t nbytes, void **out)
 {
     ptq_copy *k = &c->v[v];
-    if (!k->dev)
+    if (!k->dev || ptq_contents_known(c->binding, v)) /* one output of several that is computed all the same */
         PTQ_TRY(own_dev(c, k, nbytes));
     k->dev_good = true;
     k->host_good = false;

@@ -20,6 +20,7 @@ typedef struct ptq_copies {
     const ptq_backend_ops *ops;
     ptq_backend *backend;
     const ptq_program *program;
+    ptq_binding *binding; /* of the run */
     ptq_copy *v; /* [values] */
 } ptq_copies;
 
@@ -29,8 +30,11 @@ void ptq_copies_clear(ptq_copies *c);
 
 /* Start of a run: constants and known contents are good on the host, inputs there or on the device,
  * values in the block lie in `block` on the device and are good nowhere. */
-ptq_status ptq_copies_start(ptq_copies *c, const ptq_binding *b, const ptq_tensor *inputs, bool on_device,
+ptq_status ptq_copies_start(ptq_copies *c, ptq_binding *b, const ptq_tensor *inputs, bool on_device,
                             void *block);
+
+/* Frees what a binding that goes has on the device. */
+void ptq_copies_forget(ptq_copies *c, ptq_binding *b);
 
 /* Bytes of value v for reading; moved from the other side when needed. */
 ptq_status ptq_copies_read_host(ptq_copies *c, int v, size_t nbytes, void **out);

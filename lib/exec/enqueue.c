@@ -46,7 +46,7 @@ static void direct_outputs(ptq_session *s, const ptq_binding *b, const ptq_tenso
         bool first = true;
         for (int k = 0; k < i; k++)
             first = first && b->root[s->p->outputs[k]] != root;
-        if (first && b->place[root] == PTQ_IN_BLOCK)
+        if (first && b->place[root] == PTQ_IN_BLOCK && !ptq_contents_known(b, root))
             s->copies.v[root].dev = out[i].data;
     }
 }

@@ -116,6 +116,8 @@ static void free_dynamic(ptq_session *s, size_t v)
 static void drop_binding(ptq_session *s, size_t i)
 {
     ptq_session_forget(s, &s->replays[i]);
+    if (s->copies.v)
+        ptq_copies_forget(&s->copies, s->bindings[i]);
     ptq_binding_free(s->p, s->bindings[i]);
     s->bindings[i] = NULL;
 }
