@@ -557,7 +557,7 @@ START_TEST(cpu_int__every_row_is_known)
 {
     static const char *const tested[] = {"qconv", "qgemm", "qmatmul", "qadd", "qmul", "qlut", "qconcat",
                                          "qavgpool", "qglobalavgpool", "qmaxpool", "qmove", "quantize",
-                                         "dequantize", "relayout"};
+                                         "dequantize", "relayout", "plugin" /* test_jobs_engine.c */};
     static const char *const rows[] = {
 #define PTQ_CPU_INT(name) #name,
 #include "lib/cpu/kernels_int.def"
