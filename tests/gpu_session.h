@@ -48,7 +48,7 @@ static inline ptq_status gs_read(void *ctx, size_t i, ptq_tensor *in, size_t n)
     return PTQ_OK;
 }
 
-/* ---- quantized models ---- */
+/* ---- models ---- */
 
 static inline ptq_model *gs_load(const char *path)
 {
@@ -56,6 +56,15 @@ static inline ptq_model *gs_load(const char *path)
     ck_assert_ok(ptq_model_load(path, NULL, &m));
     ck_assert_ok(ptq_model_optimize(m));
     return m;
+}
+
+/* The embedded model, and what its inputs look like. */
+static inline ptq_model *gs_shapes(void)
+{
+    char path[1024];
+    const char *src = getenv("srcdir");
+    snprintf(path, sizeof path, "%s/data/shapes.onnx", src ? src : ".");
+    return gs_load(path);
 }
 
 static inline ptq_model *gs_quantize(const ptq_model *m, gs_data *d, size_t samples, const char *target,

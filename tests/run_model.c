@@ -35,13 +35,12 @@ static ptq_status dump_value(void *ctx, const ptq_pvalue *v, const ptq_tensor *t
     return npy_write(path, t);
 }
 
-static void print_program(const ptq_session *s)
+/* Steps with their times; NULL: without. */
+static void print_program(const ptq_session *s, const ptq_step_time *time)
 {
     const ptq_program *p = ptq_session_program(s);
     for (size_t i = 0; i < p->steps.n; i++) {
         const ptq_step *st = &p->steps.v[i];
-        int64_t runs = 0;
-        double t = ptq_session_step_seconds(s, (int)i, &runs);
         printf("%4zu %-14s %-18s %-40.40s", i, st->def->name, st->node->op, st->name);
         for (int k = 0; k < st->nout; k++)
             if (st->out[k] >= 0)
@@ -49,12 +48,24 @@ static void print_program(const ptq_session *s)
                        p->values.v[st->out[k]].layout == PTQ_LAYOUT_NHWC ? "/nhwc" : "");
         if (st->def->integer && st->nin == 3 && strcmp(st->def->name, "qconcat") != 0)
             printf(" + %s", p->values.v[st->in[2]].name); /* a residual */
-        if (runs > 0)
-            printf(" %9.3f ms", 1e3 * t / (double)runs);
+        if (time)
+            printf(" %9.3f ms", 1e3 * time[i].seconds);
         printf("\n");
     }
     for (size_t i = 0; i < p->remarks.n; i++)
         printf("float: %s: %s\n", p->remarks.v[i].node->name, p->remarks.v[i].reason);
+}
+
+/* The same, timed in `repeat` runs of their own. */
+static ptq_status print_steps(ptq_session *s, const ptq_tensor *in, size_t nin, ptq_tensor *out, size_t nout, int repeat)
+{
+    bool recorded;
+    ptq_step_time *time = repeat > 0 ? ptq_calloc(ptq_session_program(s)->steps.n, sizeof *time) : NULL;
+    if (time)
+        PTQ_TRY(ptq_session_profile(s, in, nin, out, nout, false, repeat, time, &recorded));
+    print_program(s, time);
+    free(time);
+    return PTQ_OK;
 }
 
 /* Of one thread: processor time, so that other work on the machine counts less. */
@@ -68,8 +79,7 @@ static double now(const options *o)
 static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
 {
     ptq_session_options so = {.lower = {.integer = o->integer, .nhwc = !o->plain,
-                                        .float_out = o->float_out, .fuse = !o->no_fuse},
-                              .profile = o->repeat > 0};
+                                        .float_out = o->float_out, .fuse = !o->no_fuse}};
     if (o->dump) {
         char path[1024];
         snprintf(path, sizeof path, "%s/names.txt", o->dump);
@@ -85,7 +95,7 @@ static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
     size_t nin = g->inputs.n, nout = g->outputs.n;
     if ((size_t)nfiles != nin + nout) {
         if (o->steps)
-            print_program(s);
+            print_program(s, NULL);
         return o->steps ? PTQ_OK
                         : ptq_fail(PTQ_ERR_ARG, "needs %zu inputs and %zu outputs", nin, nout);
     }
@@ -107,10 +117,10 @@ static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
     if (o->repeat > 1)
         printf("%.3f ms per run, %.3f ms at best, %zu bytes of activations\n",
                1e3 * total / (o->repeat - 1), 1e3 * best, ptq_session_activation_bytes(s));
-    if (o->steps)
-        print_program(s);
     for (size_t i = 0; i < nout; i++)
         PTQ_TRY(npy_write(files[nin + i], &out[i]));
+    if (o->steps)
+        PTQ_TRY(print_steps(s, in, nin, out, nout, o->repeat));
     for (size_t i = 0; i < nin; i++)
         free(in[i].data);
     free(in);

@@ -10,14 +10,6 @@
 
 static gs_data images = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}};
 
-static ptq_model *shapes(void)
-{
-    char path[1024];
-    const char *src = getenv("srcdir");
-    snprintf(path, sizeof path, "%s/data/shapes.onnx", src ? src : ".");
-    return gs_load(path);
-}
-
 static const struct {
     const char *target, *format;
 } forms[] = {{"portable", "qdq"}, {"ort", "qdq"}, {"ort", "qoperator"}, {"tensorrt", "qdq"}};
@@ -26,7 +18,7 @@ START_TEST(session__embedded_model)
 {
     static const int64_t batches[] = {1, 7, 64, 7};
     char what[64];
-    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
+    ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
     snprintf(what, sizeof what, "shapes, %s, %s", forms[_i].target, forms[_i].format);
     size_t n = gs_both(q->graph, &images, batches, PTQ_COUNT(batches), what);
     printf("%s: %zu tensors, 0 bytes differ\n", what, n);
@@ -162,7 +154,7 @@ static void device_run_once(device_run *r, ptq_session *s, const ptq_graph *g, c
  * step, the second is recorded, the others replay. */
 START_TEST(session__enqueue)
 {
-    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
+    ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 8, forms[_i].target, forms[_i].format);
     ptq_session_options oc = gs_options(NULL, NULL), so = {.replay = true};
     ptq_executable_options eo = {.ops = &ptq_backend_cuda, .lower = oc.lower};
     ptq_executable *e;
@@ -247,7 +239,7 @@ END_TEST
 
 START_TEST(session__enqueue_refuses)
 {
-    ptq_model *m = shapes();
+    ptq_model *m = gs_shapes();
     ptq_session *s;
     ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
     ptq_tensor x = gs_batch(&images, 2, 1), in, out[1];
@@ -321,7 +313,7 @@ START_TEST(session__sturdy)
 {
     static const int told[] = {0, 3, 1, 1};
     char parts[] = "samples at a time", cpu[] = "with the CPU";
-    ptq_model *m = shapes();
+    ptq_model *m = gs_shapes();
     ptq_session_options o = gs_options(&ptq_backend_cuda, NULL), oc = gs_options(NULL, NULL);
     ptq_tensor x = gs_batch(&images, 61, 5), out[1];
     gs_record want = {0};
@@ -362,7 +354,7 @@ END_TEST
 /* When a run is recorded, replayed, and recorded anew. */
 START_TEST(session__recordings)
 {
-    ptq_model *m = shapes();
+    ptq_model *m = gs_shapes();
     ptq_session *s;
     ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
     ptq_tensor x = gs_batch(&images, 2, 1), y = gs_batch(&images, 5, 1);
@@ -462,7 +454,7 @@ static void fail_everywhere(const ptq_graph *g, const gs_data *d, const char *wh
 
 START_TEST(session__every_call_may_fail)
 {
-    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 2, forms[_i].target, forms[_i].format);
+    ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 2, forms[_i].target, forms[_i].format);
     fail_everywhere(q->graph, &images, forms[_i].format);
     ptq_model_free(q);
     ptq_model_free(m);

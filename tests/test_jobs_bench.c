@@ -25,14 +25,6 @@ enum { DEVICE = 0 };
 
 static gs_data images = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}};
 
-static ptq_model *shapes(void)
-{
-    char path[1024];
-    const char *src = getenv("srcdir");
-    snprintf(path, sizeof path, "%s/data/shapes.onnx", src ? src : ".");
-    return gs_load(path);
-}
-
 static ptq_model *parsed(const char *text)
 {
     ptq_model *m;
@@ -116,7 +108,7 @@ static double graph_macs(const ptq_model *m)
 START_TEST(bench__figures_fit_each_other)
 {
     bool integer = _i == 1;
-    ptq_model *m = shapes(), *q = integer ? gs_quantize(m, &images, 4, "ort", "qdq") : m;
+    ptq_model *m = gs_shapes(), *q = integer ? gs_quantize(m, &images, 4, "ort", "qdq") : m;
     double want = graph_macs(m);
     ptq_engine *e = build(q);
     ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
@@ -141,7 +133,7 @@ END_TEST
 
 START_TEST(bench__text_has_what_the_json_has)
 {
-    ptq_engine *e = build(shapes());
+    ptq_engine *e = build(gs_shapes());
     ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
     ptq_report *r;
     char *all, *some, figure[64];

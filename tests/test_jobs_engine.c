@@ -22,17 +22,9 @@
 
 static gs_data images = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}};
 
-static ptq_model *shapes(void)
-{
-    char path[1024];
-    const char *src = getenv("srcdir");
-    snprintf(path, sizeof path, "%s/data/shapes.onnx", src ? src : ".");
-    return gs_load(path);
-}
-
 static ptq_model *quantized(void)
 {
-    ptq_model *m = shapes(), *q = gs_quantize(m, &images, 8, "ort", "qdq");
+    ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 8, "ort", "qdq");
     ptq_model_free(m);
     return q;
 }

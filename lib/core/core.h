@@ -108,6 +108,13 @@ ptq_status ptq_find_name(const char *what, const char *name, const char *const *
 /* Shell pattern match of * ? [..] on names that may hold '/'. */
 bool ptq_glob_match(const char *pattern, const char *name);
 
+/* Smallest first; for figures without NaN. */
+void ptq_sort(double *v, size_t n);
+
+/* A whole regular file of at most `most` bytes, with a NUL behind; *out is malloc'ed. PTQ_ERR_IO names
+ * the path. */
+ptq_status ptq_read_file(const char *path, size_t most, char **out, size_t *n);
+
 /* Monotonic seconds. */
 double ptq_now(void);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/stat.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -225,4 +226,60 @@ float ptq_rng_normal(ptq_rng *r)
     for (int i = 0; i < 12; i++)
         s += ptq_rng_uniform(r);
     return s;
+}
+
+/* ---- figures ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void ptq_sort(double *v, size_t n)
+{
+    if (n > 1)
+        qsort(v, n, sizeof *v, by_value);
+}
+
+/* ---- files ---- */
+
+static ptq_status read_all(int fd, size_t size, char **out)
+{
+    char *p = malloc(size + 1);
+    size_t at = 0;
+    ssize_t got = 1;
+    if (!p)
+        return ptq_fail_nomem();
+    while (at < size && got > 0) {
+        got = read(fd, p + at, size - at);
+        at += got > 0 ? (size_t)got : 0;
+    }
+    if (at < size) {
+        free(p);
+        return ptq_fail(PTQ_ERR_IO, "cannot read");
+    }
+    p[size] = '\0';
+    *out = p;
+    return PTQ_OK;
+}
+
+ptq_status ptq_read_file(const char *path, size_t most, char **out, size_t *n)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
+    ptq_status s = PTQ_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        s = ptq_fail(PTQ_ERR_IO, "is not a regular file");
+    else if ((uintmax_t)st.st_size > most)
+        s = ptq_fail(PTQ_ERR_IO, "is larger than %zu bytes", most);
+    if (s == PTQ_OK)
+        s = read_all(fd, (size_t)st.st_size, out);
+    close(fd);
+    if (s != PTQ_OK)
+        return ptq_fail_prefix(s, "%s", path);
+    *n = (size_t)st.st_size;
+    return PTQ_OK;
 }

@@ -17,14 +17,14 @@ void ptq_session_forget(ptq_session *s, ptq_replays *r)
     *r = (ptq_replays){0};
 }
 
-ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *in, size_t nin, ptq_tensor *out, size_t nout)
+/* The binding of these shapes, and what they make of the outputs. */
+static ptq_status bind_shapes(ptq_session *s, const ptq_tensor *in, size_t nin, ptq_tensor *out, size_t nout, size_t *at)
 {
-    size_t at;
     if (nout != (size_t)s->p->noutputs)
         return ptq_fail(PTQ_ERR_ARG, "the model has %d outputs, room for %zu is given", s->p->noutputs, nout);
     PTQ_TRY(ptq_check_shapes(s->exe->g, in, nin));
-    PTQ_TRY(ptq_session_bind(s, in, &at));
-    const ptq_binding *b = s->bindings[at];
+    PTQ_TRY(ptq_session_bind(s, in, at));
+    const ptq_binding *b = s->bindings[*at];
     for (size_t i = 0; i < nout; i++) {
         int v = s->p->outputs[i];
         if (b->place[v] == PTQ_IN_DYNAMIC)
@@ -36,6 +36,12 @@ ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *in, size_t nin, 
                     : ptq_fail(PTQ_ERR_MODEL, "output %s is too large", s->p->values.v[v].name));
     }
     return PTQ_OK;
+}
+
+ptq_status ptq_session_shapes(ptq_session *s, const ptq_tensor *in, size_t nin, ptq_tensor *out, size_t nout)
+{
+    size_t at;
+    return bind_shapes(s, in, nin, out, nout, &at);
 }
 
 /* Outputs that the steps can write where the caller wants them; the others are copied there. */
@@ -118,7 +124,7 @@ static ptq_status find_graph(ptq_session *s, size_t at, const ptq_tensor *in, pt
         ptq_session_forget(s, r);
         r->generation = st->generation(s->backend);
     }
-    if (r->never || s->opt.profile || !s->opt.replay)
+    if (r->never || !s->opt.replay)
         return PTQ_OK;
     for (size_t i = 0; i < PTQ_SESSION_REPLAYS; i++)
         if (r->v[i].graph && same_addresses(r->v[i].address, in, (size_t)s->p->ninputs, out, (size_t)s->p->noutputs)) {
@@ -159,13 +165,12 @@ ptq_status ptq_session_enqueue(ptq_session *s, const ptq_tensor *in, size_t nin,
     void *graph;
     if (!st)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "backend %s has no streams", s->exe->ops->name);
-    PTQ_TRY(ptq_session_shapes(s, in, nin, s->shapes, nout));
+    PTQ_TRY(bind_shapes(s, in, nin, s->shapes, nout, &at));
     for (size_t i = 0; i < nout; i++) {
         s->shapes[i].data = out[i].data;
         out[i] = s->shapes[i];
     }
     PTQ_TRY(check_buffers(s, in, out));
-    PTQ_TRY(ptq_session_bind(s, in, &at));
     PTQ_TRY(find_graph(s, at, in, out, &graph));
     PTQ_TRY(st->use(s->backend, stream));
     ptq_status ran = graph ? st->replay(s->backend, graph) : ptq_session_run_device(s, s->bindings[at], in, out);

@@ -151,12 +151,6 @@ static ptq_status prepare(ptq_session *s, profile_run *r)
     return s->exe->ops->streams->use(s->backend, NULL);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static ptq_status measure(ptq_session *s, profile_run *r, int runs, double *took)
 {
     if (r->device) {
@@ -189,7 +183,7 @@ ptq_status ptq_session_profile(ptq_session *s, const ptq_tensor *in, size_t nin,
     s->marks = NULL;
     for (size_t i = 0; i < s->p->steps.n && st == PTQ_OK; i++) {
         double *row = took + i * (size_t)runs;
-        qsort(row, (size_t)runs, sizeof *row, by_value);
+        ptq_sort(row, (size_t)runs);
         t[i] = (ptq_step_time){.seconds = row[runs / 2], .kernel = m.kernel[i],
                                .macs = step_macs(&s->p->steps.v[i], s->bindings[r.binding]),
                                .bytes = step_bytes(&s->p->steps.v[i], s->bindings[r.binding])};

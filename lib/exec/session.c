@@ -30,10 +30,7 @@ static ptq_status session_arrays(ptq_session *s)
     s->shapes = ptq_calloc((size_t)s->p->noutputs, sizeof *s->shapes);
     s->owned = ptq_calloc(nv, sizeof *s->owned);
     s->tensor = ptq_calloc(nv, sizeof *s->tensor);
-    s->seconds = ptq_calloc(ns, sizeof *s->seconds);
-    s->runs = ptq_calloc(ns, sizeof *s->runs);
-    if (!s->tap || !s->shapes || !s->in || !s->in_t || !s->in_layout || !s->out || !s->out_layout || !s->owned || !s->tensor ||
-        !s->seconds || !s->runs)
+    if (!s->tap || !s->shapes || !s->in || !s->in_t || !s->in_layout || !s->out || !s->out_layout || !s->owned || !s->tensor)
         return ptq_fail_nomem();
     for (size_t i = 0; i < nv; i++) {
         const ptq_pvalue *v = &s->p->values.v[i];
@@ -151,8 +148,6 @@ void ptq_session_free(ptq_session *s)
     free(s->owned);
     free(s->tensor);
     free(s->plain);
-    free(s->seconds);
-    free(s->runs);
     free(s);
 }
 
@@ -348,14 +343,7 @@ static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
     if (all_empty(s, st))
         return PTQ_OK;
     ptq_step_run r = {st, s->exe->state[i], s->in, s->in_layout, s->out, s->out_layout};
-    double t0 = s->opt.profile ? ptq_now() : 0.0;
     ptq_status status = s->exe->on_host[i] ? s->exe->host_ops->run(s->host, &r) : s->exe->ops->run(s->backend, &r);
-    if (status == PTQ_OK && s->opt.profile) {
-        if (s->exe->ops->sync)
-            status = s->exe->ops->sync(s->backend);
-        s->seconds[i] += ptq_now() - t0;
-        s->runs[i]++;
-    }
     for (int k = 0; k < st->nout; k++) {
         int v = st->out[k];
         if (v < 0 || b->place[v] != PTQ_IN_DYNAMIC)
@@ -520,15 +508,6 @@ const ptq_backend_ops *ptq_session_ops(const ptq_session *s)
 const ptq_program *ptq_session_program(const ptq_session *s)
 {
     return s->p;
-}
-
-double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs)
-{
-    if (step < 0 || (size_t)step >= s->p->steps.n)
-        return 0.0;
-    if (runs)
-        *runs = s->runs[step];
-    return s->seconds[step];
 }
 
 bool ptq_session_step_on_host(const ptq_session *s, int step)

@@ -23,7 +23,6 @@ typedef struct ptq_session_options {
                                 data lie in its memory, in the value's own layout */
     bool (*tap_select)(void *ctx, const ptq_value *v);
     void *tap_ctx;           /* the session keeps tapped values from being fused away */
-    bool profile;            /* record time per step */
     bool replay;             /* enqueued runs are recorded and replayed */
 } ptq_session_options;
 
@@ -83,8 +82,6 @@ ptq_status ptq_session_profile(ptq_session *s, const ptq_tensor *inputs, size_t 
 void ptq_session_rest(ptq_session *s);
 
 const ptq_program *ptq_session_program(const ptq_session *s);
-/* Seconds spent in step i and number of runs, with profile on. */
-double ptq_session_step_seconds(const ptq_session *s, int step, int64_t *runs);
 /* Does step i run on the CPU because the backend has no kernel for it? */
 bool ptq_session_step_on_host(const ptq_session *s, int step);
 /* Bytes of the activation block and of dynamic values at their highest. */

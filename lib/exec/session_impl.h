@@ -47,8 +47,6 @@ struct ptq_session {
     size_t plain_bytes;
     size_t alive_bytes; /* of the last reserve */
     bool outputs_known;
-    double *seconds; /* [steps] */
-    int64_t *runs;
     struct ptq_marks *marks; /* while a run is profiled (profile.c); else NULL */
     bool poison;
 };

@@ -14,12 +14,6 @@ static const ptq_bench_options defaults = PTQ_BENCH_OPTIONS_INIT;
 
 /* ---- times ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static ptq_status times_add(ptq_times *t, double seconds)
 {
     if (t->n == t->cap) {
@@ -37,7 +31,7 @@ static ptq_status times_add(ptq_times *t, double seconds)
 void ptq_times_round(ptq_times *t, size_t n)
 {
     double *v = t->v + t->n - n;
-    qsort(v, n, sizeof *v, by_value);
+    ptq_sort(v, n);
     double median = v[n / 2];
     t->low = t->low == 0.0 || median < t->low ? median : t->low;
     t->high = median > t->high ? median : t->high;
@@ -47,7 +41,7 @@ ptq_status ptq_times_json(ptq_times *t, double samples, json_t *root, const char
 {
     json_t *o = json_object();
     PTQ_TRY(ptq_json_set(root, key, o));
-    qsort(t->v, t->n, sizeof *t->v, by_value);
+    ptq_sort(t->v, t->n);
     double median = t->v[t->n / 2], sum = 0.0;
     for (size_t i = 0; i < t->n; i++)
         sum += t->v[i];
@@ -68,43 +62,6 @@ static size_t runs_of(double seconds, double one)
 }
 
 /* ---- data ---- */
-
-/* An index must lie inside the table that it is looked up in; others (masks) are 1. */
-static int64_t table_rows(const ptq_value *v)
-{
-    int64_t rows = 0;
-    for (size_t i = 0; i < v->uses.n; i++) {
-        const ptq_node *n = v->uses.v[i].node;
-        if (strcmp(n->op, "Gather") != 0 || v->uses.v[i].slot != 1)
-            continue;
-        const ptq_shape *s = &n->in[0]->shape;
-        int64_t axis = ptq_attr_int(n, "axis", 0);
-        axis += axis < 0 && s->rank > 0 ? s->rank : 0;
-        bool known = axis >= 0 && axis < s->rank && ptq_dim_known(s->dims[axis]);
-        int64_t here = known ? s->dims[axis].add : 1;
-        rows = rows == 0 || here < rows ? here : rows;
-    }
-    return rows;
-}
-
-static void fill(const ptq_value *v, ptq_tensor *t)
-{
-    ptq_rng r;
-    int64_t rows = table_rows(v), n = ptq_tensor_elements(t);
-    ptq_rng_seed(&r, 7);
-    memset(t->data, 0, t->nbytes);
-    for (int64_t i = 0; i < n; i++) {
-        int32_t index = rows > 0 ? (int32_t)ptq_rng_below(&r, (uint32_t)(rows < INT32_MAX ? rows : INT32_MAX)) : 1;
-        if (t->dtype == PTQ_DT_F32)
-            ((float *)t->data)[i] = ptq_rng_normal(&r);
-        else if (t->dtype == PTQ_DT_S64)
-            ((int64_t *)t->data)[i] = index;
-        else if (t->dtype == PTQ_DT_S32)
-            ((int32_t *)t->data)[i] = index;
-        else if (t->dtype == PTQ_DT_U8 || t->dtype == PTQ_DT_S8)
-            ((uint8_t *)t->data)[i] = (uint8_t)ptq_rng_u64(&r);
-    }
-}
 
 static ptq_status choose_shapes(ptq_bench_data *d, const ptq_bench_options *opt)
 {
@@ -160,7 +117,7 @@ static ptq_status make_data(ptq_bench_data *d, const ptq_bench_options *opt)
     PTQ_TRY(ptq_session_on(d->e->exe, &so, &d->session));
     for (size_t i = 0; i < d->nin; i++) {
         PTQ_TRY(ptq_tensor_alloc(&d->in[i]));
-        fill(g->inputs.v[i], &d->in[i]);
+        ptq_noise(g->inputs.v[i], 1, &d->in[i]); /* masks let everything through */
     }
     PTQ_TRY(ptq_session_reserve(d->session, d->in, d->nin));
     if (!ptq_session_outputs_known(d->session) || !d->e->exe->ops->streams)

@@ -54,32 +54,18 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
 
 /* ---- measuring ---- */
 
-/* Noise for floats and bytes; 0 for what may be an index. */
-static ptq_status fill(ptq_tensor *in, size_t n)
-{
-    ptq_rng r;
-    ptq_rng_seed(&r, 1);
-    for (size_t i = 0; i < n; i++) {
-        PTQ_TRY(ptq_tensor_alloc(&in[i]));
-        memset(in[i].data, 0, in[i].nbytes);
-        for (int64_t k = 0; k < ptq_tensor_elements(&in[i]); k++)
-            if (in[i].dtype == PTQ_DT_F32)
-                ((float *)in[i].data)[k] = ptq_rng_normal(&r);
-            else if (in[i].dtype == PTQ_DT_U8 || in[i].dtype == PTQ_DT_S8)
-                ((uint8_t *)in[i].data)[k] = (uint8_t)ptq_rng_u64(&r);
-    }
-    return PTQ_OK;
-}
-
 /* One run, during which the backend measures the kernels of shapes it has not met. */
 static ptq_status run_at(ptq_engine *e, ptq_session *s, size_t profile, ptq_extreme which)
 {
     const ptq_graph *g = e->model->graph;
     ptq_tensor *in = ptq_calloc(g->inputs.n, sizeof *in), *out = ptq_calloc(g->outputs.n, sizeof *out);
     ptq_status st = in && out ? PTQ_OK : ptq_fail_nomem();
-    if (st == PTQ_OK) {
+    if (st == PTQ_OK)
         ptq_profile_shapes(e, profile, which, in);
-        st = fill(in, g->inputs.n);
+    for (size_t i = 0; i < g->inputs.n && st == PTQ_OK; i++) {
+        st = ptq_tensor_alloc(&in[i]);
+        if (st == PTQ_OK)
+            ptq_noise(g->inputs.v[i], 0, &in[i]); /* 0 is an index of any table */
     }
     if (st == PTQ_OK)
         st = ptq_session_run(s, in, g->inputs.n, out, g->outputs.n);

@@ -37,6 +37,10 @@ ptq_status ptq_profile_check(const ptq_engine *e, size_t profile, const ptq_tens
 ptq_status ptq_timing_cache_read(const char *path, const char *kind, char **text);
 ptq_status ptq_timing_cache_write(const char *path, const char *kind, const char *text);
 
+/* Fills an allocated input: noise for floats and bytes, rows of the table where it is looked up in one,
+ * `other` for other whole numbers. The same every time. */
+void ptq_noise(const ptq_value *v, int32_t other, ptq_tensor *t);
+
 /* From e->bytes to a model and an executable. */
 ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const char *precision,
                              const ptq_engine_options *opt);

@@ -5,12 +5,6 @@
 
 enum { MAX_RUNS = 2000, MIN_RUNS = 5 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static ptq_status measure(ptq_session *s, const ptq_graph *g, const ptq_tensor *in, ptq_tensor *out,
                           double seconds, double *median)
 {
@@ -27,7 +21,7 @@ static ptq_status measure(ptq_session *s, const ptq_graph *g, const ptq_tensor *
         t[n++] = ptq_now() - t0;
     }
     if (st == PTQ_OK) {
-        qsort(t, (size_t)n, sizeof *t, by_value);
+        ptq_sort(t, (size_t)n);
         *median = t[n / 2];
     }
     free(t);

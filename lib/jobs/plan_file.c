@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A plan: head, header (JSON), the model as ONNX, and the SHA-256 of all that in hexadecimal. Numbers
- * of the head are little-endian. Weights are packed again when it is loaded: that takes milliseconds,
- * and keeps the file small and one form of the model the truth. */
+ * of the head are little-endian. Weights are packed again when it is loaded (resnet50: 0.2 s in
+ * all), which keeps the file small and one form of the model the truth. */
 #include "config.h"
 
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/core/atomic_file.h"
 #include "lib/jobs/engine.h"
@@ -262,40 +258,11 @@ ptq_status ptq_engine_deserialize(const void *bytes, size_t n, const ptq_engine_
     return ptq_engine_deserialize_on(NULL, bytes, n, opt, out);
 }
 
-static ptq_status read_file(const char *path, void **out, size_t *n)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        int why = fd < 0 ? errno : 0;
-        if (fd >= 0)
-            close(fd);
-        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, why ? strerror(why) : "is not a regular file");
-    }
-    size_t size = (size_t)st.st_size, at = 0;
-    char *p = malloc(size ? size : 1);
-    ssize_t got = 1;
-    while (p && at < size && got > 0) {
-        got = read(fd, p + at, size - at);
-        at += got > 0 ? (size_t)got : 0;
-    }
-    close(fd);
-    if (!p)
-        return ptq_fail_nomem();
-    if (at < size) {
-        free(p);
-        return ptq_fail(PTQ_ERR_IO, "%s: cannot read", path);
-    }
-    *out = p;
-    *n = size;
-    return PTQ_OK;
-}
-
 ptq_status ptq_engine_load(const char *path, const ptq_engine_options *opt, ptq_engine **out)
 {
-    void *bytes = NULL;
+    char *bytes = NULL;
     size_t n = 0;
-    PTQ_TRY(read_file(path, &bytes, &n));
+    PTQ_TRY(ptq_read_file(path, SIZE_MAX - 1, &bytes, &n));
     ptq_status s = take(NULL, bytes, n, opt, out);
     return s == PTQ_OK ? s : ptq_fail_prefix(s, "%s", path);
 }

@@ -3,58 +3,25 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/core/atomic_file.h"
 #include "lib/jobs/engine.h"
 
 static const char title[] = "ptq timing cache 1\nkind: ";
 
-static ptq_status read_file(const char *path, char **out)
-{
-    enum { MOST = 64 << 20 };
-    FILE *f = fopen(path, "rb");
-    if (!f && errno == ENOENT) {
-        *out = NULL;
-        return PTQ_OK;
-    }
-    if (!f)
-        return ptq_fail(PTQ_ERR_IO, "%s: %s", path, strerror(errno));
-    size_t n = 0, cap = 1 << 16;
-    char *s = malloc(cap + 1);
-    while (s) {
-        n += fread(s + n, 1, cap - n, f);
-        if (n < cap || cap >= MOST)
-            break;
-        cap *= 2;
-        char *more = realloc(s, cap + 1);
-        if (!more)
-            free(s);
-        s = more;
-    }
-    bool bad = ferror(f) != 0 || n >= MOST;
-    fclose(f);
-    if (!s)
-        return ptq_fail_nomem();
-    s[n] = '\0';
-    if (bad || strlen(s) != n) {
-        free(s);
-        return ptq_fail(PTQ_ERR_DATA, "%s: is not a timing cache", path);
-    }
-    *out = s;
-    return PTQ_OK;
-}
-
 ptq_status ptq_timing_cache_read(const char *path, const char *kind, char **text)
 {
+    enum { MOST = 64 << 20 };
     char *all = NULL;
-    size_t n = strlen(title), k = strlen(kind);
-    PTQ_TRY(read_file(path, &all));
-    if (!all) {
+    size_t n = strlen(title), k = strlen(kind), size = 0;
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
         *text = NULL;
         return PTQ_OK;
     }
+    PTQ_TRY(ptq_read_file(path, MOST, &all, &size));
     ptq_status s = PTQ_OK;
-    if (strncmp(all, title, n) != 0)
+    if (strncmp(all, title, n) != 0 || strlen(all) != size)
         s = ptq_fail(PTQ_ERR_DATA, "%s: is not a timing cache of this version; name another file", path);
     else if (strncmp(all + n, kind, k) != 0 || all[n + k] != '\n')
         s = ptq_fail(PTQ_ERR_DATA, "%s: was measured on %.*s, this is %s; name another file", path,
