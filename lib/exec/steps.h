@@ -75,6 +75,19 @@ typedef struct ptq_residual_params {
     int32_t qlo, qhi;        /* ROUNDED: range of the sum */
 } ptq_residual_params;
 
+/* Float operations in the end of a product with float results, in this order, each rounded as its node
+ * would round it: v = float(acc) * (x.scale * wscale[c]); v + bias[c]; v * factor; the GELU; v + input 2;
+ * the output is v, or ptq_quantize(v) on the grid y, qlo, qhi of the product. float_out tells which; mult
+ * is to float in both cases. */
+typedef struct ptq_tail_params {
+    bool on;
+    const float *bias;  /* [channels] or NULL */
+    bool scaled;
+    float factor;
+    int gelu;           /* PTQ_GELU_* of lib/core/fmath.h */
+    bool residual;      /* input 2: float32, of the output's shape */
+} ptq_tail_params;
+
 /* y = clamp(rint(float(acc) * mult[c]) ) + y.zp with acc = sum (x - x.zp)(w - wzp[c]) + bias[c];
  * padding counts as x.zp. act is already folded into [qlo, qhi]. */
 typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmul (both computed) */
@@ -89,6 +102,7 @@ typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmu
     bool float_out;       /* no Q behind: y = float(acc) * (x.scale * wscale[c]), out is float32 */
     bool trans_a, trans_b; /* Gemm */
     ptq_residual_params residual; /* y, mult, qlo, qhi: of the product (ROUNDED), of the output (FLOAT) */
+    ptq_tail_params tail;  /* qgemm alone; then there is no `residual` */
     ptq_window window;    /* conv: attributes; auto_pad is resolved at run time from the shape */
 } ptq_qlinear_params;
 
@@ -118,6 +132,37 @@ typedef struct ptq_quant_params { /* quantize, dequantize: per tensor or along a
     const int32_t *zp;
     int32_t qlo, qhi;
 } ptq_quant_params;
+
+/* Nodes that only move elements (Reshape, Transpose, ...), the first of which reads the tensor. */
+typedef struct ptq_movers {
+    const ptq_node *const *node;
+    int n;
+} ptq_movers;
+
+/* Attention on codes: input 0 (queries), 1 (keys), 2 (values), 3 (mask, float32, optional), each taken
+ * through its movers, which make [..., m, d], [..., d, n] and [..., n, dv] of them.
+ *   s = float(sum (q - q.zp)(k - k.zp)) * qk_mult; s * factor or s / factor; s + mask (broadcast)
+ *   c = ptq_quantize(softmax over n of s) on the grid p
+ *   acc = sum (c - p.zp)(v - v.zp)
+ *   output: ptq_requantize(acc, pv_mult) with requant (the Q stands directly behind the product), else
+ *   float(acc) * pv_mult, and with !float_out ptq_quantize of that; taken through the movers y_to. */
+enum { PTQ_SCORES_AS_THEY_ARE, PTQ_SCORES_TIMES, PTQ_SCORES_OVER };
+typedef struct ptq_qattention_params {
+    ptq_affine q, k, v, p, y;
+    float qk_mult, factor, pv_mult;
+    int scores;            /* PTQ_SCORES_* */
+    int32_t plo, phi, qlo, qhi;
+    ptq_dtype ptype;       /* of the probabilities: PTQ_DT_S8 or PTQ_DT_U8 */
+    bool requant, float_out;
+    ptq_movers q_from, k_from, v_from, y_to;
+} ptq_qattention_params;
+
+/* LayerNormalization over the last axes with output 0 on a grid, and output 1 in float (or omitted).
+ * Inputs: x, scale, bias (optional), float32; axis and epsilon are the anchor's. */
+typedef struct ptq_qnorm_params {
+    ptq_affine y;
+    int32_t qlo, qhi;
+} ptq_qnorm_params;
 
 /* qmove: a data mover run on 8-bit elements, parameters unchanged: no params.
  * relayout: PLAIN <-> NHWC of one value: no params (the values' layouts say it). */
