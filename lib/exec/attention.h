@@ -7,6 +7,7 @@
 
 /* Element steps of one tensor: batch dims, rows and columns of its matrices. */
 typedef struct ptq_attention_steps {
+    int64_t offset; /* of the first element (a Gather among the movers) */
     int64_t batch[PTQ_MAX_RANK], row, col;
     bool apart; /* its movers cannot be told as steps: these are of the dense result, which the caller
                    makes (q, k, v) or takes through them (y) */

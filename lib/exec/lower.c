@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/exec/lower.h"
+#include "lib/exec/view.h"
 
 bool ptq_lower_kept(const ptq_lower_ctx *l, const ptq_value *v)
 {
@@ -20,16 +21,7 @@ void ptq_lower_note(ptq_lower_ctx *l, const ptq_node *n, const char *reason)
 
 const ptq_tensor *ptq_lower_constant(const ptq_value *v)
 {
-    if (!v)
-        return NULL;
-    if (v->constant)
-        return v->constant;
-    const ptq_node *n = v->producer;
-    if (n && strcmp(n->op, "Constant") == 0 && n->domain[0] == '\0') {
-        const ptq_attr *a = ptq_attr_find(n, "value");
-        return a && a->type == PTQ_ATTR_TENSOR ? a->tensor : NULL;
-    }
-    return NULL;
+    return ptq_constant_of(v);
 }
 
 ptq_status ptq_lower_new_value(ptq_program *p, ptq_pvalue v, int *out)

@@ -5,6 +5,8 @@
 
 #include "lib/core/qmath.h"
 #include "lib/exec/plugin.h"
+#include "lib/exec/view.h"
+#include "lib/graph/infer.h"
 
 static ptq_status as_op(const char *name, ptq_infer *in)
 {
@@ -18,8 +20,10 @@ static ptq_status as_op(const char *name, ptq_infer *in)
 static ptq_status check_residual(const ptq_step *s, const ptq_infer *in)
 {
     const ptq_qlinear_params *q = s->params;
+    if (!q->residual.kind && !q->tail.residual)
+        return PTQ_OK;
     const ptq_shape *a = &in->in[2].shape, *y = &in->out[0].shape;
-    if (!q->residual.kind || a->rank < 0 || y->rank < 0)
+    if (a->rank < 0 || y->rank < 0)
         return PTQ_OK;
     bool same = a->rank == y->rank;
     for (int i = 0; i < y->rank && same; i++)
@@ -98,21 +102,87 @@ static int64_t span(ptq_dtype t, int32_t zp)
     return hi - zp > zp - lo ? hi - zp : zp - lo;
 }
 
-static ptq_status infer_matmul(const ptq_step *s, ptq_infer *in)
+/* The sum of K products must stay inside int32 (lowering could not know a symbolic K). */
+static ptq_status check_sums(const ptq_infer *in, const ptq_shape *a, int64_t term)
 {
-    const ptq_qlinear_params *q = s->params;
-    PTQ_TRY(as_op("MatMul", in));
-    const ptq_shape *a = &in->in[0].shape;
     if (a->rank < 1 || !ptq_dim_known(a->dims[a->rank - 1]))
         return PTQ_OK;
-    /* The sum of K products must stay inside int32 (lowering could not know a symbolic K). */
     int64_t k = a->dims[a->rank - 1].add;
-    int64_t term = span(in->in[0].dtype, q->x.zp) * span(in->in[1].dtype, q->wzp ? q->wzp[0] : 0);
     if (k > INT32_MAX / term)
         return ptq_fail(PTQ_ERR_UNSUPPORTED,
                         "node %s: sums of %lld 8-bit products do not fit an int32 accumulator; "
                         "leave this node in float",
                         in->node->name, (long long)k);
+    return PTQ_OK;
+}
+
+static ptq_status infer_matmul(const ptq_step *s, ptq_infer *in)
+{
+    const ptq_qlinear_params *q = s->params;
+    PTQ_TRY(as_op("MatMul", in));
+    return check_sums(in, &in->in[0].shape,
+                      span(in->in[0].dtype, q->x.zp) * span(in->in[1].dtype, q->wzp ? q->wzp[0] : 0));
+}
+
+/* The type behind movers, by their own shape functions. */
+static ptq_status infer_movers(const ptq_movers *m, const ptq_infer *in, ptq_type *t)
+{
+    for (int i = 0; i < m->n; i++) {
+        enum { MOST = 2 };
+        const ptq_node *n = m->node[i];
+        ptq_type type[MOST] = {*t, {PTQ_DT_UNDEFINED, {.rank = -1}}}, out = type[1];
+        const ptq_tensor *value[MOST] = {NULL, n->nin > 1 ? ptq_constant_of(n->in[1]) : NULL};
+        ptq_infer own = {.node = n, .opset = in->opset, .graph = in->graph, .nin = n->nin < MOST ? n->nin : MOST,
+                         .nout = 1, .in = type, .value = value, .out = &out};
+        if (value[1]) {
+            type[1] = (ptq_type){value[1]->dtype, {.rank = value[1]->rank}};
+            for (int d = 0; d < value[1]->rank; d++)
+                type[1].shape.dims[d] = ptq_dim_of(value[1]->dims[d]);
+        }
+        PTQ_TRY(n->def->infer(&own));
+        *t = out;
+    }
+    return PTQ_OK;
+}
+
+/* a times b by the shape function of MatMul. */
+static ptq_status multiply(const ptq_infer *in, const ptq_type *a, const ptq_type *b, ptq_type *y)
+{
+    ptq_type both[2] = {*a, *b};
+    const ptq_tensor *value[2] = {NULL, NULL};
+    ptq_infer own = {.node = in->node, .opset = in->opset, .graph = in->graph, .nin = 2, .nout = 1,
+                     .in = both, .value = value, .out = y};
+    *y = (ptq_type){PTQ_DT_UNDEFINED, {.rank = -1}};
+    return as_op("MatMul", &own);
+}
+
+static ptq_status infer_attention(const ptq_step *s, ptq_infer *in)
+{
+    const ptq_qattention_params *p = s->params;
+    ptq_type q = in->in[0], k = in->in[1], v = in->in[2], y;
+    PTQ_TRY(infer_movers(&p->q_from, in, &q));
+    PTQ_TRY(infer_movers(&p->k_from, in, &k));
+    PTQ_TRY(infer_movers(&p->v_from, in, &v));
+    PTQ_TRY(check_sums(in, &q.shape, span(q.dtype, p->q.zp) * span(k.dtype, p->k.zp)));
+    PTQ_TRY(multiply(in, &q, &k, &y));
+    q = y;
+    if (in->nin > 3 && in->in[3].dtype != PTQ_DT_UNDEFINED)
+        PTQ_TRY(ptq_infer_broadcast_shapes(in, &y.shape, &in->in[3].shape, &q.shape));
+    PTQ_TRY(check_sums(in, &q.shape, span(p->ptype, p->p.zp) * span(v.dtype, p->v.zp)));
+    PTQ_TRY(multiply(in, &q, &v, &y));
+    PTQ_TRY(infer_movers(&p->y_to, in, &y));
+    in->out[0] = y; /* the type is that of the program's value */
+    return PTQ_OK;
+}
+
+/* Output 1 is the result in float. */
+static ptq_status infer_norm(const ptq_step *s, ptq_infer *in)
+{
+    ptq_infer one = *in;
+    one.nout = 1;
+    PTQ_TRY(s->node->def->infer(&one));
+    if (in->nout > 1)
+        in->out[1] = in->out[0];
     return PTQ_OK;
 }
 

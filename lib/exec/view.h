@@ -22,6 +22,8 @@ void ptq_view_dense(const int64_t *dims, int rank, ptq_view *v);
  * `opset`: that the nodes are read by. Errors name the node. */
 ptq_status ptq_view_through(const ptq_movers *m, int opset, int *from, ptq_view *v);
 int64_t ptq_view_dim(const ptq_view *v, int axis);
+/* Constant tensor of v: initializer or Constant node; NULL otherwise. */
+const ptq_tensor *ptq_constant_of(const ptq_value *v);
 /* Can lowering expect ptq_view_through to know this node? */
 bool ptq_view_knows(const ptq_node *n);
 
