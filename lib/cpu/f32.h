@@ -97,6 +97,8 @@ typedef struct ptq_f32_fns {
     /* QuantizeLinear with one scale; out is 8 bits per element. */
     void (*quant8)(const float *x, float scale, int32_t zp, int32_t lo, int32_t hi, uint8_t *y,
                    int64_t n);
+    /* The end of an integer product (ptq_tail_params), in place; NULL where left out. */
+    void (*tail)(float *v, const float *bias, const float *factor, int gelu, const float *add, int64_t n);
     void (*dequant_s8)(const int8_t *x, float scale, int32_t zp, float *y, int64_t n);
     void (*dequant_u8)(const uint8_t *x, float scale, int32_t zp, float *y, int64_t n);
 } ptq_f32_fns;

@@ -167,6 +167,24 @@ static void quant8_loop(const float *x, float scale, int32_t zp, int32_t lo, int
         y[i] = (uint8_t)ptq_quantize(x[i], scale, zp, lo, hi);
 }
 
+static void tail_loop(float *restrict v, const float *bias, const float *factor, int gelu, const float *add,
+                      int64_t n)
+{
+    for (int64_t i = 0; bias && i < n; i++)
+        v[i] += bias[i];
+    float k = factor ? *factor : 1.0f;
+    for (int64_t i = 0; factor && i < n; i++)
+        v[i] *= k;
+    if (gelu == PTQ_GELU_NODES)
+        for (int64_t i = 0; i < n; i++)
+            v[i] = ptq_gelu_of(v[i], PTQ_GELU_NODES);
+    else if (gelu == PTQ_GELU_EXACT)
+        for (int64_t i = 0; i < n; i++)
+            v[i] = ptq_geluf(v[i]);
+    for (int64_t i = 0; add && i < n; i++)
+        v[i] += add[i];
+}
+
 static void dequant_s8_loop(const int8_t *x, float scale, int32_t zp, float *restrict y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -188,4 +206,4 @@ static void dequant_u8_loop(const uint8_t *x, float scale, int32_t zp, float *re
     .mul = mul_loop, .div = div_loop, .min = min_loop, .max = max_loop, .sum = sum_loop,           \
     .sumsq = sumsq_loop, .max_of = max_of, .exp_sum = exp_sum_loop,                           \
     .normalize = normalize_loop, .affine = affine_loop, .acc_rows = acc_rows_loop,                 \
-    .split2 = split2_loop, .quant8 = quant8_loop, .dequant_s8 = dequant_s8_loop, .dequant_u8 = dequant_u8_loop
+    .split2 = split2_loop, .quant8 = quant8_loop, .tail = tail_loop, .dequant_s8 = dequant_s8_loop, .dequant_u8 = dequant_u8_loop

@@ -6,7 +6,7 @@
 #define PTQ_CPU_INT_H
 
 #include "lib/core/qmath.h"
-#include "lib/cpu/cpu.h"
+#include "lib/cpu/f32.h"
 #include "lib/exec/geometry.h"
 
 /* ---- one output tile of an integer matrix product ---- */
@@ -144,8 +144,8 @@ static inline int64_t ptq_int_ch(int64_t nw, int64_t c)
 /* Multiplier of channel c: to the output grid, or to float. */
 static inline float ptq_int_mult(const ptq_qlinear_params *p, int64_t c)
 {
-    return p->float_out ? p->x.scale * p->wscale[ptq_int_ch(p->nw, c)]
-                        : p->mult[ptq_int_ch(p->nw, c)];
+    return p->float_out || p->tail.on ? p->x.scale * p->wscale[ptq_int_ch(p->nw, c)]
+                                      : p->mult[ptq_int_ch(p->nw, c)];
 }
 static inline int32_t ptq_int_wzp(const ptq_qlinear_params *p, int64_t c)
 {
@@ -166,6 +166,14 @@ static inline ptq_int_skip ptq_int_skip_of(const ptq_step_run *r)
         s.sgn = ptq_int_signed(r->in[2]->dtype);
     }
     return s;
+}
+/* One result v of channel c through the tail; `add`: the element of input 2, or NULL. */
+static inline float ptq_int_tail_of(const ptq_tail_params *t, float v, int64_t c, const float *add)
+{
+    v = t->bias ? v + t->bias[c] : v;
+    v = t->scaled ? v * t->factor : v;
+    v = ptq_gelu_of(v, t->gelu);
+    return add ? v + *add : v;
 }
 /* Stores one result of the product law at y[i]. */
 static inline void ptq_int_store(const ptq_qlinear_params *p, const ptq_int_skip *s, void *y, int64_t i,
@@ -246,6 +254,8 @@ typedef struct ptq_int_product {
     size_t ldy; /* bytes */
     const ptq_qlinear_params *p;
     const ptq_int_skip *skip; /* NULL: nothing is added */
+    const ptq_f32_fns *f;     /* with a tail: its loops, and the rows that it adds or NULL */
+    const float *add;
     uint8_t *scratch; /* ptq_int_product_scratch bytes, 64-byte aligned */
 } ptq_int_product;
 size_t ptq_int_product_scratch(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups);

@@ -147,6 +147,19 @@ typedef struct job {
     int splits;
 } job;
 
+/* The float results of a tile, rows of `ld` elements from row r and column n0 on, through the tail. */
+static void run_tail(const ptq_int_product *g, const ptq_int_tile *t, float *v, size_t ld, int64_t r, int64_t n0)
+{
+    const ptq_tail_params *p = &g->p->tail;
+    for (int i = 0; i < t->m; i++, v += ld) {
+        const float *add = g->add ? g->add + (r + i) * g->w->n + n0 : NULL;
+        g->f->tail(v, p->bias ? p->bias + n0 : NULL, p->scaled ? &p->factor : NULL, p->gelu, add, t->n);
+        if (!g->p->float_out)
+            g->f->quant8(v, g->p->y.scale, g->p->y.zp, g->p->qlo, g->p->qhi,
+                         g->y + (size_t)(r + i) * g->ldy + n0, t->n);
+    }
+}
+
 static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r0, int64_t rows,
                       const int32_t *rowsum, int panel)
 {
@@ -158,7 +171,9 @@ static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r
     int mr = nv * 2 <= d->nv ? d->mr_narrow : d->mr;
     const ptq_int_skip *skip = j->g->skip;
     _Alignas(64) int32_t sums[PTQ_INT_TILE_SUMS];
-    size_t es = t->float_out ? sizeof(float) : 1;
+    _Alignas(64) float part[PTQ_INT_TILE_SUMS];
+    const bool tail = j->g->p->tail.on, aside = tail && !j->g->p->float_out;
+    size_t es = j->g->p->float_out ? sizeof(float) : 1;
     t->b = (const uint8_t *)w->b + (size_t)n0 * 4 * (size_t)w->kgroups;
     t->bias = w->bias + n0;
     t->wzp = w->wzp + n0;
@@ -168,12 +183,15 @@ static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r
         t->m = (int)(rows - i < mr ? rows - i : mr);
         t->a = a + (size_t)i * t->lda;
         t->rowsum = rowsum ? rowsum + i : NULL;
-        t->y = j->g->y + (size_t)(r0 + i) * t->ldy + (size_t)n0 * es;
+        t->y = aside ? (void *)part : j->g->y + (size_t)(r0 + i) * j->g->ldy + (size_t)n0 * es;
+        t->ldy = aside ? (size_t)(nv * d->lanes) * sizeof(float) : j->g->ldy;
         if (skip) {
             t->skip = skip->x + (size_t)(r0 + i) * skip->ld + n0;
             t->ahead = panel + 1 < w->panels ? t->skip + nr : t->skip + (size_t)rows * skip->ld - n0;
         }
         d->tile(t, nv);
+        if (tail)
+            run_tail(j->g, t, t->y, t->ldy / sizeof(float), r0 + i, n0);
     }
 }
 
@@ -193,7 +211,7 @@ static ptq_status run_block(void *arg, size_t i, int worker)
     t.lo = (float)(p->qlo - p->y.zp);
     t.hi = (float)(p->qhi - p->y.zp);
     t.zy = p->y.zp;
-    t.float_out = p->float_out;
+    t.float_out = p->float_out || p->tail.on;
     t.sgn = p->qlo < 0;
     if (g->skip) {
         t.residual = &g->skip->law;

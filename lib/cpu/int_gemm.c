@@ -112,6 +112,10 @@ static ptq_status one(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_packed *w,
         skip.ld = (size_t)mm->n;
         pr.skip = &skip;
     }
+    if (p->tail.on) {
+        pr.f = ptq_cpu_f32(c);
+        pr.add = p->tail.residual ? r->in[2]->data : NULL;
+    }
     return ptq_int_run_product(c, d, &pr);
 }
 

@@ -2,6 +2,18 @@
 /* The law of qgemm and qmatmul in plain loops. */
 #include "lib/cpu/int.h"
 
+/* Result i, of channel n, behind the float operations in the end of the product. */
+static void store_tail(const ptq_step_run *r, int64_t i, int64_t n, int32_t acc)
+{
+    const ptq_qlinear_params *p = r->step->params;
+    const float *add = p->tail.residual ? (const float *)r->in[2]->data + i : NULL;
+    float v = ptq_int_tail_of(&p->tail, (float)acc * ptq_int_mult(p, n), n, add);
+    if (p->float_out)
+        ((float *)r->out[0].data)[i] = v;
+    else
+        ((uint8_t *)r->out[0].data)[i] = (uint8_t)ptq_quantize(v, p->y.scale, p->y.zp, p->qlo, p->qhi);
+}
+
 static ptq_status product(const ptq_step_run *r)
 {
     const ptq_qlinear_params *p = r->step->params;
@@ -20,8 +32,11 @@ static ptq_status product(const ptq_step_run *r)
                     acc += (uint32_t)(
                         (ptq_int_byte(r->in[0]->data, a0 + m * mm.a_row + k * mm.a_col, as) - p->x.zp) *
                         (ptq_int_byte(r->in[1]->data, b0 + k * mm.b_row + n * mm.b_col, bs) - zb));
-                ptq_int_store(p, &skip, r->out[0].data, (i * mm.m + m) * mm.n + n, (int32_t)acc,
-                              ptq_int_mult(p, n));
+                int64_t at = (i * mm.m + m) * mm.n + n;
+                if (p->tail.on)
+                    store_tail(r, at, n, (int32_t)acc);
+                else
+                    ptq_int_store(p, &skip, r->out[0].data, at, (int32_t)acc, ptq_int_mult(p, n));
             }
     }
     return PTQ_OK;

@@ -94,6 +94,11 @@ typedef struct ptq_quants {
 bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq_quants *out);
 /* Makes output i of the unit the quantized value, its nodes members. */
 ptq_status ptq_unit_quants(ptq_lower_ctx *l, ptq_unit *u, int i, const ptq_quants *q);
+bool ptq_same_shape(const ptq_value *a, const ptq_value *b); /* proven */
+/* ---- lower_int_tail.c ---- */
+/* Takes float operations behind the product into the unit of a qgemm with a float result; its anchor is
+ * then the last of them. */
+ptq_status ptq_tail_absorb(ptq_lower_ctx *l, ptq_unit *u);
 /* ---- lower_int_linear.c ---- */
 /* The unit of a Conv in front of q, anchored at the Conv; NULL where it does not run in integers. */
 ptq_status ptq_linear_conv(ptq_lower_ctx *l, const ptq_node *n, const ptq_quants *q, ptq_unit **unit);

@@ -113,6 +113,14 @@ bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq
     return true;
 }
 
+bool ptq_same_shape(const ptq_value *a, const ptq_value *b)
+{
+    bool same = a->shape.rank >= 0 && a->shape.rank == b->shape.rank;
+    for (int i = 0; i < a->shape.rank && same; i++)
+        same = ptq_dim_equal(a->shape.dims[i], b->shape.dims[i]);
+    return same;
+}
+
 ptq_status ptq_unit_new(ptq_lower_ctx *l, const char *step, const ptq_node *anchor, int nin,
                         int nout, ptq_unit **out)
 {

@@ -244,6 +244,8 @@ static ptq_status finish(ptq_lower_ctx *l, const ptq_node *n, const char *kind, 
         PTQ_TRY(ptq_unit_quants(l, u, 0, quants));
     else
         u->out[0] = (ptq_unit_value){y, !s->float_out, s->ya};
+    if (strcmp(kind, "qgemm") == 0)
+        PTQ_TRY(ptq_tail_absorb(l, u));
     *out = u;
     return PTQ_OK;
 }

@@ -8,14 +8,6 @@
 #include "lib/core/qmath.h"
 #include "lib/exec/lower.h"
 
-static bool same_shape(const ptq_value *a, const ptq_value *b)
-{
-    bool same = a->shape.rank >= 0 && a->shape.rank == b->shape.rank;
-    for (int i = 0; i < a->shape.rank && same; i++)
-        same = ptq_dim_equal(a->shape.dims[i], b->shape.dims[i]);
-    return same;
-}
-
 static bool used_once(const ptq_lower_ctx *l, const ptq_value *v)
 {
     return v->uses.n == 1 && !ptq_lower_kept(l, v);
@@ -52,7 +44,7 @@ static int choose(const ptq_lower_ctx *l, const sum *s, const bool single[2])
     int best = -1;
     for (int i = 0; i < 2; i++) {
         const ptq_unit *u = single[i] ? product_of(l, s->q[i]) : NULL;
-        if (!u || ptq_lower_constant(s->q[1 - i]) || !same_shape(s->q[i], s->q[1 - i]))
+        if (!u || ptq_lower_constant(s->q[1 - i]) || !ptq_same_shape(s->q[i], s->q[1 - i]))
             continue;
         if (best < 0 || l->order[u->anchor->id] > l->order[product_of(l, s->q[best])->anchor->id])
             best = i;
@@ -104,7 +96,7 @@ static ptq_status in_float(ptq_lower_ctx *l, const ptq_node *n, int i, const ptq
     const ptq_node *conv = v->producer;
     ptq_unit *u = NULL;
     if (!conv || strcmp(conv->op, "Conv") != 0 || conv->domain[0] || l->unit[conv->id] || !used_once(l, v) ||
-        ptq_lower_constant(skip->q) || !same_shape(v, skip->q))
+        ptq_lower_constant(skip->q) || !ptq_same_shape(v, skip->q))
         return PTQ_OK;
     float ratio = skip->affine.scale / q->affine.scale;
     if (!(ratio > 0.0f) || !isfinite(ratio))
