@@ -76,6 +76,8 @@ typedef struct layer_ctx {
     const ptq_f32_fns *f;
     const float *x, *scale, *bias;
     float *y, *mean, *rstd;
+    const ptq_norm_codes *codes;
+    float *rows; /* of each thread, where y is left out */
     int64_t n;
     float eps;
 } layer_ctx;
@@ -83,12 +85,15 @@ typedef struct layer_ctx {
 static void layer_part(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const layer_ctx *v = ctx;
-    (void)worker;
+    const ptq_norm_codes *q = v->codes;
     for (int64_t row = from; row < to; row++) {
         const float *x = v->x + row * v->n;
+        float *y = v->y ? v->y + row * v->n : v->rows + worker * v->n;
         float mean = v->f->sum(x, v->n) / (float)v->n;
         float rstd = 1.0f / sqrtf(v->f->sumsq(x, mean, v->n) / (float)v->n + v->eps);
-        v->f->normalize(x, mean, rstd, v->scale, v->bias, v->y + row * v->n, v->n);
+        v->f->normalize(x, mean, rstd, v->scale, v->bias, y, v->n);
+        if (q)
+            v->f->quant8(y, q->y.scale, q->y.zp, q->qlo, q->qhi, q->out + row * v->n, v->n);
         if (v->mean)
             v->mean[row] = mean;
         if (v->rstd)
@@ -105,28 +110,38 @@ static ptq_status spread(ptq_cpu *c, const ptq_tensor *x, int axis, const ptq_te
     return ptq_walk_copy(c, &w, dst, t->data, sizeof *dst);
 }
 
-static ptq_status layer_norm_run(ptq_cpu *c, const ptq_step_run *r)
+ptq_status ptq_cpu_layer_norm(ptq_cpu *c, const ptq_step_run *r, float *y, float *mean, float *rstd,
+                              const ptq_norm_codes *codes)
 {
     const ptq_tensor *x = r->in[0], *s = r->in[1], *b = ptq_in(r, 2);
     int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", -1), x->rank);
-    layer_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .scale = s->data,
-                   .bias = b ? b->data : NULL, .y = r->out[0].data,
-                   .mean = r->step->nout > 1 ? r->out[1].data : NULL,
-                   .rstd = r->step->nout > 2 ? r->out[2].data : NULL,
+    layer_ctx v = {.f = ptq_cpu_f32(c), .x = x->data, .scale = s->data, .bias = b ? b->data : NULL,
+                   .y = y, .mean = mean, .rstd = rstd, .codes = codes,
                    .n = ptq_product(x->dims, axis, x->rank),
                    .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f)};
-    if (ptq_tensor_elements(s) != v.n || (b && ptq_tensor_elements(b) != v.n)) {
-        float *tmp = ptq_cpu_scratch(c, 2 * (size_t)v.n * sizeof *tmp);
+    bool small = ptq_tensor_elements(s) != v.n || (b && ptq_tensor_elements(b) != v.n);
+    int64_t rows = y ? 0 : ptq_pool_threads(c->pool);
+    if (small || rows) {
+        float *tmp = ptq_cpu_scratch(c, (size_t)((2 + rows) * v.n) * sizeof *tmp);
         if (!tmp)
             return ptq_fail_nomem();
-        PTQ_TRY(spread(c, x, axis, s, tmp));
-        v.scale = tmp;
-        if (b) {
+        v.rows = tmp + 2 * v.n;
+        if (small) {
+            PTQ_TRY(spread(c, x, axis, s, tmp));
+            v.scale = tmp;
+        }
+        if (small && b) {
             PTQ_TRY(spread(c, x, axis, b, tmp + v.n));
             v.bias = tmp + v.n;
         }
     }
     return ptq_cpu_ranges(c, ptq_product(x->dims, 0, axis), 1 + 8192 / (v.n + 1), layer_part, &v);
+}
+
+static ptq_status layer_norm_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    return ptq_cpu_layer_norm(c, r, r->out[0].data, r->step->nout > 1 ? r->out[1].data : NULL,
+                              r->step->nout > 2 ? r->out[2].data : NULL, NULL);
 }
 extern const ptq_cpu_kernel ptq_cpu_f_layer_norm;
 const ptq_cpu_kernel ptq_cpu_f_layer_norm = {

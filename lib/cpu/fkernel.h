@@ -19,4 +19,15 @@ static inline int ptq_state_opset(const ptq_step_run *r)
     return r->state ? *(const int *)r->state : 1 << 20;
 }
 
+/* ---- f_norm.c ---- */
+
+typedef struct ptq_norm_codes { /* QuantizeLinear of a result */
+    ptq_affine y;
+    int32_t qlo, qhi;
+    uint8_t *out;
+} ptq_norm_codes;
+/* LayerNormalization; y, mean, rstd and codes may be NULL. */
+ptq_status ptq_cpu_layer_norm(ptq_cpu *c, const ptq_step_run *r, float *y, float *mean, float *rstd,
+                              const ptq_norm_codes *codes);
+
 #endif

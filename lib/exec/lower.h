@@ -92,6 +92,9 @@ typedef struct ptq_quants {
 } ptq_quants;
 /* v must have no reader but (Relu/Clip)* QuantizeLinear, all with the same parameters. */
 bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq_quants *out);
+/* The first QuantizeLinear among the readers of v with those that are identical; `others`: v is needed
+ * besides. */
+bool ptq_match_some_quants(const ptq_lower_ctx *l, const ptq_value *v, ptq_quants *out, bool *others);
 /* Makes output i of the unit the quantized value, its nodes members. */
 ptq_status ptq_unit_quants(ptq_lower_ctx *l, ptq_unit *u, int i, const ptq_quants *q);
 bool ptq_same_shape(const ptq_value *a, const ptq_value *b); /* proven */

@@ -113,6 +113,31 @@ bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq
     return true;
 }
 
+bool ptq_match_some_quants(const ptq_lower_ctx *l, const ptq_value *v, ptq_quants *q, bool *others)
+{
+    *q = (ptq_quants){0};
+    *others = ptq_lower_kept(l, v);
+    for (size_t i = 0; i < v->uses.n; i++) {
+        const ptq_node *n = v->uses.v[i].node;
+        ptq_affine a;
+        ptq_dtype t;
+        bool joins = v->uses.v[i].slot == 0 && !l->unit[n->id] && q->nnodes < (int)PTQ_COUNT(q->nodes) &&
+                     read_q(n, &a, &t);
+        if (joins && !q->out) {
+            *q = (ptq_quants){.affine = a, .dtype = t, .out = n->out[0]};
+        } else if (joins && a.scale == q->affine.scale && a.zp == q->affine.zp && t == q->dtype &&
+                   !ptq_lower_kept(l, n->out[0])) {
+            q->same[q->nsame++] = n->out[0];
+        } else {
+            *others = true;
+            continue;
+        }
+        q->nodes[q->nnodes++] = n;
+    }
+    ptq_dtype_range(q->dtype, &q->qlo, &q->qhi);
+    return q->out != NULL;
+}
+
 bool ptq_same_shape(const ptq_value *a, const ptq_value *b)
 {
     bool same = a->shape.rank >= 0 && a->shape.rank == b->shape.rank;
