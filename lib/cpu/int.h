@@ -192,6 +192,8 @@ static inline void ptq_int_store(const ptq_qlinear_params *p, const ptq_int_skip
 ptq_status ptq_int_ref_qconv(const ptq_step_run *r);
 ptq_status ptq_int_ref_qgemm(const ptq_step_run *r);
 ptq_status ptq_int_ref_qmatmul(const ptq_step_run *r);
+struct ptq_int_attention; /* lib/cpu/int_attention.h */
+void ptq_int_ref_qattention(const struct ptq_int_attention *t, void *scratch);
 ptq_status ptq_int_ref_qadd(const ptq_step_run *r);
 ptq_status ptq_int_ref_qmul(const ptq_step_run *r);
 ptq_status ptq_int_ref_qlut(const ptq_step_run *r);
@@ -258,6 +260,16 @@ typedef struct ptq_int_product {
     const float *add;
     uint8_t *scratch; /* ptq_int_product_scratch bytes, 64-byte aligned */
 } ptq_int_product;
+/* A ptq_int_fill_fn on rows of codes: element (r, k) at a[r * row + k * col]. */
+typedef struct ptq_int_rows {
+    const ptq_int_dot *d;
+    const ptq_int_packed *w;
+    const uint8_t *a;
+    int64_t row, col;
+} ptq_int_rows;
+void ptq_int_fill_rows(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t n);
+/* Sets what is read of A: in place where the tile can, else through the fill; *rows stays in use. */
+void ptq_int_set_rows(ptq_int_product *g, const ptq_int_rows *rows);
 size_t ptq_int_product_scratch(const ptq_cpu *c, const ptq_int_dot *d, int64_t m, int64_t kgroups);
 /* All of Y, in parallel. */
 ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_product *g);

@@ -31,7 +31,18 @@ static int32_t pack_column(const ptq_int_dot *d, const ptq_int_b *b, int64_t n, 
     const uint8_t *src = (const uint8_t *)b->data + n * b->n_step;
     uint8_t flip_sign = b->sgn ? 0 : 0x80;
     uint32_t sum = 0;
-    for (int64_t k = 0; k < b->k; k++) {
+    int64_t k = 0;
+    if (d->bytes && b->k_step == 1) { /* the column lies as it is wanted */
+        for (; k + 4 <= b->k; k += 4) {
+            uint32_t four;
+            memcpy(&four, src + k, 4);
+            four ^= b->sgn ? 0 : 0x80808080u;
+            memcpy(dst + (size_t)(k / 4) * stride, &four, 4);
+        }
+        for (int64_t i = 0; i < k; i++)
+            sum += (uint32_t)(int8_t)(src[i] ^ flip_sign);
+    }
+    for (; k < b->k; k++) {
         uint8_t v = src[k * b->k_step];
         if (d->bytes) {
             v ^= flip_sign;
@@ -247,6 +258,41 @@ ptq_status ptq_int_run_product(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_p
         j.splits = (int)(s < g->w->panels ? s : g->w->panels);
     }
     return ptq_pool_for(c->pool, (size_t)j.blocks * (size_t)j.splits, run_block, &j);
+}
+
+/* ---- rows of A ---- */
+
+void ptq_int_fill_rows(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t n)
+{
+    const ptq_int_rows *g = ctx;
+    int64_t es = g->d->bytes ? 1 : 2, k = g->w->k;
+    for (int64_t r = r0; r < r0 + n; r++, dst += lda) {
+        const uint8_t *src = g->a + r * g->row;
+        uint8_t part[256];
+        for (int64_t i = 0; i < k;) {
+            int64_t len = k - i;
+            const uint8_t *from = src + i;
+            if (g->col != 1) {
+                len = len < (int64_t)sizeof part ? len : (int64_t)sizeof part;
+                for (int64_t e = 0; e < len; e++)
+                    part[e] = src[(i + e) * g->col];
+                from = part;
+            }
+            g->d->pack_a(dst + i * es, from, len, g->w->flip_a, g->w->za);
+            i += len;
+        }
+        memset(dst + k * es, 0, lda - (size_t)(k * es));
+    }
+}
+
+void ptq_int_set_rows(ptq_int_product *g, const ptq_int_rows *rows)
+{
+    g->fill = ptq_int_fill_rows;
+    g->fill_ctx = rows;
+    if (rows->d->bytes && rows->w->flip_a == 0 && rows->col == 1 && rows->w->k % 4 == 0) {
+        g->direct = rows->a;
+        g->direct_lda = (size_t)rows->row;
+    }
 }
 
 /* ---- helpers of all kernels ---- */

@@ -66,48 +66,15 @@ static ptq_status prepare_gemm(ptq_cpu *c, const ptq_program *prog, const ptq_st
     return PTQ_OK;
 }
 
-typedef struct rows {
-    const ptq_int_dot *d;
-    const ptq_int_packed *w;
-    const uint8_t *a;
-    int64_t row, col;
-} rows;
-
-static void fill(const void *ctx, uint8_t *dst, size_t lda, int64_t r0, int64_t n)
-{
-    const rows *g = ctx;
-    int64_t es = g->d->bytes ? 1 : 2, k = g->w->k;
-    for (int64_t r = r0; r < r0 + n; r++, dst += lda) {
-        const uint8_t *src = g->a + r * g->row;
-        uint8_t part[256];
-        for (int64_t i = 0; i < k;) {
-            int64_t len = k - i;
-            const uint8_t *from = src + i;
-            if (g->col != 1) {
-                len = len < (int64_t)sizeof part ? len : (int64_t)sizeof part;
-                for (int64_t e = 0; e < len; e++)
-                    part[e] = src[(i + e) * g->col];
-                from = part;
-            }
-            g->d->pack_a(dst + i * es, from, len, g->w->flip_a, g->w->za);
-            i += len;
-        }
-        memset(dst + k * es, 0, lda - (size_t)(k * es));
-    }
-}
-
 static ptq_status one(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_packed *w, const ptq_step_run *r,
                       const ptq_int_mm *mm, int64_t m, const uint8_t *a, uint8_t *y, uint8_t *scratch)
 {
     const ptq_qlinear_params *p = r->step->params;
     ptq_int_skip skip = ptq_int_skip_of(r);
-    rows g = {d, w, a, mm->a_row, mm->a_col};
-    ptq_int_product pr = {.w = w, .m = m, .fill = fill, .fill_ctx = &g, .y = y, .p = p, .scratch = scratch};
+    ptq_int_rows rows = {d, w, a, mm->a_row, mm->a_col};
+    ptq_int_product pr = {.w = w, .m = m, .y = y, .p = p, .scratch = scratch};
     pr.ldy = (size_t)mm->n * (p->float_out ? sizeof(float) : 1);
-    if (d->bytes && w->flip_a == 0 && mm->a_col == 1 && mm->k % 4 == 0) {
-        pr.direct = a;
-        pr.direct_lda = (size_t)mm->a_row;
-    }
+    ptq_int_set_rows(&pr, &rows);
     if (skip.law.kind) {
         skip.ld = (size_t)mm->n;
         pr.skip = &skip;

@@ -307,6 +307,8 @@ ptq_status ptq_attention_of(const ptq_step_run *r, ptq_attention *a)
     memset(a, 0, sizeof *a);
     PTQ_TRY(read_operands(r, o, a, dims));
     int nbd = o[Y].rank - 2;
+    a->yrank = o[Y].rank;
+    memcpy(a->ydims, o[Y].dims, sizeof a->ydims);
     if (!set_batch(o, nbd, dims, a)) { /* as dense tensors they always do */
         for (int k = Q; k <= Y; k++) {
             o[k].apart = true;

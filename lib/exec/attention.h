@@ -19,6 +19,8 @@ typedef struct ptq_attention {
     int64_t bdim[PTQ_MAX_RANK], batch; /* batch: their product */
     int64_t m, n, d, dv;
     ptq_attention_steps q, k, v, y, mask;
+    int yrank; /* of the dense result, whose batch dims may be fewer than nbd */
+    int64_t ydims[PTQ_MAX_RANK];
 } ptq_attention;
 
 ptq_status ptq_attention_of(const ptq_step_run *r, ptq_attention *a);

@@ -231,16 +231,35 @@ static ptq_status unit_value(ptq_lower_ctx *l, const ptq_unit_value *uv, int *ou
     return PTQ_OK;
 }
 
+static double known_product(const ptq_shape *s)
+{
+    double n = s->rank < 0 ? 0.0 : 1.0;
+    for (int i = 0; i < s->rank; i++)
+        n *= ptq_dim_known(s->dims[i]) ? (double)s->dims[i].add : 1.0;
+    return n;
+}
+
+/* Both products of an attention step: its first member is the scores' MatMul, its anchor the other. */
+static double attention_macs(const ptq_unit *u)
+{
+    const ptq_shape *ends[2] = {&u->members.v[0]->in[0]->shape, &u->anchor->out[0]->shape};
+    double inner = 0.0;
+    for (int i = 0; i < 2; i++)
+        if (ends[i]->rank > 0 && ptq_dim_known(ends[i]->dims[ends[i]->rank - 1]))
+            inner += (double)ends[i]->dims[ends[i]->rank - 1].add;
+    return known_product(&u->node->out[0]->shape) * inner;
+}
+
 static double unit_macs(const ptq_unit *u)
 {
+    if (strcmp(u->def->name, "qattention") == 0)
+        return attention_macs(u);
     bool conv = strcmp(u->def->name, "qconv") == 0;
     if (!conv && strcmp(u->def->name, "qgemm") != 0 && strcmp(u->def->name, "qmatmul") != 0)
         return 0.0;
     const ptq_shape *o = &u->out[0].value->shape, *x = &u->in[0].value->shape;
     const ptq_tensor *w = ptq_lower_constant(u->in[1].value);
-    double macs = o->rank < 0 || x->rank < 1 ? 0.0 : 1.0;
-    for (int i = 0; i < o->rank; i++)
-        macs *= ptq_dim_known(o->dims[i]) ? (double)o->dims[i].add : 1.0;
+    double macs = x->rank < 1 ? 0.0 : known_product(o);
     if (conv)
         for (int i = 1; w && i < w->rank; i++)
             macs *= (double)w->dims[i];
