@@ -3,6 +3,7 @@
  * run_model [options] MODEL IN.npy... OUT.npy...   (as many of each as the model has)
  *   --int        lower Q/DQ to integer steps      --plain  no NHWC between them
  *   --float-out  with --int: products without Q behind in integers
+ *   --rearrange  rewrite a quantized graph first
  *   --no-fuse    no float fusion                  --no-passes  the graph as it was loaded
  *   --steps      print the program                --time N  run N times, print times per step
  *   --dump DIR   every value to DIR/<number>.npy, names in DIR/names.txt
@@ -17,7 +18,7 @@
 #include "tests/npy_io.h"
 
 typedef struct options {
-    bool integer, plain, float_out, no_fuse, no_passes, steps;
+    bool integer, plain, float_out, no_fuse, no_passes, steps, rearrange;
     int repeat, threads;
     const char *isa, *dump;
     FILE *names;
@@ -79,7 +80,8 @@ static double now(const options *o)
 static ptq_status run(options *o, const ptq_graph *g, char **files, int nfiles)
 {
     ptq_session_options so = {.lower = {.integer = o->integer, .nhwc = !o->plain,
-                                        .float_out = o->float_out, .fuse = !o->no_fuse}};
+                                        .float_out = o->float_out, .fuse = !o->no_fuse,
+                                        .rearrange = o->rearrange}};
     if (o->dump) {
         char path[1024];
         snprintf(path, sizeof path, "%s/names.txt", o->dump);
@@ -147,6 +149,8 @@ int main(int argc, char **argv)
             o.plain = true;
         else if (!strcmp(s, "--no-fuse"))
             o.no_fuse = true;
+        else if (!strcmp(s, "--rearrange"))
+            o.rearrange = true;
         else if (!strcmp(s, "--no-passes"))
             o.no_passes = true;
         else if (!strcmp(s, "--steps"))

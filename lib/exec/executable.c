@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exec/rearrange.h"
+
 /* All steps without a kernel in one message: operators in order of appearance, with an example. */
 static ptq_status check_support(ptq_executable *s)
 {
@@ -97,6 +99,15 @@ static ptq_status prepare_steps(ptq_executable *e)
     return PTQ_OK;
 }
 
+static ptq_status lower(const ptq_lower_options *opt, ptq_executable *e)
+{
+    if (!opt->rearrange || !opt->integer || !opt->fuse || opt->keep)
+        return ptq_lower(e->g, opt, &e->p);
+    PTQ_TRY(ptq_graph_clone(e->g, &e->own));
+    PTQ_TRY(ptq_rearrange(e->own));
+    return ptq_lower(e->own, opt, &e->p);
+}
+
 ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *opt, ptq_executable **out)
 {
     ptq_executable *e = ptq_calloc(1, sizeof *e);
@@ -106,7 +117,7 @@ ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *
     e->device = opt->device;
     ptq_status s = open_backend(opt, e);
     if (s == PTQ_OK)
-        s = ptq_lower(g, &opt->lower, &e->p);
+        s = lower(&opt->lower, e);
     if (s == PTQ_OK)
         s = make_arrays(e);
     if (s == PTQ_OK)
@@ -139,6 +150,7 @@ void ptq_executable_free(ptq_executable *e)
     if (e->host)
         e->host_ops->close(e->host);
     ptq_program_free(e->p);
+    ptq_graph_free(e->own);
     free(e->state);
     free(e->on_host);
     free(e->host_inputs);

@@ -15,6 +15,7 @@ typedef struct ptq_executable_options {
 
 typedef struct ptq_executable {
     const ptq_graph *g; /* borrowed */
+    ptq_graph *own;     /* the copy that was lowered instead; NULL: none */
     ptq_program *p;
     const ptq_backend_ops *ops;
     ptq_backend *backend;

@@ -75,6 +75,8 @@ typedef struct ptq_dq {
     ptq_affine affine;
 } ptq_dq;
 bool ptq_match_dq(const ptq_lower_ctx *l, const ptq_value *v, ptq_dq *out);
+/* Parameters and type of a QuantizeLinear to 8 bits with one scale. */
+bool ptq_match_q(const ptq_node *n, ptq_affine *a, ptq_dtype *t);
 /* Scale and zero point read from a pair of values; false unless both are constant scalars (zp
  * may be NULL: 0). */
 bool ptq_match_affine(const ptq_value *scale, const ptq_value *zp, ptq_affine *out);

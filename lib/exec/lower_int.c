@@ -40,8 +40,7 @@ bool ptq_match_dq(const ptq_lower_ctx *l, const ptq_value *v, ptq_dq *out)
            ptq_match_affine(n->in[1], n->nin > 2 ? n->in[2] : NULL, &out->affine);
 }
 
-/* Type and parameters of a QuantizeLinear node. */
-static bool read_q(const ptq_node *n, ptq_affine *a, ptq_dtype *t)
+bool ptq_match_q(const ptq_node *n, ptq_affine *a, ptq_dtype *t)
 {
     if (!is_op(n, "QuantizeLinear") || ptq_attr_int(n, "block_size", 0) != 0)
         return false;
@@ -83,7 +82,7 @@ bool ptq_match_quants(const ptq_lower_ctx *l, const ptq_value *v, bool acts, ptq
         const ptq_node *n = v->uses.v[i].node;
         ptq_affine a;
         ptq_dtype t;
-        if (v->uses.v[i].slot != 0 || l->unit[n->id] || !read_q(n, &a, &t) ||
+        if (v->uses.v[i].slot != 0 || l->unit[n->id] || !ptq_match_q(n, &a, &t) ||
             q->nnodes >= (int)PTQ_COUNT(q->nodes))
             return false;
         if (i == 0) {
@@ -122,7 +121,7 @@ bool ptq_match_some_quants(const ptq_lower_ctx *l, const ptq_value *v, ptq_quant
         ptq_affine a;
         ptq_dtype t;
         bool joins = v->uses.v[i].slot == 0 && !l->unit[n->id] && q->nnodes < (int)PTQ_COUNT(q->nodes) &&
-                     read_q(n, &a, &t);
+                     ptq_match_q(n, &a, &t);
         if (joins && !q->out) {
             *q = (ptq_quants){.affine = a, .dtype = t, .out = n->out[0]};
         } else if (joins && a.scale == q->affine.scale && a.zp == q->affine.zp && t == q->dtype &&

@@ -31,6 +31,8 @@ typedef struct ptq_lower_options {
     const struct ptq_plugin *const *plugins; /* operators from outside (ptq/plugin.h) */
     size_t nplugins;
     bool fuse;    /* fuse float Conv/Gemm/Add + Relu/Clip */
+    bool rearrange; /* with integer and fuse, where nothing is kept: the executable lowers a rewritten
+                       copy of the graph (rearrange.h) */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
     bool (*keep)(void *ctx, const ptq_value *v);
     void *keep_ctx;

@@ -91,8 +91,10 @@ ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, p
         s->opt = *opt;
     ptq_executable_options eo = {.backend = s->opt.backend, .ops = s->opt.ops, .device = s->opt.device,
                                  .lower = s->opt.lower};
-    eo.lower.keep = keep_tapped;
-    eo.lower.keep_ctx = s;
+    if (s->opt.tap || s->opt.lower.keep) {
+        eo.lower.keep = keep_tapped;
+        eo.lower.keep_ctx = s;
+    }
     ptq_status st = ptq_executable_new(g, &eo, &s->own);
     if (st == PTQ_OK)
         st = start(s, s->own);

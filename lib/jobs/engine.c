@@ -44,7 +44,8 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
     ptq_executable_options eo = {
         .ops = ops,
         .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .plugins = opt->plugins,
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
+                  .rearrange = integer, .plugins = opt->plugins,
                   .nplugins = opt->nplugins}};
     PTQ_TRY(ptq_executable_new(e->model->graph, &eo, &e->exe));
     if (e->exe->ops->kind)

@@ -194,7 +194,8 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
     size_t no = j->m->graph->outputs.n;
     ptq_session_options so = {
         .backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa},
-        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
+        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true,
+                  .rearrange = true},
     };
     ptq_model *q = NULL;
     ptq_sturdy *session = NULL;

@@ -42,7 +42,8 @@ ptq_status ptq_latency(const ptq_model *m, const ptq_samples *samples, const ptq
     ptq_status s = in && out ? ptq_pool_new(opt->threads, &pool) : ptq_fail_nomem();
     ptq_session_options so = {
         .backend = opt->backend, .device = {.pool = pool, .isa = opt->isa},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
+                  .rearrange = integer},
     };
     if (s == PTQ_OK)
         s = ptq_session_new(g, &so, &session);

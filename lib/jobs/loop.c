@@ -26,7 +26,8 @@ static ptq_status open_session(loop *l, size_t m)
     bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
         .backend = sp->opt->backend, .device = {.pool = l->pool, .isa = sp->opt->isa},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
+                  .rearrange = integer},
     };
     return ptq_sturdy_new(sp->models[m]->graph, &so, &l->session[m]);
 }

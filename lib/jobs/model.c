@@ -235,7 +235,8 @@ ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq
     ptq_session_options so = {
         .backend = opt->backend,
         .device = {.pool = r->pool, .isa = opt->isa},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = integer},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = integer,
+                  .rearrange = integer},
     };
     if (s == PTQ_OK)
         s = ptq_session_new(m->graph, &so, &r->session);
