@@ -93,7 +93,7 @@ static void layer_part(const void *ctx, int64_t from, int64_t to, int worker)
         float rstd = 1.0f / sqrtf(v->f->sumsq(x, mean, v->n) / (float)v->n + v->eps);
         v->f->normalize(x, mean, rstd, v->scale, v->bias, y, v->n);
         if (q)
-            v->f->quant8(y, q->y.scale, q->y.zp, q->qlo, q->qhi, q->out + row * v->n, v->n);
+            q->quantize(q, y, q->out + row * v->n, v->n);
         if (v->mean)
             v->mean[row] = mean;
         if (v->rstd)

@@ -21,9 +21,10 @@ static inline int ptq_state_opset(const ptq_step_run *r)
 
 /* ---- f_norm.c ---- */
 
-typedef struct ptq_norm_codes { /* QuantizeLinear of a result */
-    ptq_affine y;
-    int32_t qlo, qhi;
+typedef struct ptq_norm_codes { /* QuantizeLinear of a result, row by row */
+    void (*quantize)(const struct ptq_norm_codes *c, const float *x, uint8_t *y, int64_t n);
+    const ptq_qnorm_params *p;
+    const void *ctx;
     uint8_t *out;
 } ptq_norm_codes;
 /* LayerNormalization; y, mean, rstd and codes may be NULL. */

@@ -257,6 +257,7 @@ typedef struct ptq_int_product {
     const ptq_qlinear_params *p;
     const ptq_int_skip *skip; /* NULL: nothing is added */
     const ptq_f32_fns *f;     /* with a tail: its loops, and the rows that it adds or NULL */
+    const ptq_int_vec *vec;
     const float *add;
     uint8_t *scratch; /* ptq_int_product_scratch bytes, 64-byte aligned */
 } ptq_int_product;

@@ -77,6 +77,7 @@ enum { ROWS = 48 };
 typedef struct job {
     const ptq_int_attention *t;
     const ptq_int_dot *d;
+    const ptq_int_vec *vec;
     const ptq_f32_fns *f;
     ptq_qlinear_params qk, pv;
     ptq_cpu serial;
@@ -109,33 +110,37 @@ static void set_sizes(job *j, int threads)
     j->splits = (a->m + j->rows - 1) / j->rows;
     j->keys = ptq_int_round64(ptq_int_packed_bytes(d, a->d, a->n));
     j->values = ptq_int_round64(ptq_int_packed_bytes(d, a->n, a->dv));
-    j->scores = ptq_int_round64((ROWS + 1) * (size_t)a->n * sizeof(float)); /* and a row of exponentials */
+    j->scores = ptq_int_round64(2 * ROWS * (size_t)a->n * sizeof(float)); /* and their exponentials */
     j->codes = ptq_int_round64(ROWS * (size_t)a->n);
     j->result = ptq_int_round64(ROWS * (size_t)a->dv * j->t->ybytes);
     int64_t k = a->d > a->n ? a->d : a->n;
     j->product = ptq_int_product_scratch(&j->serial, d, ROWS, (k + d->kgroup - 1) / d->kgroup);
 }
 
-/* One row of scores to probabilities' codes. */
-static void softmax_row(const job *j, float *s, const float *mask, float *e, uint8_t *codes)
+/* m rows of scores to probabilities' codes; e has room for as many floats. */
+static void softmax_rows(const job *j, float *s, const float *mask, int64_t m, float *e, uint8_t *codes)
 {
     const ptq_qattention_params *p = j->t->p;
     const ptq_attention *a = &j->t->a;
+    const int64_t n = a->n;
     if (p->scores == PTQ_SCORES_TIMES)
-        j->f->mul(s, 1, &p->factor, 0, s, a->n);
+        j->f->mul(s, 1, &p->factor, 0, s, m * n);
     else if (p->scores == PTQ_SCORES_OVER)
-        j->f->div(s, 1, &p->factor, 0, s, a->n);
-    if (mask)
-        j->f->add(s, 1, mask, a->mask.col != 0, s, a->n);
-    float inv = 1.0f / j->f->exp_sum(s, j->f->max_of(s, a->n), e, a->n);
-    j->f->mul(e, 1, &inv, 0, e, a->n);
-    j->f->quant8(e, p->p.scale, p->p.zp, p->plo, p->phi, codes, a->n);
+        j->f->div(s, 1, &p->factor, 0, s, m * n);
+    for (int64_t r = 0; r < m; r++) {
+        float *x = s + r * n, *y = e + r * n;
+        if (mask)
+            j->f->add(x, 1, mask + r * a->mask.row, a->mask.col != 0, x, n);
+        float inv = 1.0f / j->f->exp_sum(x, j->f->max_of(x, n), y, n);
+        j->f->mul(y, 1, &inv, 0, y, n);
+    }
+    j->vec->quantize(e, codes, (size_t)(m * n), &p->p.scale, &p->p.zp, 0, (ptq_qgrid){p->plo, p->phi});
 }
 
 static ptq_status multiply(job *j, const ptq_qlinear_params *p, const ptq_int_rows *a, int64_t m, void *y,
                            size_t ldy, uint8_t *scratch)
 {
-    ptq_int_product g = {.w = a->w, .m = m, .y = y, .ldy = ldy, .p = p, .f = j->f, .scratch = scratch};
+    ptq_int_product g = {.w = a->w, .m = m, .y = y, .ldy = ldy, .p = p, .f = j->f, .vec = j->vec, .scratch = scratch};
     ptq_int_set_rows(&g, a);
     return ptq_int_run_product(&j->serial, j->d, &g);
 }
@@ -166,9 +171,7 @@ static ptq_status rows(job *j, const batch *b, int64_t r0, int64_t m, uint8_t *m
     ptq_int_rows q = {j->d, &b->k, b->q + r0 * a->q.row, a->q.row, a->q.col};
     ptq_int_rows c = {j->d, &b->v, codes, a->n, 1};
     PTQ_TRY(multiply(j, &j->qk, &q, m, s, (size_t)a->n * sizeof *s, scratch));
-    for (int64_t i = 0; i < m; i++)
-        softmax_row(j, s + i * a->n, b->mask ? b->mask + (r0 + i) * a->mask.row : NULL, s + ROWS * a->n,
-                    codes + i * a->n);
+    softmax_rows(j, s, b->mask ? b->mask + r0 * a->mask.row : NULL, m, s + ROWS * a->n, codes);
     uint8_t *y = b->y + (size_t)(r0 * a->y.row) * j->t->ybytes;
     bool in_place = a->y.col == 1 || a->dv == 1;
     PTQ_TRY(multiply(j, &j->pv, &c, m, in_place ? y : result,
@@ -227,7 +230,7 @@ static ptq_status run_attention(ptq_cpu *c, const ptq_step_run *r)
     PTQ_TRY(ptq_attention_of(r, a));
     if (ptq_tensor_elements(y) == 0)
         return PTQ_OK;
-    job j = {.t = &t, .d = isa && a->n && a->d ? isa->dot : NULL, .f = ptq_cpu_f32(c), .serial = *c};
+    job j = {.t = &t, .d = isa && a->n && a->d ? isa->dot : NULL, .vec = isa ? isa->vec : NULL, .f = ptq_cpu_f32(c), .serial = *c};
     j.serial.pool = NULL;
     int threads = ptq_pool_threads(c->pool);
     size_t work = (size_t)a->n * 8, ybytes = apart_bytes(&a->y, y, t.ybytes);

@@ -162,12 +162,13 @@ typedef struct job {
 static void run_tail(const ptq_int_product *g, const ptq_int_tile *t, float *v, size_t ld, int64_t r, int64_t n0)
 {
     const ptq_tail_params *p = &g->p->tail;
+    const ptq_affine *y = &g->p->y;
+    const ptq_qgrid grid = {g->p->qlo, g->p->qhi};
     for (int i = 0; i < t->m; i++, v += ld) {
         const float *add = g->add ? g->add + (r + i) * g->w->n + n0 : NULL;
         g->f->tail(v, p->bias ? p->bias + n0 : NULL, p->scaled ? &p->factor : NULL, p->gelu, add, t->n);
         if (!g->p->float_out)
-            g->f->quant8(v, g->p->y.scale, g->p->y.zp, g->p->qlo, g->p->qhi,
-                         g->y + (size_t)(r + i) * g->ldy + n0, t->n);
+            g->vec->quantize(v, g->y + (size_t)(r + i) * g->ldy + n0, (size_t)t->n, &y->scale, &y->zp, 0, grid);
     }
 }
 

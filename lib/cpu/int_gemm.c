@@ -66,11 +66,12 @@ static ptq_status prepare_gemm(ptq_cpu *c, const ptq_program *prog, const ptq_st
     return PTQ_OK;
 }
 
-static ptq_status one(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_packed *w, const ptq_step_run *r,
+static ptq_status one(ptq_cpu *c, const ptq_int_isa *isa, const ptq_int_packed *w, const ptq_step_run *r,
                       const ptq_int_mm *mm, int64_t m, const uint8_t *a, uint8_t *y, uint8_t *scratch)
 {
     const ptq_qlinear_params *p = r->step->params;
     ptq_int_skip skip = ptq_int_skip_of(r);
+    const ptq_int_dot *d = isa->dot;
     ptq_int_rows rows = {d, w, a, mm->a_row, mm->a_col};
     ptq_int_product pr = {.w = w, .m = m, .y = y, .p = p, .scratch = scratch};
     pr.ldy = (size_t)mm->n * (p->float_out ? sizeof(float) : 1);
@@ -81,6 +82,7 @@ static ptq_status one(ptq_cpu *c, const ptq_int_dot *d, const ptq_int_packed *w,
     }
     if (p->tail.on) {
         pr.f = ptq_cpu_f32(c);
+        pr.vec = isa->vec;
         pr.add = p->tail.residual ? r->in[2]->data : NULL;
     }
     return ptq_int_run_product(c, d, &pr);
@@ -99,12 +101,13 @@ static ptq_status run_gemm(ptq_cpu *c, const ptq_step_run *r)
     uint8_t *scratch = ptq_cpu_scratch(c, ptq_int_product_scratch(c, d, m, s->w.kgroups));
     if (!scratch)
         return ptq_fail_nomem();
-    return one(c, d, &s->w, r, &mm, m, r->in[0]->data, r->out[0].data, scratch);
+    return one(c, s->isa, &s->w, r, &mm, m, r->in[0]->data, r->out[0].data, scratch);
 }
 
 /* Batches whose products are small are shared out whole; each thread packs its own. */
 typedef struct batch_job {
     ptq_cpu *c;
+    const ptq_int_isa *isa;
     const ptq_int_dot *d;
     const ptq_step_run *r;
     ptq_int_mm mm;
@@ -125,7 +128,7 @@ static ptq_status batch_one(batch_job *j, ptq_cpu *c, int64_t i, uint8_t *mem)
     ptq_int_packed w;
     ptq_int_pack(j->d, &b, mem, &w);
     size_t ys = (size_t)(j->mm.m * j->mm.n) * (p->float_out ? sizeof(float) : 1);
-    return one(c, j->d, &w, r, &j->mm, j->mm.m, (const uint8_t *)r->in[0]->data + a0,
+    return one(c, j->isa, &w, r, &j->mm, j->mm.m, (const uint8_t *)r->in[0]->data + a0,
                (uint8_t *)r->out[0].data + (size_t)i * ys, mem + j->packed);
 }
 
@@ -140,7 +143,7 @@ static ptq_status run_matmul(ptq_cpu *c, const ptq_step_run *r)
     const ptq_int_isa *isa = ptq_int_isa_of(c);
     if (!isa)
         return ptq_int_ref_qmatmul(r);
-    batch_job j = {.c = c, .d = isa->dot, .r = r, .serial = *c};
+    batch_job j = {.c = c, .isa = isa, .d = isa->dot, .r = r, .serial = *c};
     PTQ_TRY(ptq_int_mm_of(r, &j.mm));
     if (j.mm.batch * j.mm.m * j.mm.n == 0)
         return PTQ_OK;
