@@ -149,14 +149,16 @@ PTQ_HD float ptq_gelu_tanhf(float x)
     return (0.5f * x) * (1.0f + ptq_tanhf(u));
 }
 
-/* GELU as graphs have it: none; x (erf(x / sqrt 2) + 1) / 2 as its five nodes round it; the operator. */
-enum { PTQ_GELU_NONE, PTQ_GELU_NODES, PTQ_GELU_EXACT };
+/* GELU as graphs have it: none; x (erf(x / sqrt 2) + 1) / 2 as its five nodes round it; the operator; five
+ * nodes that halve before they multiply by x. */
+enum { PTQ_GELU_NONE, PTQ_GELU_NODES, PTQ_GELU_EXACT, PTQ_GELU_HALVED };
 #define PTQ_SQRT2F 1.41421354f
 PTQ_HD float ptq_gelu_of(float x, int kind)
 {
-    return kind == PTQ_GELU_NODES ? (x * (ptq_erff(x / PTQ_SQRT2F) + 1.0f)) * 0.5f
-           : kind == PTQ_GELU_EXACT ? ptq_geluf(x)
-                                    : x;
+    return kind == PTQ_GELU_NODES    ? (x * (ptq_erff(x / PTQ_SQRT2F) + 1.0f)) * 0.5f
+           : kind == PTQ_GELU_EXACT  ? ptq_geluf(x)
+           : kind == PTQ_GELU_HALVED ? x * ((ptq_erff(x / PTQ_SQRT2F) + 1.0f) * 0.5f)
+                                     : x;
 }
 
 /* ln(1 + e^x) without overflow: max(x, 0) + ln(1 + e^-|x|); ln(1 + e) is corrected for the digits

@@ -181,6 +181,9 @@ static void tail_loop(float *restrict v, const float *bias, const float *factor,
     else if (gelu == PTQ_GELU_EXACT)
         for (int64_t i = 0; i < n; i++)
             v[i] = ptq_geluf(v[i]);
+    else if (gelu == PTQ_GELU_HALVED)
+        for (int64_t i = 0; i < n; i++)
+            v[i] = ptq_gelu_of(v[i], PTQ_GELU_HALVED);
     for (int64_t i = 0; add && i < n; i++)
         v[i] += add[i];
 }

@@ -85,25 +85,38 @@ static const ptq_node *next(const ptq_lower_ctx *l, const ptq_value *v, const ch
     return n && is_op(n, op) && (n->nin == 1 || is_number(n, slot, v, c)) ? n : NULL;
 }
 
-/* The five nodes x (erf(x / sqrt 2) + 1) / 2; nodes[0] is the Div, nodes[3] reads x again. */
-static bool gelu_nodes(const ptq_lower_ctx *l, const ptq_value *x, const ptq_node *nodes[5])
+/* x times the only reader of v, whose slot of x is `slot`. */
+static bool times(const ptq_lower_ctx *l, const ptq_value *v, const ptq_node *mul, int slot)
+{
+    int own;
+    return reader(l, v, 1, 0, &own) == mul && own == 1 - slot;
+}
+
+/* The five nodes x (erf(x / sqrt 2) + 1) / 2; nodes[0] is the Div, nodes[3] reads x again, or nodes[4] where
+ * the half comes first. Returns the kind. */
+static int gelu_nodes(const ptq_lower_ctx *l, const ptq_value *x, const ptq_node *nodes[5])
 {
     for (size_t i = 0; i < 2; i++) {
-        int div, mul;
+        int div, slot;
         nodes[0] = reader(l, x, 2, i, &div);
-        nodes[3] = reader(l, x, 2, 1 - i, &mul);
-        if (!nodes[0] || !nodes[3] || div != 0 || mul > 1 || !is_op(nodes[0], "Div") || !is_op(nodes[3], "Mul") ||
-            nodes[3]->nin != 2 || !is_number(nodes[0], 0, x, PTQ_SQRT2F))
+        const ptq_node *mul = reader(l, x, 2, 1 - i, &slot);
+        if (!nodes[0] || !mul || div != 0 || slot > 1 || !is_op(nodes[0], "Div") || !is_op(mul, "Mul") ||
+            mul->nin != 2 || !is_number(nodes[0], 0, x, PTQ_SQRT2F))
             continue;
         nodes[1] = next(l, nodes[0]->out[0], "Erf", 0.0f);
         nodes[2] = nodes[1] ? next(l, nodes[1]->out[0], "Add", 1.0f) : NULL;
-        int slot;
-        if (!nodes[2] || reader(l, nodes[2]->out[0], 1, 0, &slot) != nodes[3] || slot != 1 - mul)
+        if (!nodes[2])
             continue;
-        nodes[4] = next(l, nodes[3]->out[0], "Mul", 0.5f);
-        return nodes[4] != NULL;
+        if (times(l, nodes[2]->out[0], mul, slot)) {
+            nodes[3] = mul;
+            nodes[4] = next(l, mul->out[0], "Mul", 0.5f);
+            return nodes[4] ? PTQ_GELU_NODES : PTQ_GELU_NONE;
+        }
+        nodes[3] = next(l, nodes[2]->out[0], "Mul", 0.5f);
+        nodes[4] = mul;
+        return nodes[3] && times(l, nodes[3]->out[0], mul, slot) ? PTQ_GELU_HALVED : PTQ_GELU_NONE;
     }
-    return false;
+    return PTQ_GELU_NONE;
 }
 
 static ptq_status take_gelu(ptq_lower_ctx *l, ptq_unit *u, tail *t)
@@ -115,10 +128,8 @@ static ptq_status take_gelu(ptq_lower_ctx *l, ptq_unit *u, tail *t)
         t->p.gelu = PTQ_GELU_EXACT;
         return took(l, u, t, n);
     }
-    if (!gelu_nodes(l, t->v, nodes))
-        return PTQ_OK;
-    t->p.gelu = PTQ_GELU_NODES;
-    for (int i = 0; i < 5; i++)
+    t->p.gelu = gelu_nodes(l, t->v, nodes);
+    for (int i = 0; i < 5 && t->p.gelu; i++)
         PTQ_TRY(took(l, u, t, nodes[i]));
     return PTQ_OK;
 }

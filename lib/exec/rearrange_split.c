@@ -124,29 +124,37 @@ static ptq_status by_split(ptq_graph *g, const packed *p, ptq_node *split, bool 
     return PTQ_OK;
 }
 
-/* ---- Reshape to [..., parts, columns], movers, Gather ---- */
+/* ---- Reshape to [..., parts, columns...], movers, Gather or Split ---- */
 
 enum { CHAIN = 8 };
 
 typedef struct chain {
     const ptq_node *node[CHAIN];
-    int n, axis; /* where the parts are behind the last node */
+    int n, axis;     /* where the parts are behind the last node */
+    int reshaped_at; /* and behind the Reshape */
     int64_t parts, columns;
 } chain;
 
+/* The last axis becomes several, the slowest of which are the parts. */
 static bool match_reshape(const ptq_node *n, int64_t columns, chain *c)
 {
     const ptq_shape *s = &n->out[0]->shape;
     const ptq_tensor *t = n->nin == 2 ? ptq_lower_constant(n->in[1]) : NULL;
-    if (!ptq_node_is(n, "Reshape") || !t || t->dtype != PTQ_DT_S64 || t->rank != 1 || s->rank < 2 ||
-        !ptq_dim_known(s->dims[s->rank - 1]) || !ptq_dim_known(s->dims[s->rank - 2]))
+    if (!ptq_node_is(n, "Reshape") || !t || t->dtype != PTQ_DT_S64 || t->rank != 1 || t->dims[0] != s->rank)
         return false;
-    c->columns = s->dims[s->rank - 1].add;
-    c->parts = s->dims[s->rank - 2].add;
-    c->axis = s->rank - 2;
     c->node[0] = n;
     c->n = 1;
-    return c->parts > 1 && c->columns > 0 && c->parts * c->columns == columns;
+    c->columns = 1;
+    for (c->axis = s->rank - 1; c->axis >= 0; c->axis--) {
+        if (!ptq_dim_known(s->dims[c->axis]) || s->dims[c->axis].add < 1)
+            return false;
+        c->parts = s->dims[c->axis].add;
+        if (c->parts * c->columns >= columns)
+            break;
+        c->columns *= c->parts;
+    }
+    c->reshaped_at = c->axis;
+    return c->axis >= 0 && c->axis < s->rank - 1 && c->parts > 1 && c->parts * c->columns == columns;
 }
 
 static int64_t number(const ptq_node *n, size_t i, size_t *count)
@@ -191,15 +199,34 @@ static int moved_axis(const ptq_node *n, int at)
     return -1;
 }
 
-/* Do Gathers with constant indices alone read v, along the axis of the parts? */
+static bool is_parts_axis(const ptq_node *n, const ptq_value *v, const chain *c)
+{
+    int64_t axis = ptq_attr_int(n, "axis", 0);
+    return (axis < 0 ? axis + v->shape.rank : axis) == c->axis;
+}
+
+/* A Split into single parts that alone reads v. */
+static ptq_node *split_of(const ptq_value *v, const chain *c)
+{
+    ptq_node *n = ptq_only_reader(v, 0);
+    if (!n || !ptq_node_is(n, "Split") || n->nout != c->parts || !is_parts_axis(n, v, c))
+        return NULL;
+    for (int i = 0; i < n->nout; i++) {
+        const ptq_value *y = n->out[i];
+        if (!y || y->is_output || y->shape.rank <= c->axis || !ptq_dim_known(y->shape.dims[c->axis]) ||
+            y->shape.dims[c->axis].add != 1)
+            return NULL;
+    }
+    return n;
+}
+
+/* Do Gathers with constant indices alone read v, along the axis of the parts, or a Split? */
 static bool taken_apart(const ptq_value *v, const chain *c)
 {
     for (size_t i = 0; i < v->uses.n; i++) {
         const ptq_node *n = v->uses.v[i].node;
-        int64_t axis = ptq_attr_int(n, "axis", 0);
-        if (v->uses.v[i].slot != 0 || !ptq_node_is(n, "Gather") || !ptq_view_knows(n) ||
-            (axis < 0 ? axis + v->shape.rank : axis) != c->axis)
-            return false;
+        if (v->uses.v[i].slot != 0 || !ptq_node_is(n, "Gather") || !ptq_view_knows(n) || !is_parts_axis(n, v, c))
+            return split_of(v, c) != NULL;
     }
     return v->uses.n > 0 && !v->is_output;
 }
@@ -219,20 +246,20 @@ static bool match_chain(const ptq_node *reshape, int64_t columns, chain *c)
     return true;
 }
 
-/* The chain behind part i, with one part in the place of all. */
-static ptq_status part_chain(ptq_graph *g, const chain *c, ptq_node *before, ptq_value **v)
+/* The chain behind a part, with one part in the place of all; y: what it makes, or NULL. */
+static ptq_status part_chain(ptq_graph *g, const chain *c, ptq_node *before, ptq_value *y, ptq_value **v)
 {
     const ptq_tensor *t = ptq_lower_constant(c->node[0]->in[1]);
+    const ptq_shape *s = &c->node[0]->out[0]->shape;
     int64_t dims[PTQ_MAX_RANK];
     ptq_value *in[2];
     ptq_node *n;
-    int rank = (int)t->dims[0];
-    for (int i = 0; i < rank; i++)
-        dims[i] = i == rank - 2 ? 1 : i == rank - 1 ? c->columns : ((const int64_t *)t->data)[i];
-    PTQ_TRY(ptq_new_numbers(g, c->node[0]->in[1]->name, dims, rank, &in[1]));
+    for (int i = 0; i < s->rank; i++) /* a -1 among the columns would be lost */
+        dims[i] = i < c->reshaped_at ? ((const int64_t *)t->data)[i] : i == c->reshaped_at ? 1 : s->dims[i].add;
+    PTQ_TRY(ptq_new_numbers(g, c->node[0]->in[1]->name, dims, s->rank, &in[1]));
     for (int i = 0; i < c->n; i++, *v = n->out[0]) {
         in[0] = *v;
-        PTQ_TRY(ptq_copy_node(g, c->node[i], before, in, i == 0 ? 2 : 1, NULL, &n));
+        PTQ_TRY(ptq_copy_node(g, c->node[i], before, in, i == 0 ? 2 : 1, i == c->n - 1 ? y : NULL, &n));
     }
     return PTQ_OK;
 }
@@ -244,9 +271,17 @@ static int64_t index_of(const ptq_node *gather, int64_t parts)
     return i < 0 ? i + parts : i;
 }
 
-static ptq_status by_gather(ptq_graph *g, const packed *p, const chain *c)
+static ptq_status by_chain(ptq_graph *g, const packed *p, const chain *c)
 {
     ptq_value *all = c->node[c->n - 1]->out[0], *zero;
+    ptq_node *split = split_of(all, c);
+    for (int64_t i = 0; split && i < c->parts; i++) {
+        ptq_value *v;
+        PTQ_TRY(part(g, p, i * c->columns, (i + 1) * c->columns, split, NULL, &v));
+        PTQ_TRY(part_chain(g, c, split, split->out[i], &v));
+    }
+    if (split)
+        return PTQ_OK;
     PTQ_TRY(ptq_new_numbers(g, all->name, (int64_t[]){0}, -1, &zero));
     while (all->uses.n > 0) {
         ptq_node *n = all->uses.v[0].node;
@@ -256,7 +291,7 @@ static ptq_status by_gather(ptq_graph *g, const packed *p, const chain *c)
             return ptq_fail(PTQ_ERR_MODEL, "node %s: index %lld is outside of the %lld entries", n->name,
                             (long long)i, (long long)c->parts);
         PTQ_TRY(part(g, p, i * c->columns, (i + 1) * c->columns, n, NULL, &v));
-        PTQ_TRY(part_chain(g, c, n, &v));
+        PTQ_TRY(part_chain(g, c, n, NULL, &v));
         ptq_node_set_input(g, n, 0, v);
         ptq_node_set_input(g, n, 1, zero);
     }
@@ -275,7 +310,7 @@ ptq_status ptq_rearrange_split(ptq_graph *g, int *changes)
         if (reader && ptq_node_is(reader, "Split"))
             PTQ_TRY(by_split(g, &p, reader, &done));
         else if (reader && match_chain(reader, p.n, &c)) {
-            PTQ_TRY(by_gather(g, &p, &c));
+            PTQ_TRY(by_chain(g, &p, &c));
             done = true;
         }
         *changes += done;
