@@ -65,6 +65,13 @@ static inline float tie_scale(float unit)
     return (float)pick(1, 12) * unit;
 }
 
+/* The float loops that belong to a set of integer kernels. */
+static inline ptq_isa float_isa(const char *name)
+{
+    ptq_isa isa;
+    return ptq_isa_parse(name, &isa) == PTQ_OK ? isa : PTQ_ISA_AVX512; /* emulated VNNI */
+}
+
 static ptq_pool *pool;
 
 /* Runs the bed by every kernel set and by 1 and 3 threads; all bytes must be the reference's. */
@@ -78,7 +85,7 @@ static inline void check_all(bed *b, const char *what)
     uint8_t *want = malloc(b->out.nbytes + 1);
     for (size_t i = 0; i < n; i++)
         for (int threads = 1; threads <= (i ? 3 : 1); threads += 2) {
-            ptq_cpu c = {.pool = threads > 1 ? pool : NULL, .int_isa = &isas[i]};
+            ptq_cpu c = {.pool = threads > 1 ? pool : NULL, .isa = float_isa(isas[i].name), .int_isa = &isas[i]};
             ck_assert_ok(bed_run(b, &c, 1));
             free(c.scratch);
             if (i == 0)

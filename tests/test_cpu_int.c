@@ -555,7 +555,7 @@ END_TEST
 
 START_TEST(cpu_int__every_row_is_known)
 {
-    static const char *const tested[] = {"qconv", "qgemm", "qmatmul", "qadd", "qmul", "qlut", "qconcat",
+    static const char *const tested[] = {"qconv", "qgemm", "qmatmul", "qattention", "qnorm", "qadd", "qmul", "qlut", "qconcat",
                                          "qavgpool", "qglobalavgpool", "qmaxpool", "qmove", "quantize",
                                          "dequantize", "relayout", "plugin" /* test_jobs_engine.c */};
     static const char *const rows[] = {

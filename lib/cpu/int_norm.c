@@ -20,7 +20,7 @@ static ptq_status run_norm(ptq_cpu *c, const ptq_step_run *r)
     const ptq_int_isa *isa = ptq_int_isa_of(c);
     const ptq_norm_codes q = {isa ? quantize_fast : quantize_ref, r->step->params, isa ? isa->vec : NULL,
                               r->out[0].data};
-    return ptq_cpu_layer_norm(c, r, r->step->out[1] >= 0 ? r->out[1].data : NULL, NULL, NULL, &q);
+    return ptq_cpu_layer_norm(c, r, r->step->nout > 1 && r->step->out[1] >= 0 ? r->out[1].data : NULL, NULL, NULL, &q);
 }
 
 extern const ptq_cpu_kernel ptq_cpu_int_qnorm;
