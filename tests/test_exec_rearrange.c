@@ -406,7 +406,7 @@ START_TEST(rearrange__refusals)
          "quantize qgemm Relu quantize dequantize"},
         /* nor onto a sum of codes */
         {PRODUCT QDQ("e", "x") "a = Add(d, e)\nt = Transpose(a) perm=[0,2,1]\n" QDQ("y", "t") "output y\n",
-         NULL},
+         "quantize dequantize quantize dequantize Add Transpose quantize dequantize"},
         /* the mover's result is an output, or read twice */
         {PRODUCT LINEAR("a", "d", "w", "b") "t = Transpose(a) perm=[0,2,1]\n" QDQ("y", "t") "output y\noutput t\n",
          "quantize qgemm Transpose quantize dequantize"},
@@ -418,17 +418,17 @@ START_TEST(rearrange__refusals)
         /* codes pass, where that is the same */
         {PRODUCT LINEAR("a", "d", "w", "b") "t = Transpose(a) perm=[0,2,1]\nf = Mul(t, factor)\n" QDQ("y", "f") QDQ("v", "f")
                  "o = Add(y, v)\noutput o\n",
-         NULL},
+         "quantize qgemm qmove dequantize dequantize Add"},
         {PRODUCT "t = Transpose(d) perm=[0,2,1]\n" QDQ("y", "t") "output y\n", "quantize qmove dequantize"},
         {PRODUCT "t = Transpose(d) perm=[0,2,1]\ny_q = QuantizeLinear(t, sv, z)\ny = DequantizeLinear(y_q, sv, z)\noutput y\n",
-         NULL},
+         "quantize qlut qmove dequantize"},
         /* a Transpose of codes in front of products: one is quantized directly behind, so it stays */
         {PRODUCT "t = Transpose(d_q) perm=[1,0,2]\nc = DequantizeLinear(t, s, z)\n" LINEAR("a", "c", "w", "b")
                  "n = MatMul(c, w)\n" QDQ("e", "n") "output a\noutput e\n",
-         NULL},
+         "quantize qmove qgemm qgemm dequantize"},
         {PRODUCT "t = Transpose(d_q) perm=[1,0,2]\nc = DequantizeLinear(t, s, z)\n" LINEAR("a", "c", "w", "b")
                  "f = Mul(a, factor)\n" QDQ("e", "f") "output e\n",
-         NULL},
+         "quantize qgemm qmove dequantize"},
     };
     check(rows[_i].text, NULL, rows[_i].steps);
 }
