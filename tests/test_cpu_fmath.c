@@ -134,6 +134,28 @@ START_TEST(fmath__sums_have_one_order)
 }
 END_TEST
 
+/* Zeros of both signs and NaN: the earlier of equal values, NaN before all. */
+START_TEST(fmath__maxima_have_one_order)
+{
+    static const float some[] = {0.0f, -0.0f, -1.0f, NAN, 1.0f};
+    ptq_rng r;
+    ptq_rng_seed(&r, 9);
+    for (int round = 0; round < 4000; round++) {
+        float x[300];
+        int n = 1 + (int)ptq_rng_below(&r, round % 2 ? 20 : 299);
+        uint32_t kinds = round % 5 == 0 ? 5 : round % 5 == 1 ? 4 : 3;
+        for (int i = 0; i < n; i++)
+            x[i] = some[ptq_rng_below(&r, kinds)];
+        float want = ptq_max64(x, n, 1);
+        for (int isa = 0; isa <= (int)ptq_isa_best() && isa <= PTQ_ISA_AVX512; isa++) {
+            float have = table(isa)->max_of(x, n);
+            ck_assert_msg(ptq_float_bits(have) == ptq_float_bits(want) || (have != have && want != want),
+                          "%s: %d values give %a, the law %a", ptq_isa_name((ptq_isa)isa), n, (double)have, (double)want);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu fmath");
@@ -143,6 +165,7 @@ int main(void)
     tcase_add_test(t, fmath__special_values);
     tcase_add_test(t, fmath__loops_have_the_bytes_of_the_law);
     tcase_add_test(t, fmath__sums_have_one_order);
+    tcase_add_test(t, fmath__maxima_have_one_order);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

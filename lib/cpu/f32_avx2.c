@@ -21,9 +21,18 @@
 #define vfma _mm256_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm256_min_ps(vset1(hi), _mm256_max_ps(vset1(lo), (x)))
-/* The second operand when one is NaN; then a NaN that was there stays. */
+/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins then. */
 #define vmax_sticky(p, x) \
-    _mm256_blendv_ps(_mm256_max_ps((p), (x)), (p), _mm256_cmp_ps((p), (p), _CMP_UNORD_Q))
+    _mm256_blendv_ps(_mm256_max_ps((x), (p)), (x), _mm256_cmp_ps((x), (x), _CMP_UNORD_Q))
+
+/* Lanes folded 4, 2, 1. */
+static inline float vmax_fold(__m256 p)
+{
+    p = vmax_sticky(p, _mm256_permute2f128_ps(p, p, 1));
+    p = vmax_sticky(p, _mm256_shuffle_ps(p, p, 0x4e));
+    p = vmax_sticky(p, _mm256_shuffle_ps(p, p, 0xb1));
+    return _mm256_cvtss_f32(p);
+}
 
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"

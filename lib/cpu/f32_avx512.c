@@ -22,9 +22,19 @@
 #define vfma _mm512_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm512_min_ps(vset1(hi), _mm512_max_ps(vset1(lo), (x)))
-/* The second operand when one is NaN; then a NaN that was there stays. */
+/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins then. */
 #define vmax_sticky(p, x) \
-    _mm512_mask_mov_ps(_mm512_max_ps((p), (x)), _mm512_cmp_ps_mask((p), (p), _CMP_UNORD_Q), (p))
+    _mm512_mask_mov_ps(_mm512_max_ps((x), (p)), _mm512_cmp_ps_mask((x), (x), _CMP_UNORD_Q), (x))
+
+/* Lanes folded 8, 4, 2, 1. */
+static inline float vmax_fold(__m512 p)
+{
+    p = vmax_sticky(p, _mm512_shuffle_f32x4(p, p, 0x4e));
+    p = vmax_sticky(p, _mm512_shuffle_f32x4(p, p, 0xb1));
+    p = vmax_sticky(p, _mm512_shuffle_ps(p, p, 0x4e));
+    p = vmax_sticky(p, _mm512_shuffle_ps(p, p, 0xb1));
+    return _mm512_cvtss_f32(p);
+}
 
 #include "lib/cpu/f32_loops.h"
 #include "lib/cpu/f32_tile.h"

@@ -194,15 +194,27 @@ static float max_of(const float *x, int64_t n)
 #pragma GCC unroll 8
         for (int j = 0; j < PTQ_MAX_LANES / VW; j++)
             p[j] = vmax_sticky(p[j], vload(x + i + j * VW));
+    bool rest = i < n; /* single elements into the partials of the last vectors */
 #pragma GCC unroll 8
     for (int j = 0; j < PTQ_MAX_LANES / VW; j++) {
         if (i + VW <= n) {
             p[j] = vmax_sticky(p[j], vload(x + i));
             i += VW;
         }
-        vstore(q + j * VW, p[j]);
+        if (rest)
+            vstore(q + j * VW, p[j]);
     }
-    for (; i < n; i++)
-        q[i % PTQ_MAX_LANES] = ptq_maxf(q[i % PTQ_MAX_LANES], x[i]);
-    return ptq_max_fold64(q);
+    if (rest) {
+        for (; i < n; i++)
+            q[i % PTQ_MAX_LANES] = ptq_maxf(q[i % PTQ_MAX_LANES], x[i]);
+#pragma GCC unroll 8
+        for (int j = 0; j < PTQ_MAX_LANES / VW; j++)
+            p[j] = vload(q + j * VW);
+    }
+#pragma GCC unroll 4
+    for (int w = PTQ_MAX_LANES / VW / 2; w > 0; w /= 2)
+#pragma GCC unroll 4
+        for (int j = 0; j < w; j++)
+            p[j] = vmax_sticky(p[j], p[j + w]);
+    return vmax_fold(p[0]);
 }
