@@ -80,21 +80,24 @@ static bool target_of(const ptq_node *n, int64_t *dims, int *rank)
 }
 
 typedef struct rows {
-    ptq_node *gemm, *dq, *reshape, *transpose;
+    ptq_node *gemm, *dq, *reshape, *transpose; /* dq NULL: the operator reads the codes itself (QGemm) */
+    ptq_value *codes;
     int64_t dims[PTQ_MAX_RANK], k, n; /* target of the Reshape; columns of the operand, of the weight */
     int rank;
 } rows;
 
-/* A Gemm of codes with a constant weight. */
+/* A Gemm of codes with a constant weight and a float result. */
 static bool match_gemm(ptq_node *n, rows *r)
 {
-    if (!ptq_node_is(n, "Gemm") || n->nin < 2 || ptq_attr_int(n, "transA", 0) != 0)
+    bool codes = strcmp(n->op, "QGemm") == 0 && n->nin > 5 && (n->nin < 8 || !n->in[7]);
+    if ((!codes && !ptq_node_is(n, "Gemm")) || n->nin < 2 || ptq_attr_int(n, "transA", 0) != 0 || !n->out[0])
         return false;
-    const ptq_tensor *w = ptq_weight_of(n->in[1]);
+    const ptq_tensor *w = codes ? ptq_lower_constant(n->in[3]) : ptq_weight_of(n->in[1]);
     int trans = ptq_attr_int(n, "transB", 0) != 0;
     r->gemm = n;
-    r->dq = ptq_dq_of(n->in[0]);
-    if (!w || !r->dq || n->out[0]->dtype != PTQ_DT_F32)
+    r->dq = codes ? NULL : ptq_dq_of(n->in[0]);
+    r->codes = codes ? n->in[0] : r->dq ? r->dq->in[0] : NULL;
+    if (!w || w->rank != 2 || !r->codes || !ptq_is_8bit(r->codes->dtype) || n->out[0]->dtype != PTQ_DT_F32)
         return false;
     r->k = w->dims[trans ? 1 : 0];
     r->n = w->dims[trans ? 0 : 1];
@@ -114,7 +117,7 @@ static bool match_turn(ptq_node *n, rows *r)
 static ptq_status turn_codes(ptq_graph *g, const rows *r, ptq_value **out)
 {
     int64_t dims[PTQ_MAX_RANK];
-    ptq_value *v = r->dq->in[0], *target;
+    ptq_value *v = r->codes, *target;
     ptq_node *n;
     for (int i = 0; i < r->rank; i++)
         dims[i] = i == r->rank - 1 ? r->k : r->dims[i];
@@ -136,8 +139,11 @@ static ptq_status turn(ptq_graph *g, const rows *r)
     const int64_t *perm = ptq_attr_ints(r->transpose, "perm", &count);
     int64_t dims[PTQ_MAX_RANK];
     PTQ_TRY(turn_codes(g, r, &codes));
-    PTQ_TRY(ptq_copy_node(g, r->dq, r->gemm, &codes, 1, NULL, &dq));
-    ptq_node_set_input(g, r->gemm, 0, dq->out[0]);
+    if (r->dq) {
+        PTQ_TRY(ptq_copy_node(g, r->dq, r->gemm, &codes, 1, NULL, &dq));
+        codes = dq->out[0];
+    }
+    ptq_node_set_input(g, r->gemm, 0, codes);
     for (size_t i = 0; i < count; i++)
         dims[i] = r->dims[perm[i]];
     PTQ_TRY(ptq_new_numbers(g, y->name, dims, r->rank, &target));
