@@ -167,14 +167,17 @@ static void quant8_loop(const float *x, float scale, int32_t zp, int32_t lo, int
         y[i] = (uint8_t)ptq_quantize(x[i], scale, zp, lo, hi);
 }
 
-static void tail_loop(float *restrict v, const float *bias, const float *factor, int gelu, const float *add,
-                      int64_t n)
+static void tail_loop(float *restrict v, const float *restrict bias, const float *factor, int gelu,
+                      const float *restrict add, int64_t n)
 {
-    for (int64_t i = 0; bias && i < n; i++)
-        v[i] += bias[i];
-    float k = factor ? *factor : 1.0f;
-    for (int64_t i = 0; factor && i < n; i++)
-        v[i] *= k;
+    if (bias)
+        for (int64_t i = 0; i < n; i++)
+            v[i] += bias[i];
+    if (factor) {
+        float k = *factor;
+        for (int64_t i = 0; i < n; i++)
+            v[i] *= k;
+    }
     if (gelu == PTQ_GELU_NODES)
         for (int64_t i = 0; i < n; i++)
             v[i] = ptq_gelu_of(v[i], PTQ_GELU_NODES);
@@ -184,8 +187,9 @@ static void tail_loop(float *restrict v, const float *bias, const float *factor,
     else if (gelu == PTQ_GELU_HALVED)
         for (int64_t i = 0; i < n; i++)
             v[i] = ptq_gelu_of(v[i], PTQ_GELU_HALVED);
-    for (int64_t i = 0; add && i < n; i++)
-        v[i] += add[i];
+    if (add)
+        for (int64_t i = 0; i < n; i++)
+            v[i] += add[i];
 }
 
 static void dequant_s8_loop(const int8_t *x, float scale, int32_t zp, float *restrict y, int64_t n)

@@ -23,6 +23,27 @@ size_t ptq_int_packed_bytes(const ptq_int_dot *d, int64_t k, int64_t n)
     return ptq_int_round64(npad * 4 * kgroups) + 3 * ptq_int_round64(npad * 4);
 }
 
+/* Whole groups of a column that lies in one run: s8 out of s8 or u8, their sum added to *sum. Returns how
+ * many. */
+static int64_t pack_run(const uint8_t *src, int64_t n, bool sgn, uint8_t *dst, size_t stride, uint32_t *sum)
+{
+    enum { FOURS = 0x00ff00ff, ADDS = 64 }; /* two sums in one word, while they fit 16 bits */
+    int64_t k = 0;
+    while (k + 4 <= n) {
+        int64_t end = n - k < 4 * ADDS ? n : k + 4 * ADDS;
+        uint32_t two = 0, first = (uint32_t)k;
+        for (; k + 4 <= end; k += 4) {
+            uint32_t four;
+            memcpy(&four, src + k, 4);
+            uint32_t up = sgn ? four ^ 0x80808080u : four, low = up ^ 0x80808080u; /* value + 128; value */
+            memcpy(dst + (size_t)(k / 4) * stride, &low, 4);
+            two += (up & FOURS) + (up >> 8 & FOURS);
+        }
+        *sum += (two & 0xffff) + (two >> 16) - 128 * ((uint32_t)k - first);
+    }
+    return k;
+}
+
 /* One column into its place: 4 bytes per k group, `stride` bytes from group to group. Returns the
  * sum of the packed values (bytes only). */
 static int32_t pack_column(const ptq_int_dot *d, const ptq_int_b *b, int64_t n, int32_t zw, uint8_t *dst,
@@ -32,16 +53,8 @@ static int32_t pack_column(const ptq_int_dot *d, const ptq_int_b *b, int64_t n, 
     uint8_t flip_sign = b->sgn ? 0 : 0x80;
     uint32_t sum = 0;
     int64_t k = 0;
-    if (d->bytes && b->k_step == 1) { /* the column lies as it is wanted */
-        for (; k + 4 <= b->k; k += 4) {
-            uint32_t four;
-            memcpy(&four, src + k, 4);
-            four ^= b->sgn ? 0 : 0x80808080u;
-            memcpy(dst + (size_t)(k / 4) * stride, &four, 4);
-        }
-        for (int64_t i = 0; i < k; i++)
-            sum += (uint32_t)(int8_t)(src[i] ^ flip_sign);
-    }
+    if (d->bytes && b->k_step == 1) /* the column lies as it is wanted */
+        k = pack_run(src, b->k, b->sgn, dst, stride, &sum);
     for (; k < b->k; k++) {
         uint8_t v = src[k * b->k_step];
         if (d->bytes) {
