@@ -446,6 +446,28 @@ START_TEST(rearrange__columns)
 }
 END_TEST
 
+/* The same by Slice; columns that are read twice, or along another axis, stay in one product. */
+START_TEST(rearrange__slices)
+{
+#define SLICES(rest)                                                                                                  \
+    PRODUCT "const p0 s64 [1] 0\nconst p3 s64 [1] 3\nconst p5 s64 [1] 5\nconst far s64 [1] 1000\nconst m1 s64 [1] -1\n"   \
+            "const m3 s64 [1] -3\nconst a1 s64 [1] 1\n" LINEAR("a", "d", "w", "b") rest
+    static const struct {
+        const char *text, *steps;
+    } rows[] = {
+        {SLICES("y = Slice(a, p0, p5, m1)\nv = Slice(a, m3, far, m1)\n" QDQ("e", "y") "f = Mul(v, factor)\n"
+                "output e\noutput f\n"),
+         "quantize qgemm dequantize qgemm"},
+        {SLICES("y = Slice(a, p0, p5, m1)\nv = Slice(a, p3, far, m1)\n" QDQ("e", "y") "f = Mul(v, factor)\n"
+                "output e\noutput f\n"),
+         "quantize qgemm Slice Slice quantize dequantize Mul"},
+        {SLICES("y = Slice(a, p0, p3, a1)\n" QDQ("e", "y") "output e\n"), "quantize qgemm Slice quantize dequantize"},
+    };
+    check(rows[_i].text, NULL, rows[_i].steps);
+}
+END_TEST
+enum { SLICE_FORMS = 3 };
+
 /* Long chains are gone through in linear time. */
 START_TEST(rearrange__many_nodes)
 {
@@ -492,6 +514,7 @@ int main(void)
     tcase_add_test(t, attention__kept);
     tcase_add_loop_test(t, rearrange__refusals, 0, REFUSALS);
     tcase_add_test(t, rearrange__columns);
+    tcase_add_loop_test(t, rearrange__slices, 0, SLICE_FORMS);
     tcase_add_test(t, rearrange__many_nodes);
     suite_add_tcase(s, t);
     return unit_run(s);

@@ -14,6 +14,11 @@ bool ptq_lower_kept(const ptq_lower_ctx *l, const ptq_value *v)
 
 void ptq_lower_note(ptq_lower_ctx *l, const ptq_node *n, const char *reason)
 {
+    enum { LATEST = 4 }; /* attention asks for its second product before that is met */
+    const ptq_program *p = l->p;
+    for (size_t i = p->remarks.n; i > 0 && p->remarks.n - i < LATEST; i--)
+        if (p->remarks.v[i - 1].node == n && strcmp(p->remarks.v[i - 1].reason, reason) == 0)
+            return;
     ptq_lower_remark r = {n, reason};
     ptq_log(PTQ_LOG_DEBUG, "node %s stays in float: %s", n->name, reason);
     (void)PTQ_VEC_PUSH(l->p->arena, &l->p->remarks, r); /* a remark that is lost does no harm */

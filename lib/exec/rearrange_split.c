@@ -3,6 +3,7 @@
  * projection of queries, keys and values): one product for each part, with its own columns. */
 #include <math.h>
 
+#include "lib/exec/args.h"
 #include "lib/exec/rearrange_impl.h"
 
 typedef struct packed {
@@ -119,6 +120,56 @@ static ptq_status by_split(ptq_graph *g, const packed *p, ptq_node *split, bool 
     for (int i = 0; i < split->nout; i++, at += size[i - 1]) {
         ptq_value *y;
         PTQ_TRY(part(g, p, at, at + size[i], split, split->out[i], &y));
+    }
+    *done = true;
+    return PTQ_OK;
+}
+
+/* ---- Slice ---- */
+
+/* The one whole number of a constant; an input that is left out counts as `dflt`. */
+static bool one_number(const ptq_node *n, int slot, int64_t dflt, int64_t *out)
+{
+    const ptq_value *v = ptq_node_input(n, slot);
+    const ptq_tensor *t = ptq_lower_constant(v);
+    int count;
+    *out = dflt;
+    return !v || (t && ptq_ints_of(t, out, 1, &count) && count == 1);
+}
+
+/* First column and number of columns that a Slice of v takes. */
+static bool slice_columns(const ptq_node *n, const ptq_value *v, int64_t columns, int64_t *from, int64_t *count)
+{
+    int64_t axis, step;
+    int last = v->shape.rank - 1;
+    const ptq_shape *y = &n->out[0]->shape;
+    if (!ptq_node_is(n, "Slice") || n->nin < 3 || n->out[0]->is_output || last < 0 || y->rank != last + 1 ||
+        !one_number(n, 1, 0, from) || !one_number(n, 3, 0, &axis) || !one_number(n, 4, 1, &step) || step != 1 ||
+        (axis < 0 ? axis + last + 1 : axis) != last || !ptq_dim_known(y->dims[last]))
+        return false;
+    *from += *from < 0 ? columns : 0;
+    *count = y->dims[last].add;
+    return *from >= 0 && *count > 0 && *from + *count <= columns;
+}
+
+static ptq_status by_slices(ptq_graph *g, const packed *p, bool *done)
+{
+    ptq_value *all = p->bias->out[0];
+    int64_t from, count, total = 0;
+    *done = false;
+    for (size_t i = 0; i < all->uses.n; i++) {
+        if (all->uses.v[i].slot != 0 || !slice_columns(all->uses.v[i].node, all, p->n, &from, &count))
+            return PTQ_OK;
+        total += count;
+    }
+    if (all->is_output || total > p->n) /* columns that are taken twice would be computed twice */
+        return PTQ_OK;
+    while (all->uses.n > 0) {
+        ptq_node *n = all->uses.v[0].node;
+        ptq_value *y = n->out[0];
+        slice_columns(n, all, p->n, &from, &count);
+        PTQ_TRY(part(g, p, from, from + count, n, y, &y));
+        ptq_node_remove(g, n);
     }
     *done = true;
     return PTQ_OK;
@@ -300,18 +351,20 @@ static ptq_status by_chain(ptq_graph *g, const packed *p, const chain *c)
 
 ptq_status ptq_rearrange_split(ptq_graph *g, int *changes)
 {
-    PTQ_GRAPH_EACH_NODE_SAFE (g, n, next) {
+    for (ptq_node *n = g->first; n; n = n->next) { /* what goes lies behind n */
         packed p;
         chain c;
         bool done = false;
-        if (!match_product(n, &p))
+        if (!match_product(n, &p) || p.bias->out[0]->uses.n == 0)
             continue;
         ptq_node *reader = ptq_only_reader(p.bias->out[0], 0);
-        if (reader && ptq_node_is(reader, "Split"))
+        if (reader && ptq_node_is(reader, "Split")) {
             PTQ_TRY(by_split(g, &p, reader, &done));
-        else if (reader && match_chain(reader, p.n, &c)) {
+        } else if (reader && match_chain(reader, p.n, &c)) {
             PTQ_TRY(by_chain(g, &p, &c));
             done = true;
+        } else {
+            PTQ_TRY(by_slices(g, &p, &done));
         }
         *changes += done;
     }
