@@ -149,33 +149,64 @@ static void check(const char *text, const char *without, const char *with)
 /* ---- whole layers ---- */
 
 /* As torch writes nn.MultiheadAttention: sequence first, a packed projection, a Gemm behind. */
-static const char encoder[] = SHARED
-    "input x f32 [batch,5,8]\n" WEIGHT("win", 8, 24) WEIGHT("wout", 8, 8) WEIGHT("w1", 8, 16) WEIGHT("w2", 16, 8)
-    "const bin f32 [24]\nconst bout f32 [8]\nconst b1 f32 [16]\nconst b2 f32 [8]\n"
-    "const split_to s64 [4] 5 0 3 8\nconst first s64 [1] 0\nconst third s64 [1] 3\n"
-    "const i0 s64 [] 0\nconst i1 s64 [] 1\nconst i2 s64 [] -1\n"
-    "const heads s64 [3] 5 -1 4\nconst four s64 [4] -1 2 5 4\nconst rows s64 [2] -1 8\nconst back s64 [3] 5 -1 8\n"
-    "n1 = LayerNormalization(x, lw, lb) axis=-1\n"
-    "t1 = Transpose(n1) perm=[1,0,2]\n" QDQ("d1", "t1") LINEAR("a1", "d1", "win", "bin")
-    "r1 = Reshape(a1, split_to)\nu1 = Unsqueeze(r1, first)\nt2 = Transpose(u1) perm=[3,1,2,0,4]\n"
-    "s1 = Squeeze(t2, third)\nq1 = Gather(s1, i0) axis=0\nk1 = Gather(s1, i1) axis=0\nv1 = Gather(s1, i2) axis=0\n"
-    "q2 = Reshape(q1, heads)\nq3 = Transpose(q2) perm=[1,0,2]\nq4 = Reshape(q3, four)\nq5 = Mul(q4, factor)\n"
-    "k2 = Reshape(k1, heads)\nk3 = Transpose(k2) perm=[1,0,2]\nk4 = Reshape(k3, four)\n"
-    "k5 = Transpose(k4) perm=[0,1,3,2]\nk6 = Mul(k5, factor)\n"
-    "v2 = Reshape(v1, heads)\nv3 = Transpose(v2) perm=[1,0,2]\nv4 = Reshape(v3, four)\n"
-    QDQ("qd", "q5") QDQ("kd", "k6") QDQ("vd", "v4")
-    "scores = MatMul(qd, kd)\nprob = Softmax(scores) axis=-1\n"
-    "prob_q = QuantizeLinear(prob, sp, z)\nprob_d = DequantizeLinear(prob_q, sp, z)\n"
-    "y1 = MatMul(prob_d, vd)\ny2 = Transpose(y1) perm=[2,0,1,3]\ny3 = Reshape(y2, rows)\n" QDQ("yd", "y3")
-    "o1 = Gemm(yd, wout, bout)\no2 = Reshape(o1, back)\no3 = Transpose(o2) perm=[1,0,2]\n"
-    "x2 = Add(o3, x)\nn2 = LayerNormalization(x2, lw, lb) axis=-1\n" QDQ("d2", "n2") LINEAR("h1", "d2", "w1", "b1")
-    GELU("h2", "h1") QDQ("d3", "h2") LINEAR("h3", "d3", "w2", "b2") "y = Add(x2, h3)\noutput y\n";
+#define ENCODER SHARED \
+    "input x f32 [batch,5,8]\n" WEIGHT("win", 8, 24) WEIGHT("wout", 8, 8) WEIGHT("w1", 8, 16) WEIGHT("w2", 16, 8) \
+    "const bin f32 [24]\nconst bout f32 [8]\nconst b1 f32 [16]\nconst b2 f32 [8]\n" \
+    "const split_to s64 [4] 5 0 3 8\nconst first s64 [1] 0\nconst third s64 [1] 3\n" \
+    "const i0 s64 [] 0\nconst i1 s64 [] 1\nconst i2 s64 [] -1\n" \
+    "const heads s64 [3] 5 -1 4\nconst four s64 [4] -1 2 5 4\nconst rows s64 [2] -1 8\nconst back s64 [3] 5 -1 8\n" \
+    "n1 = LayerNormalization(x, lw, lb) axis=-1\n" \
+    "t1 = Transpose(n1) perm=[1,0,2]\n" QDQ("d1", "t1") LINEAR("a1", "d1", "win", "bin") \
+    "r1 = Reshape(a1, split_to)\nu1 = Unsqueeze(r1, first)\nt2 = Transpose(u1) perm=[3,1,2,0,4]\n" \
+    "s1 = Squeeze(t2, third)\nq1 = Gather(s1, i0) axis=0\nk1 = Gather(s1, i1) axis=0\nv1 = Gather(s1, i2) axis=0\n" \
+    "q2 = Reshape(q1, heads)\nq3 = Transpose(q2) perm=[1,0,2]\nq4 = Reshape(q3, four)\nq5 = Mul(q4, factor)\n" \
+    "k2 = Reshape(k1, heads)\nk3 = Transpose(k2) perm=[1,0,2]\nk4 = Reshape(k3, four)\n" \
+    "k5 = Transpose(k4) perm=[0,1,3,2]\nk6 = Mul(k5, factor)\n" \
+    "v2 = Reshape(v1, heads)\nv3 = Transpose(v2) perm=[1,0,2]\nv4 = Reshape(v3, four)\n" \
+    QDQ("qd", "q5") QDQ("kd", "k6") QDQ("vd", "v4") \
+    "scores = MatMul(qd, kd)\nprob = Softmax(scores) axis=-1\n" \
+    "prob_q = QuantizeLinear(prob, sp, z)\nprob_d = DequantizeLinear(prob_q, sp, z)\n" \
+    "y1 = MatMul(prob_d, vd)\ny2 = Transpose(y1) perm=[2,0,1,3]\ny3 = Reshape(y2, rows)\n" QDQ("yd", "y3") \
+    "o1 = Gemm(yd, wout, bout)\no2 = Reshape(o1, back)\no3 = Transpose(o2) perm=[1,0,2]\n" \
+    "x2 = Add(o3, x)\nn2 = LayerNormalization(x2, lw, lb) axis=-1\n" QDQ("d2", "n2") LINEAR("h1", "d2", "w1", "b1") \
+    GELU("h2", "h1") QDQ("d3", "h2") LINEAR("h3", "d3", "w2", "b2") "y = Add(x2, h3)\n"
+static const char encoder[] = ENCODER "output y\n";
 
 START_TEST(rearrange__vision_encoder)
 {
     check(encoder, NULL, "qnorm qgemm qgemm qgemm qattention qgemm qnorm qgemm qgemm");
 }
 END_TEST
+
+/* A class token: of the last layer only its row is computed behind attention. */
+#define HEAD WEIGHT("wh", 8, 6) "const bh f32 [6]\n"
+START_TEST(pick__class_token)
+{
+    static const struct {
+        const char *text, *steps;
+    } rows[] = {
+        {ENCODER HEAD "n3 = LayerNormalization(y, lw, lb) axis=2\nc = Gather(n3, i0) axis=1\n" QDQ("cd", "c")
+                "o = Gemm(cd, wh, bh)\noutput o\n",
+         "qnorm qgemm qgemm qgemm qattention qmove Gather qgemm qnorm qgemm qgemm qnorm qgemm"},
+        /* two readers of the same row, and of another one */
+        {ENCODER "n3 = LayerNormalization(y, lw, lb) axis=-1\nc = Gather(n3, i2) axis=1\nd = Gather(n3, i2) axis=1\n"
+                 "e = Add(c, half)\nf = Exp(d)\no = Mul(e, f)\noutput o\n",
+         "qnorm qgemm qgemm qgemm qattention qmove Gather qgemm qnorm qgemm qgemm LayerNormalization Add Exp Mul"},
+        {ENCODER "n3 = LayerNormalization(y, lw, lb) axis=-1\nc = Gather(n3, i1) axis=1\nd = Gather(n3, i2) axis=1\n"
+                 "o = Mul(c, d)\noutput o\n",
+         "qnorm qgemm qgemm qgemm qattention qgemm qnorm qgemm qgemm LayerNormalization Gather Gather Mul"},
+        /* what is needed whole, or works across rows */
+        {ENCODER "n3 = LayerNormalization(y, lw, lb) axis=-1\nc = Gather(n3, i0) axis=1\noutput c\noutput n3\n",
+         "qnorm qgemm qgemm qgemm qattention qgemm qnorm qgemm qgemm LayerNormalization Gather"},
+        {ENCODER "const lw2 f32 [5,8]\nn3 = LayerNormalization(y, lw2) axis=1\nc = Gather(n3, i0) axis=1\noutput c\n",
+         "qnorm qgemm qgemm qgemm qattention qgemm qnorm qgemm qgemm LayerNormalization Gather"},
+        {ENCODER "n3 = LayerNormalization(y, lw, lb) axis=-1\nc = Gather(n3, i0) axis=2\noutput c\n",
+         "qnorm qgemm qgemm qgemm qattention qgemm qnorm qgemm qgemm LayerNormalization Gather"},
+    };
+    check(rows[_i].text, NULL, rows[_i].steps);
+}
+END_TEST
+enum { PICKS = 6 };
 
 /* As BERT has it: three projections, a mask, LayerNormalization behind the sums. */
 static const char bert[] = SHARED
@@ -435,6 +466,30 @@ START_TEST(rearrange__refusals)
 END_TEST
 enum { REFUSALS = 11 };
 
+/* A Gather passes no Q that an integer step ends in, and brings none to where it would be one. */
+START_TEST(pick__laws)
+{
+    static const struct {
+        const char *text, *steps;
+    } rows[] = {
+        {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\n" QDQ("y", "m") "c = Gather(y, i) axis=1\noutput c\n",
+         "quantize qgemm qmove dequantize"},
+        {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\nc = Gather(m, i) axis=1\n" QDQ("y", "c") "output y\n",
+         "quantize qgemm Gather quantize dequantize"},
+        {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\nc = Gather(m, i) axis=1\nr = Relu(c)\n" QDQ("y", "r") "output y\n",
+         "quantize qgemm Gather Relu quantize dequantize"},
+        {PRODUCT "const i s64 [] 1\n" QDQ("e", "x") "a = Add(d, e)\nc = Gather(a, i) axis=1\n" QDQ("y", "c") "output y\n",
+         "quantize dequantize quantize dequantize Add Gather quantize dequantize"},
+        {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") QDQ("y", "a") "c = Gather(y, i) axis=1\noutput c\n",
+         "quantize qmove qgemm dequantize"},
+        {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") "c = Gather(a, i) axis=1\ne = Exp(c)\noutput e\n",
+         "quantize qmove qgemm Exp"},
+    };
+    check(rows[_i].text, NULL, rows[_i].steps);
+}
+END_TEST
+enum { PICK_LAWS = 6 };
+
 /* A packed projection with a scale and zero point per column, taken apart by Split on the columns. */
 START_TEST(rearrange__columns)
 {
@@ -505,6 +560,8 @@ int main(void)
     TCase *t = tcase_create("layers");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, rearrange__vision_encoder);
+    tcase_add_loop_test(t, pick__class_token, 0, PICKS);
+    tcase_add_loop_test(t, pick__laws, 0, PICK_LAWS);
     tcase_add_test(t, rearrange__bert);
     tcase_add_test(t, rearrange__packed_projection_and_split);
     tcase_add_loop_test(t, tail__chains, 0, TAIL_CHAINS);

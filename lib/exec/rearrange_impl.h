@@ -26,6 +26,20 @@ ptq_node *ptq_dq_of(const ptq_value *v);
 /* A weight of rank 2: codes, constant, behind DequantizeLinear. */
 const ptq_tensor *ptq_weight_of(const ptq_value *v);
 
+/* May a QuantizeLinear stand behind what makes x, and round as it did elsewhere? */
+bool ptq_quantizes(const ptq_value *x);
+
+/* A Gemm (or QGemm with a float result) of computed codes with a constant weight. */
+typedef struct ptq_rows {
+    ptq_node *gemm, *dq, *reshape, *transpose; /* dq NULL: the operator reads the codes itself */
+    ptq_value *codes;
+    int64_t dims[PTQ_MAX_RANK], k, n; /* target of the Reshape; columns of the operand, of the weight */
+    int rank;
+} ptq_rows;
+bool ptq_match_gemm(ptq_node *n, ptq_rows *r);
+/* Sizes of a Reshape to constant dims without a 0; -1 may be among them. */
+bool ptq_reshape_target(const ptq_node *n, int64_t *dims, int *rank);
+
 /* New things. The value is of the type and shape given, its name made from `base`. */
 ptq_status ptq_new_value(ptq_graph *g, const char *base, ptq_dtype t, const ptq_shape *s, ptq_value **out);
 ptq_status ptq_new_numbers(ptq_graph *g, const char *base, const int64_t *v, int n, ptq_value **out);

@@ -93,8 +93,7 @@ static ptq_status lift_elementwise(ptq_graph *g, ptq_node *n, int *changes)
 
 /* ---- QuantizeLinear ---- */
 
-/* May a QuantizeLinear stand behind what makes x? */
-static bool quantizes(const ptq_value *x)
+bool ptq_quantizes(const ptq_value *x)
 {
     static const char *const whole[] = {"LayerNormalization", "Softmax", "DequantizeLinear"};
     static const char *const sums[] = {"Add", "Mul", "Div"};
@@ -122,7 +121,7 @@ static ptq_status lift_quantize(ptq_graph *g, ptq_node *n, int *changes)
     ptq_node *m;
     if (!ptq_match_q(n, &a, &t) || !n->in[0])
         return PTQ_OK;
-    while ((m = mover_of(n->in[0], 0)) && quantizes(m->in[0])) {
+    while ((m = mover_of(n->in[0], 0)) && ptq_quantizes(m->in[0])) {
         PTQ_TRY(swap(g, n, 0, m));
         ++*changes;
     }

@@ -66,8 +66,7 @@ ptq_status ptq_rearrange_sink(ptq_graph *g, int *changes)
 
 /* ---- Gemm, Reshape, Transpose ---- */
 
-/* Sizes of a Reshape to `n` dims without a 0; -1 may be among them. */
-static bool target_of(const ptq_node *n, int64_t *dims, int *rank)
+bool ptq_reshape_target(const ptq_node *n, int64_t *dims, int *rank)
 {
     const ptq_tensor *t = n->nin == 2 ? ptq_lower_constant(n->in[1]) : NULL;
     if (!ptq_node_is(n, "Reshape") || !t || t->dtype != PTQ_DT_S64 || t->rank != 1 || t->dims[0] > PTQ_MAX_RANK)
@@ -79,15 +78,7 @@ static bool target_of(const ptq_node *n, int64_t *dims, int *rank)
     return true;
 }
 
-typedef struct rows {
-    ptq_node *gemm, *dq, *reshape, *transpose; /* dq NULL: the operator reads the codes itself (QGemm) */
-    ptq_value *codes;
-    int64_t dims[PTQ_MAX_RANK], k, n; /* target of the Reshape; columns of the operand, of the weight */
-    int rank;
-} rows;
-
-/* A Gemm of codes with a constant weight and a float result. */
-static bool match_gemm(ptq_node *n, rows *r)
+bool ptq_match_gemm(ptq_node *n, ptq_rows *r)
 {
     bool codes = strcmp(n->op, "QGemm") == 0 && n->nin > 5 && (n->nin < 8 || !n->in[7]);
     if ((!codes && !ptq_node_is(n, "Gemm")) || n->nin < 2 || ptq_attr_int(n, "transA", 0) != 0 || !n->out[0])
@@ -104,9 +95,9 @@ static bool match_gemm(ptq_node *n, rows *r)
     return true;
 }
 
-static bool match_turn(ptq_node *n, rows *r)
+static bool match_turn(ptq_node *n, ptq_rows *r)
 {
-    if (!match_gemm(n, r) || !(r->reshape = ptq_only_reader(n->out[0], 0)) || !target_of(r->reshape, r->dims, &r->rank) ||
+    if (!ptq_match_gemm(n, r) || !(r->reshape = ptq_only_reader(n->out[0], 0)) || !ptq_reshape_target(r->reshape, r->dims, &r->rank) ||
         r->rank < 3 || r->dims[r->rank - 1] != r->n)
         return false;
     r->transpose = ptq_only_reader(r->reshape->out[0], 0);
@@ -114,7 +105,7 @@ static bool match_turn(ptq_node *n, rows *r)
 }
 
 /* The codes with their rows in the order behind the Transpose: Reshape, Transpose, Reshape. */
-static ptq_status turn_codes(ptq_graph *g, const rows *r, ptq_value **out)
+static ptq_status turn_codes(ptq_graph *g, const ptq_rows *r, ptq_value **out)
 {
     int64_t dims[PTQ_MAX_RANK];
     ptq_value *v = r->codes, *target;
@@ -131,7 +122,7 @@ static ptq_status turn_codes(ptq_graph *g, const rows *r, ptq_value **out)
     return ptq_infer_node(g, n);
 }
 
-static ptq_status turn(ptq_graph *g, const rows *r)
+static ptq_status turn(ptq_graph *g, const ptq_rows *r)
 {
     ptq_value *codes, *target, *y = r->transpose->out[0];
     ptq_node *dq, *n;
@@ -153,7 +144,7 @@ static ptq_status turn(ptq_graph *g, const rows *r)
 ptq_status ptq_rearrange_turn(ptq_graph *g, int *changes)
 {
     PTQ_GRAPH_EACH_NODE_SAFE (g, n, next) {
-        rows r;
+        ptq_rows r;
         if (!match_turn(n, &r))
             continue;
         PTQ_TRY(turn(g, &r));
@@ -171,7 +162,7 @@ ptq_status ptq_rearrange_turn(ptq_graph *g, int *changes)
 
 /* ---- a sum behind Gemm and Reshape ---- */
 
-static ptq_status flatten_sum(ptq_graph *g, const rows *r, ptq_node *add, int slot, bool *done)
+static ptq_status flatten_sum(ptq_graph *g, const ptq_rows *r, ptq_node *add, int slot, bool *done)
 {
     ptq_value *other = add->in[1 - slot], *y = add->out[0], *target, *sum;
     const ptq_shape *s = &other->shape, *flat = &r->gemm->out[0]->shape;
@@ -200,10 +191,10 @@ static ptq_status flatten_sum(ptq_graph *g, const rows *r, ptq_node *add, int sl
 ptq_status ptq_rearrange_flat(ptq_graph *g, int *changes)
 {
     PTQ_GRAPH_EACH_NODE_SAFE (g, n, next) {
-        rows r;
+        ptq_rows r;
         bool done;
-        if (!match_gemm(n, &r) || !(r.reshape = ptq_only_reader(n->out[0], 0)) ||
-            !target_of(r.reshape, r.dims, &r.rank) || !ptq_keeps_last(r.reshape) || r.reshape->out[0]->uses.n != 1)
+        if (!ptq_match_gemm(n, &r) || !(r.reshape = ptq_only_reader(n->out[0], 0)) ||
+            !ptq_reshape_target(r.reshape, r.dims, &r.rank) || !ptq_keeps_last(r.reshape) || r.reshape->out[0]->uses.n != 1)
             continue;
         int slot = r.reshape->out[0]->uses.v[0].slot;
         ptq_node *add = slot >= 0 ? ptq_only_reader(r.reshape->out[0], slot) : NULL;
