@@ -95,9 +95,12 @@ static ptq_status lift_elementwise(ptq_graph *g, ptq_node *n, int *changes)
 
 bool ptq_quantizes(const ptq_value *x)
 {
-    static const char *const whole[] = {"LayerNormalization", "Softmax", "DequantizeLinear"};
+    /* functions of codes become tables of what these nodes give */
+    static const char *const whole[] = {"LayerNormalization", "Softmax", "DequantizeLinear", "Erf", "Tanh", "Sigmoid"};
     static const char *const sums[] = {"Add", "Mul", "Div"};
     const ptq_node *n = x->producer;
+    if (n && strcmp(n->op, "Gelu") == 0)
+        return true;
     if (!n || *n->domain)
         return false;
     if (ptq_moves_all(n))
