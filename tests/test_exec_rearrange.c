@@ -1,102 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fusions of attention and its surroundings: what steps come out, and that no byte of the outputs changes. */
-#include <math.h>
-
-#include "lib/exec/session.h"
-#include "lib/graph/ops.h"
-#include "tests/graph_text.h"
-
-typedef struct outputs {
-    ptq_tensor t[4];
-    size_t n;
-} outputs;
-
-static const ptq_lower_options plain = {.integer = true, .nhwc = true, .float_out = true};
-static const ptq_lower_options fused = {.integer = true, .nhwc = true, .float_out = true, .fuse = true};
-static const ptq_lower_options whole = {.integer = true, .nhwc = true, .float_out = true, .fuse = true, .rearrange = true};
-
-/* Constants of type s8 or s32 that were given no values get some of their own. */
-static ptq_graph *parse(const char *text)
-{
-    ptq_graph *g = gt_parse(text);
-    ptq_rng r;
-    ptq_rng_seed(&r, 11);
-    for (size_t i = 0; i < g->values.n; i++) {
-        const ptq_tensor *t = g->values.v[i] ? g->values.v[i]->constant : NULL;
-        if (t && t->dtype == PTQ_DT_S8 && t->rank > 1)
-            for (size_t k = 0; k < t->nbytes; k++)
-                ((int8_t *)t->data)[k] = (int8_t)((int)ptq_rng_below(&r, 255) - 127);
-    }
-    ck_assert_ok(ptq_infer_graph(g));
-    return g;
-}
-
-static void fill(ptq_tensor *t, ptq_rng *r)
-{
-    for (int64_t i = 0; i < ptq_tensor_elements(t); i++)
-        ((float *)t->data)[i] = 4.0f * (ptq_rng_uniform(r) - 0.5f);
-}
-
-static void free_outputs(outputs *o)
-{
-    for (size_t i = 0; i < o->n; i++)
-        free(o->t[i].data);
-}
-
-/* "qnorm qgemm Reshape ...": float steps by their operator; views, which cost nothing, are left out. */
-static void write_steps(const ptq_program *p, char *text, size_t n)
-{
-    size_t at = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < p->steps.n && at + 64 < n; i++) {
-        const ptq_step *s = &p->steps.v[i];
-        bool is_float = strcmp(s->def->name, "float") == 0;
-        if (is_float && s->node->def && (s->node->def->flags & PTQ_OPF_VIEW))
-            continue;
-        at += (size_t)snprintf(text + at, n - at, "%s%s", at ? " " : "", is_float ? s->node->op : s->def->name);
-    }
-}
-
-static outputs run(const ptq_graph *g, const ptq_lower_options *lower, int64_t batch, char *steps, size_t nsteps)
-{
-    ptq_session *s;
-    ptq_session_options o = {.lower = *lower};
-    ptq_tensor in[4], out[4];
-    outputs all = {.n = g->outputs.n};
-    ptq_rng r;
-    ptq_rng_seed(&r, 5);
-    ck_assert_ok(ptq_session_new(g, &o, &s));
-    write_steps(ptq_session_program(s), steps, nsteps);
-    for (size_t i = 0; i < g->inputs.n; i++) {
-        const ptq_shape *shape = &g->inputs.v[i]->shape;
-        in[i] = (ptq_tensor){.dtype = PTQ_DT_F32, .rank = shape->rank};
-        for (int d = 0; d < shape->rank; d++)
-            in[i].dims[d] = ptq_dim_known(shape->dims[d]) ? shape->dims[d].add : batch;
-        ck_assert_ok(ptq_tensor_alloc(&in[i]));
-        fill(&in[i], &r);
-    }
-    ck_assert_ok(ptq_session_run(s, in, g->inputs.n, out, g->outputs.n));
-    for (size_t i = 0; i < g->outputs.n; i++) {
-        all.t[i] = out[i];
-        ck_assert_ok(ptq_tensor_alloc(&all.t[i]));
-        memcpy(all.t[i].data, out[i].data, out[i].nbytes);
-    }
-    for (size_t i = 0; i < g->inputs.n; i++)
-        free(in[i].data);
-    ptq_session_free(s);
-    return all;
-}
-
-static void check_same(const outputs *a, const outputs *b)
-{
-    for (size_t i = 0; i < a->n; i++) {
-        ck_assert_int_eq(a->t[i].rank, b->t[i].rank);
-        for (int d = 0; d < a->t[i].rank; d++)
-            ck_assert_int_eq(a->t[i].dims[d], b->t[i].dims[d]);
-        ck_assert_uint_eq(a->t[i].nbytes, b->t[i].nbytes);
-        ck_assert_mem_eq(a->t[i].data, b->t[i].data, a->t[i].nbytes);
-    }
-}
+#include "tests/fused.h"
 
 /* Some output differs from all zeros: else a comparison shows nothing. */
 static void check_alive(const outputs *o)
@@ -133,11 +37,6 @@ static void check(const char *text, const char *without, const char *with)
 
 /* ---- text ---- */
 
-/* Everything that the texts below share: sizes E = 8 = H * D, H = 2, D = 4, T = 5 tokens. */
-#define SHARED                                                                                                        \
-    "const s f32 [] 0.05\nconst z s8 [] 0\nconst sp f32 [] 0.0078\nconst sw f32 [] 0.004\nconst sv f32 [] 0.1\n"      \
-    "const lw f32 [8] 1 1.5 0.5\nconst lb f32 [8]\nconst half f32 [] 0.5\nconst one f32 [] 1\n"                      \
-    "const root f32 [] 1.41421354\nconst factor f32 [1] 0.7\n"
 #define WEIGHT(name, rows, cols)                                                                                      \
     "const " name "_c s8 [" #rows "," #cols "]\n" name " = DequantizeLinear(" name "_c, sw, z)\n"
 #define QDQ(out, in) out "_q = QuantizeLinear(" in ", s, z)\n" out " = DequantizeLinear(" out "_q, s, z)\n"
@@ -453,6 +352,15 @@ START_TEST(rearrange__refusals)
         {PRODUCT "t = Transpose(d) perm=[0,2,1]\n" QDQ("y", "t") "output y\n", "quantize qmove dequantize"},
         {PRODUCT "t = Transpose(d) perm=[0,2,1]\ny_q = QuantizeLinear(t, sv, z)\ny = DequantizeLinear(y_q, sv, z)\noutput y\n",
          "quantize qlut qmove dequantize"},
+        /* a function of codes is a table of what the nodes give */
+        {PRODUCT "e = Tanh(d)\nt = Transpose(e) perm=[0,2,1]\n" QDQ("y", "t") "output y\n", "quantize qlut qmove dequantize"},
+        /* the sum is an output behind the Reshape; a Gemm's rows turned without attention */
+        {PRODUCT "const to s64 [2] -1 8\nconst back s64 [3] -1 5 8\nf = Reshape(d_q, to)\nc = DequantizeLinear(f, s, z)\n"
+                 "g = Gemm(c, w, b)\nr = Reshape(g, back)\ny = Add(r, x)\noutput y\n",
+         "quantize qgemm"},
+        {PRODUCT "const to s64 [2] -1 8\nconst back s64 [3] -1 5 8\nf = Reshape(d_q, to)\nc = DequantizeLinear(f, s, z)\n"
+                 "g = Gemm(c, w, b)\nr = Reshape(g, back)\ny = Transpose(r) perm=[1,0,2]\noutput y\n",
+         "quantize qmove qgemm"},
         /* a Transpose of codes in front of products: one is quantized directly behind, so it stays */
         {PRODUCT "t = Transpose(d_q) perm=[1,0,2]\nc = DequantizeLinear(t, s, z)\n" LINEAR("a", "c", "w", "b")
                  "n = MatMul(c, w)\n" QDQ("e", "n") "output a\noutput e\n",
@@ -464,7 +372,7 @@ START_TEST(rearrange__refusals)
     check(rows[_i].text, NULL, rows[_i].steps);
 }
 END_TEST
-enum { REFUSALS = 11 };
+enum { REFUSALS = 14 };
 
 /* A Gather passes no Q that an integer step ends in, and brings none to where it would be one. */
 START_TEST(pick__laws)
@@ -473,14 +381,22 @@ START_TEST(pick__laws)
         const char *text, *steps;
     } rows[] = {
         {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\n" QDQ("y", "m") "c = Gather(y, i) axis=1\noutput c\n",
+         "quantize qgemm dequantize Gather"},
+        {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\n" QDQ("y", "m") "c = Gather(y, i) axis=1\n" QDQ("e", "c") "output e\n",
          "quantize qgemm qmove dequantize"},
+        /* a product of floats behind the Gather stays one */
+        {PRODUCT "const i s64 [] 1\nc = Gather(d, i) axis=1\nm = MatMul(c, w)\noutput m\n",
+         "quantize dequantize Gather MatMul"},
+        /* others read the codes, too */
+        {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") "c = Gather(a, i) axis=1\ne = Exp(d)\noutput e\noutput c\n",
+         "quantize dequantize qmove qgemm Exp"},
         {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\nc = Gather(m, i) axis=1\n" QDQ("y", "c") "output y\n",
          "quantize qgemm Gather quantize dequantize"},
         {PRODUCT "const i s64 [] 1\nm = MatMul(d, w)\nc = Gather(m, i) axis=1\nr = Relu(c)\n" QDQ("y", "r") "output y\n",
          "quantize qgemm Gather Relu quantize dequantize"},
         {PRODUCT "const i s64 [] 1\n" QDQ("e", "x") "a = Add(d, e)\nc = Gather(a, i) axis=1\n" QDQ("y", "c") "output y\n",
          "quantize dequantize quantize dequantize Add Gather quantize dequantize"},
-        {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") QDQ("y", "a") "c = Gather(y, i) axis=1\noutput c\n",
+        {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") QDQ("y", "a") "c = Gather(y, i) axis=1\n" QDQ("e", "c") "output e\n",
          "quantize qmove qgemm dequantize"},
         {PRODUCT "const i s64 [] 1\n" LINEAR("a", "d", "w", "b") "c = Gather(a, i) axis=1\ne = Exp(c)\noutput e\n",
          "quantize qmove qgemm Exp"},
@@ -488,7 +404,7 @@ START_TEST(pick__laws)
     check(rows[_i].text, NULL, rows[_i].steps);
 }
 END_TEST
-enum { PICK_LAWS = 6 };
+enum { PICK_LAWS = 9 };
 
 /* A packed projection with a scale and zero point per column, taken apart by Split on the columns. */
 START_TEST(rearrange__columns)

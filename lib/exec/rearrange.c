@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rules' driver, and what they share. */
+#include <stdlib.h>
+
 #include "lib/exec/rearrange_impl.h"
 
 static const ptq_rearrange_fn rules[] = {
@@ -8,17 +10,69 @@ static const ptq_rearrange_fn rules[] = {
 #undef PTQ_REARRANGE
 };
 
-/* Chains of movers become short, and what nobody reads any more goes. */
-static ptq_status tidy(ptq_graph *g)
+static bool used(const ptq_node *n)
 {
-    static const char *const passes[] = {"movers", "identity", "dead"};
+    for (int i = 0; i < n->nout; i++)
+        if (!ptq_value_unused(n->out[i]))
+            return true;
+    return false;
+}
+
+/* Nodes that nobody reads from the beginning stay: a product with another reader than its Q rounds as one
+ * with a float result, whether that reader is needed or not. idle[id]: such a node; NULL: go. */
+static void sweep(ptq_graph *g, const bool *idle, int known)
+{
+    for (ptq_node *n = g->last, *prev; n; n = prev) { /* readers come before what they read */
+        prev = n->prev;
+        if (!used(n) && (n->id >= known || !idle[n->id]))
+            ptq_node_drop(g, n);
+    }
+}
+
+static void find_idle(const ptq_graph *g, bool *idle)
+{
+    for (const ptq_node *n = g->first; n; n = n->next)
+        idle[n->id] = !used(n);
+}
+
+/* A mover that moves nothing. */
+static bool is_identity(const ptq_node *n)
+{
+    size_t count = 0;
+    const int64_t *perm = ptq_attr_ints(n, "perm", &count);
+    bool same = ptq_moves_all(n) && (ptq_node_is(n, "Transpose") ? perm != NULL : ptq_same_shape(n->in[0], n->out[0]));
+    for (size_t i = 0; i < count && same; i++)
+        same = perm[i] == (int64_t)i;
+    return same;
+}
+
+/* Without n its readers stand behind x itself. May they, or would that make an integer step of other law? */
+static bool may_go(const ptq_node *n)
+{
+    static const char *const fuse[] = {"QuantizeLinear", "Relu", "Clip"};
+    const ptq_node *x = n->in[0]->producer;
+    if (x && (ptq_node_is(x, "DequantizeLinear") || ptq_node_is(x, "Conv")))
+        return false;
+    for (size_t i = 0; i < n->out[0]->uses.n; i++)
+        for (size_t k = 0; k < PTQ_COUNT(fuse); k++)
+            if (ptq_node_is(n->out[0]->uses.v[i].node, fuse[k]) && !ptq_quantizes(n->in[0]))
+                return false;
+    return !n->out[0]->is_output;
+}
+
+/* Chains of movers become short, and what nobody reads any more goes. */
+static ptq_status tidy(ptq_graph *g, const bool *idle, int known)
+{
     ptq_pass_ctx ctx = {.graph = g};
-    for (size_t i = 0; i < PTQ_COUNT(passes); i++)
-        PTQ_TRY(ptq_pass_find(passes[i])->run(&ctx));
+    PTQ_TRY(ptq_pass_find("movers")->run(&ctx));
+    PTQ_GRAPH_EACH_NODE_SAFE (g, n, next)
+        if (is_identity(n) && may_go(n))
+            ptq_node_bypass(g, n, n->in[0]);
+    sweep(g, idle, known);
     return PTQ_OK;
 }
 
-ptq_status ptq_rearrange(ptq_graph *g)
+static ptq_status run_rules(ptq_graph *g, const bool *idle, int known)
 {
     enum { ROUNDS = 8 }; /* transformers take three */
     int changes = 1;
@@ -26,10 +80,22 @@ ptq_status ptq_rearrange(ptq_graph *g)
         changes = 0;
         for (size_t i = 0; i < PTQ_COUNT(rules); i++)
             PTQ_TRY(rules[i](g, &changes));
-        PTQ_TRY(tidy(g));
+        PTQ_TRY(tidy(g, idle, known));
     }
     PTQ_TRY(ptq_infer_graph(g));
     return ptq_graph_verify(g);
+}
+
+ptq_status ptq_rearrange(ptq_graph *g)
+{
+    int known = g->next_node_id;
+    bool *idle = ptq_calloc((size_t)known + 1, sizeof *idle);
+    if (!idle)
+        return ptq_fail_nomem();
+    find_idle(g, idle);
+    ptq_status s = run_rules(g, idle, known);
+    free(idle);
+    return s;
 }
 
 /* ---- looking ---- */

@@ -23,12 +23,12 @@ static ptq_status swap(ptq_graph *g, ptq_node *e, int slot, ptq_node *m)
     return PTQ_OK;
 }
 
-/* The mover that makes v for one reader alone, out of floats. */
-static ptq_node *mover_of(const ptq_value *v, int slot)
+/* The mover that makes v for one reader alone, out of floats. `some`: it may leave elements out. */
+static ptq_node *mover_of(const ptq_value *v, int slot, bool some)
 {
     ptq_node *m = v ? v->producer : NULL;
-    return m && ptq_moves_all(m) && ptq_only_reader(v, slot) && m->in[0]->dtype == PTQ_DT_F32 &&
-                   m->in[0]->shape.rank >= 0 && !ptq_lower_constant(m->in[0])
+    return m && (ptq_moves_all(m) || (some && ptq_view_knows(m))) && ptq_only_reader(v, slot) &&
+                   m->in[0]->dtype == PTQ_DT_F32 && m->in[0]->shape.rank >= 0 && !ptq_lower_constant(m->in[0])
                ? m
                : NULL;
 }
@@ -84,7 +84,7 @@ static ptq_status lift_elementwise(ptq_graph *g, ptq_node *n, int *changes)
     ptq_node *m;
     if (slot < 0 || !behind_product(n->in[slot]))
         return PTQ_OK;
-    while ((m = mover_of(n->in[slot], slot)) && commutes(n, slot, m)) {
+    while ((m = mover_of(n->in[slot], slot, false)) && commutes(n, slot, m)) {
         PTQ_TRY(swap(g, n, slot, m));
         ++*changes;
     }
@@ -116,24 +116,28 @@ bool ptq_quantizes(const ptq_value *x)
     return sum;
 }
 
+/* x are the codes that a Q with these parameters would give, behind DequantizeLinear. */
+static bool same_codes(const ptq_value *x, const ptq_affine *a, ptq_dtype t)
+{
+    ptq_dq d;
+    return ptq_match_dq(NULL, x, &d) && d.affine.scale == a->scale && d.affine.zp == a->zp && d.dtype == t &&
+           !ptq_lower_constant(d.q);
+}
+
 static ptq_status lift_quantize(ptq_graph *g, ptq_node *n, int *changes)
 {
     ptq_affine a;
     ptq_dtype t;
-    ptq_dq d;
     ptq_node *m;
     if (!ptq_match_q(n, &a, &t) || !n->in[0])
         return PTQ_OK;
-    while ((m = mover_of(n->in[0], 0)) && ptq_quantizes(m->in[0])) {
+    while ((m = mover_of(n->in[0], 0, true)) &&
+           (ptq_moves_all(m) ? ptq_quantizes(m->in[0]) : same_codes(m->in[0], &a, t))) {
         PTQ_TRY(swap(g, n, 0, m));
         ++*changes;
     }
-    if (ptq_match_dq(NULL, n->in[0], &d) && d.affine.scale == a.scale && d.affine.zp == a.zp && d.dtype == t &&
-        !ptq_lower_constant(d.q) && !n->out[0]->is_output) {
-        ptq_value *q = d.node->in[0];
-        if (ptq_node_bypass(g, n, q))
-            ++*changes;
-    }
+    if (same_codes(n->in[0], &a, t) && !n->out[0]->is_output && ptq_node_bypass(g, n, n->in[0]->producer->in[0]))
+        ++*changes;
     return PTQ_OK;
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A Gather that takes one row of many (the class token of a vision transformer) goes in front of what works
  * on every row alone: rows that nobody reads are not computed. From the end of the graph backwards through
- * LayerNormalization, sums, products with constant weights, elementwise nodes, Q and DQ. */
+ * LayerNormalization, sums, products with constant weights, elementwise nodes and Q. A product of codes keeps
+ * its DQ, or it would be one of floats; a Gather behind another DQ stays there, or its reader would become
+ * an integer step. */
 #include "lib/exec/args.h"
 #include "lib/exec/rearrange_impl.h"
 
@@ -81,6 +83,23 @@ static ptq_status pick_input(ptq_graph *g, const pick *p, ptq_node *n, int slot)
     return PTQ_OK;
 }
 
+static bool is_dq(const ptq_node *n)
+{
+    return n && ptq_node_is(n, "DequantizeLinear");
+}
+
+/* Product n reads rows of codes: they are taken from the codes, with a DQ of their own. */
+static ptq_status pick_codes(ptq_graph *g, const pick *p, ptq_node *n, ptq_node *dq, ptq_value *codes)
+{
+    ptq_node *own;
+    PTQ_TRY(ptq_copy_node(g, dq, n, &codes, 1, NULL, &own));
+    own->out[0]->shape = without(&own->out[0]->shape, p->axis);
+    ptq_node_set_input(g, n, 0, own->out[0]);
+    if (ptq_value_unused(dq->out[0]))
+        ptq_node_drop(g, dq);
+    return pick_input(g, p, own, 0);
+}
+
 static bool is_vector(const ptq_value *v, const ptq_shape *x)
 {
     const ptq_tensor *t = ptq_lower_constant(v);
@@ -100,7 +119,7 @@ static bool normalizes_rows(const ptq_node *n)
 }
 
 /* Bit i of the result: input i of n is gone through with all its rows, the others stay. 0: not this node. */
-static unsigned row_inputs(const pick *p, const ptq_node *n)
+static unsigned row_inputs(const ptq_node *n)
 {
     static const char *const alone[] = {"Erf", "Gelu", "Tanh", "Sigmoid", "Exp", "Sqrt", "Neg", "Abs"};
     static const char *const pairs[] = {"Add", "Sub", "Mul", "Div"};
@@ -118,14 +137,13 @@ static unsigned row_inputs(const pick *p, const ptq_node *n)
         return ptq_same_shape(n->in[0], n->in[1]) && n->in[0] != n->in[1] ? 3 : 0;
     }
     if (ptq_node_is(n, "MatMul"))
-        return ptq_weight_of(n->in[1]) && n->in[0]->shape.rank >= 3 && p->axis < n->in[0]->shape.rank - 1;
+        return ptq_weight_of(n->in[1]) && n->in[0]->shape.rank >= 3 &&
+               (!is_dq(n->in[0]->producer) || ptq_dq_of(n->in[0]));
     if (ptq_node_is(n, "LayerNormalization"))
         return normalizes_rows(n);
     ptq_affine a;
     ptq_dtype t;
-    if (ptq_match_q(n, &a, &t)) /* a Q that an integer step ends in stays there */
-        return ptq_quantizes(n->in[0]);
-    return ptq_dq_of(n->out[0]) == n;
+    return ptq_match_q(n, &a, &t) && ptq_quantizes(n->in[0]); /* a Q that an integer step ends in stays there */
 }
 
 /* Behind n the readers of the Gather will stand: a Q, or a clamp in front of one, must keep its law. */
@@ -157,22 +175,20 @@ static ptq_status take_place(ptq_graph *g, pick *p, ptq_node *n)
 static ptq_status through_gemm(ptq_graph *g, pick *p, ptq_node *reshape, ptq_node **made)
 {
     ptq_rows r;
-    ptq_node *n, *reader = reshape->in[0]->producer;
+    ptq_node *n, *gemm = reshape->in[0]->producer;
     ptq_value *target;
-    if (!reader || !ptq_match_gemm(reader, &r) || ptq_only_reader(r.gemm->out[0], 0) != reshape ||
+    if (!gemm || !ptq_match_gemm(gemm, &r) || ptq_only_reader(r.gemm->out[0], 0) != reshape ||
         !ptq_reshape_target(reshape, r.dims, &r.rank) || r.rank != 3 || r.dims[2] != r.n || !readers_agree(p, r.gemm))
         return PTQ_OK;
     PTQ_TRY(ptq_new_numbers(g, r.codes->name, (int64_t[]){r.dims[0], r.dims[1], r.k}, 3, &target));
     PTQ_TRY(ptq_new_node(g, "Reshape", r.gemm, r.codes, target, NULL, &n));
     PTQ_TRY(ptq_infer_node(g, n));
     if (r.dq) {
-        PTQ_TRY(ptq_copy_node(g, r.dq, r.gemm, &n->out[0], 1, NULL, &reader));
-        reader->out[0]->shape = without(&reader->out[0]->shape, p->axis);
-        ptq_node_set_input(g, r.gemm, 0, reader->out[0]);
+        PTQ_TRY(pick_codes(g, p, r.gemm, r.dq, n->out[0]));
     } else {
         ptq_node_set_input(g, r.gemm, 0, n->out[0]);
+        PTQ_TRY(pick_input(g, p, r.gemm, 0));
     }
-    PTQ_TRY(pick_input(g, p, reader, 0));
     PTQ_TRY(take_place(g, p, r.gemm));
     ptq_node_drop(g, reshape);
     *made = r.gemm;
@@ -189,12 +205,15 @@ static ptq_status advance(ptq_graph *g, pick *p, ptq_node **made)
         return PTQ_OK;
     if (ptq_node_is(n, "Reshape"))
         return through_gemm(g, p, n, made);
-    unsigned rows = row_inputs(p, n);
+    unsigned rows = row_inputs(n);
     if (!rows || !readers_agree(p, n))
         return PTQ_OK;
-    for (int i = 0; i < 2; i++)
-        if (rows >> i & 1)
-            PTQ_TRY(pick_input(g, p, n, i));
+    if (ptq_node_is(n, "MatMul") && is_dq(n->in[0]->producer))
+        PTQ_TRY(pick_codes(g, p, n, n->in[0]->producer, n->in[0]->producer->in[0]));
+    else
+        for (int i = 0; i < 2; i++)
+            if (rows >> i & 1)
+                PTQ_TRY(pick_input(g, p, n, i));
     *made = n;
     return take_place(g, p, n);
 }
