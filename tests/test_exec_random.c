@@ -136,11 +136,62 @@ static ptq_value *residual(maker *m, ptq_value *v)
     return same ? done(m, below(m, 2) ? OP(m, "Add", u, v) : OP(m, "Add", v, u)) : v;
 }
 
+/* Scores, Softmax, weighted sum; the operands are v itself, quantized three times. */
+static ptq_value *attention(maker *m, ptq_value *v)
+{
+    int64_t perm[4] = {0, 1, 2, 3};
+    int rank = v->shape.rank;
+    if (rank < 3)
+        return v;
+    perm[rank - 1] = rank - 2;
+    perm[rank - 2] = rank - 1;
+    ptq_value *k = OP(m, "Transpose", v), *s = ptq_graph_find(m->g, "s"), *z = ptq_graph_find(m->g, "z");
+    ck_assert_ok(ptq_attr_set_ints(m->g, k->producer, "perm", perm, (size_t)rank));
+    k = done(m, k);
+    k = done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", k, s, z)), s, z));
+    ptq_value *q = done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", v, s, z)), s, z));
+    ptq_value *scores = done(m, OP(m, "MatMul", q, k)), *p = ptq_graph_find(m->g, "sp");
+    if (below(m, 2))
+        scores = done(m, OP(m, "Mul", scores, ptq_graph_find(m->g, "factor")));
+    scores = done(m, OP(m, "Softmax", scores));
+    scores = done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", scores, p, z)), p, z));
+    ptq_value *u = below(m, 2) ? q : done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", v, s, z)), s, z));
+    return done(m, OP(m, "MatMul", scores, u));
+}
+
+/* Packed in three: the parts' sum comes out. */
+static ptq_value *packed(maker *m, ptq_value *v, int64_t k)
+{
+    int64_t n = 12, part = 4, parts[4] = {0, 0, 3, 4};
+    ptq_value *w = constant(m, PTQ_DT_S8, 2, (int64_t[]){k, n}, 0), *y[3];
+    if (v->shape.rank != 3)
+        return v;
+    w = done(m, OP(m, "DequantizeLinear", w, ptq_graph_find(m->g, "sw"), ptq_graph_find(m->g, "z")));
+    v = done(m, OP(m, "Add", done(m, OP(m, "MatMul", qdq(m, v), w)), constant(m, PTQ_DT_F32, 1, &n, 1)));
+    bool slices = below(m, 2);
+    if (!slices)
+        v = done(m, OP(m, "Reshape", v, numbers(m, parts, 4)));
+    for (int i = 0; i < 3; i++) {
+        if (slices) {
+            ptq_value *last = numbers(m, (int64_t[]){-1}, 1);
+            y[i] = OP(m, "Slice", v, numbers(m, (int64_t[]){i * part}, 1), numbers(m, (int64_t[]){(i + 1) * part}, 1), last);
+        } else {
+            y[i] = OP(m, "Gather", v, numbers(m, (int64_t[]){i}, -1));
+            ck_assert_ok(ptq_attr_set_int(m->g, y[i]->producer, "axis", 2));
+        }
+        done(m, y[i]);
+        if (below(m, 3) == 0)
+            y[i] = qdq(m, transpose(m, y[i]));
+        m->made[m->n++] = y[i];
+    }
+    return y[below(m, 3)];
+}
+
 static ptq_value *next(maker *m, ptq_value *v)
 {
     ptq_dim d = v->shape.dims[v->shape.rank - 1];
     int64_t last = ptq_dim_known(d) ? d.add : 0;
-    switch (below(m, 13)) {
+    switch (below(m, 16)) {
     case 0: case 1: return last ? linear(m, v, last) : v;
     case 2: return reshape(m, v, last);
     case 3: case 4: return transpose(m, v);
@@ -149,7 +200,10 @@ static ptq_value *next(maker *m, ptq_value *v)
     case 7: return gelu(m, v);
     case 8: return last > 1 ? done(m, OP(m, "LayerNormalization", v, constant(m, PTQ_DT_F32, 1, &last, 2))) : v;
     case 9: case 10: return residual(m, v);
-    case 11: return below(m, 3) ? qdq(m, v) : gather(m, v);
+    case 11: return qdq(m, v);
+    case 12: return gather(m, v);
+    case 13: return attention(m, v);
+    case 14: return last ? packed(m, v, last) : v;
     default: return done(m, below(m, 2) ? OP(m, "Relu", v) : OP(m, "Tanh", v));
     }
 }
@@ -160,7 +214,7 @@ START_TEST(random__graphs)
         maker m = {.g = parse(SHARED "input x f32 [batch,5,8]\n")};
         ptq_rng_seed(&m.r, 1000 * (uint64_t)_i + (uint64_t)round);
         ptq_value *v = m.made[m.n++] = ptq_graph_find(m.g, "x");
-        for (int i = 0; i < 14; i++) {
+        for (int i = 0; i < 12; i++) {
             v = next(&m, below(&m, 6) ? v : m.made[below(&m, m.n)]);
             m.made[m.n++] = v;
         }
