@@ -230,7 +230,8 @@ static ptq_status run_attention(ptq_cpu *c, const ptq_step_run *r)
     PTQ_TRY(ptq_attention_of(r, a));
     if (ptq_tensor_elements(y) == 0)
         return PTQ_OK;
-    job j = {.t = &t, .d = isa && a->n && a->d ? isa->dot : NULL, .vec = isa ? isa->vec : NULL, .f = ptq_cpu_f32(c), .serial = *c};
+    job j = {.t = &t, .d = isa && a->n && a->d ? isa->dot : NULL, .vec = isa ? isa->vec : NULL,
+             .f = ptq_cpu_f32(c), .serial = *c};
     j.serial.pool = NULL;
     int threads = ptq_pool_threads(c->pool);
     size_t work = (size_t)a->n * 8, ybytes = apart_bytes(&a->y, y, t.ybytes);

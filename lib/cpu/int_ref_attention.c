@@ -40,7 +40,8 @@ static void row(const ptq_int_attention *t, int64_t b, int64_t m, float *s, int3
     for (int64_t i = 0; i < a->dv; i++) {
         uint32_t acc = 0;
         for (int64_t j = 0; j < a->n; j++)
-            acc += (uint32_t)((c[j] - t->p->p.zp) * (ptq_int_byte(v, j * a->v.row + i * a->v.col, t->v_sgn) - t->p->v.zp));
+            acc += (uint32_t)((c[j] - t->p->p.zp) *
+                              (ptq_int_byte(v, j * a->v.row + i * a->v.col, t->v_sgn) - t->p->v.zp));
         ptq_int_attention_store(t, y + i * a->y.col, (int32_t)acc);
     }
 }

@@ -132,7 +132,8 @@ static ptq_status match_sum(ptq_lower_ctx *l, const ptq_node *softmax, found *f)
         return PTQ_OK;
     const ptq_node *n = dq->out[0]->uses.v[0].node;
     ptq_unit *u = NULL;
-    if (!is_op(n, "MatMul") || l->unit[n->id] || n->in[1]->shape.rank < 2 || !ptq_match_dq(l, n->in[1], &p) || ptq_lower_constant(p.q))
+    if (!is_op(n, "MatMul") || l->unit[n->id] || n->in[1]->shape.rank < 2 || !ptq_match_dq(l, n->in[1], &p) ||
+        ptq_lower_constant(p.q))
         return PTQ_OK;
     PTQ_TRY(ptq_pattern_matmul(l, n, &u));
     if (u && strcmp(u->def->name, "qmatmul") == 0)

@@ -97,7 +97,8 @@ bool ptq_match_gemm(ptq_node *n, ptq_rows *r)
 
 static bool match_turn(ptq_node *n, ptq_rows *r)
 {
-    if (!ptq_match_gemm(n, r) || !(r->reshape = ptq_only_reader(n->out[0], 0)) || !ptq_reshape_target(r->reshape, r->dims, &r->rank) ||
+    if (!ptq_match_gemm(n, r) || !(r->reshape = ptq_only_reader(n->out[0], 0)) ||
+        !ptq_reshape_target(r->reshape, r->dims, &r->rank) ||
         r->rank < 3 || r->dims[r->rank - 1] != r->n)
         return false;
     r->transpose = ptq_only_reader(r->reshape->out[0], 0);
@@ -168,7 +169,8 @@ static ptq_status flatten_sum(ptq_graph *g, const ptq_rows *r, ptq_node *add, in
     const ptq_shape *s = &other->shape, *flat = &r->gemm->out[0]->shape;
     ptq_node *n;
     *done = false;
-    if (!ptq_same_shape(other, add->in[slot]) || s->rank < 1 || other->dtype != PTQ_DT_F32 || ptq_lower_constant(other) ||
+    if (!ptq_same_shape(other, add->in[slot]) || s->rank < 1 || other->dtype != PTQ_DT_F32 ||
+        ptq_lower_constant(other) ||
         other == add->in[slot] || flat->rank != 2 ||
         !ptq_dim_equal(ptq_infer_product(s->dims, s->rank - 1), flat->dims[0]))
         return PTQ_OK;
@@ -194,7 +196,8 @@ ptq_status ptq_rearrange_flat(ptq_graph *g, int *changes)
         ptq_rows r;
         bool done;
         if (!ptq_match_gemm(n, &r) || !(r.reshape = ptq_only_reader(n->out[0], 0)) ||
-            !ptq_reshape_target(r.reshape, r.dims, &r.rank) || !ptq_keeps_last(r.reshape) || r.reshape->out[0]->uses.n != 1)
+            !ptq_reshape_target(r.reshape, r.dims, &r.rank) || !ptq_keeps_last(r.reshape) ||
+            r.reshape->out[0]->uses.n != 1)
             continue;
         int slot = r.reshape->out[0]->uses.v[0].slot;
         ptq_node *add = slot >= 0 ? ptq_only_reader(r.reshape->out[0], slot) : NULL;
