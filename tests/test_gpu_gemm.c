@@ -2,7 +2,8 @@
 /* Every row of lib/gpu/gemm.def, and the batched product of two computed operands, against the reference
  * kernels on the device, byte by byte: shapes that straddle the tiles, windows, steps and pads of all
  * kinds, operands of either sign that lie along k or across it and are read again for other batches,
- * every zero point, extreme values, int8 and float results, residuals of both laws. */
+ * every zero point, extreme values, int8 and float results, residuals of both laws, and
+ * float operations behind the product. */
 #include "lib/core/core.h"
 #include "lib/gpu/kernels.h"
 #include "tests/gpu.h"
@@ -10,7 +11,7 @@
 
 static ptq_rng rng;
 static ptq_dev *dev;
-static void *mem[9];
+static void *mem[11];
 static int nmem;
 
 static void *device(const void *from, size_t n)
@@ -65,6 +66,30 @@ static void draw_residual(product *p, bool y_signed)
     free(s);
 }
 
+/* Float operations behind the product, one time in two. */
+static void draw_tail(product *p)
+{
+    ptq_k_gemm *a = &p->a;
+    ptq_k_tail *t = &a->tail;
+    if (a->residual.kind || pick(0, 1))
+        return;
+    size_t n = (size_t)a->m * (size_t)a->n;
+    float *bias = calloc((size_t)a->npad, sizeof *bias), *add = malloc((n + 4) * sizeof *add);
+    ck_assert(bias && add);
+    for (int i = 0; i < a->n; i++)
+        bias[i] = pick(0, 9) ? ptq_rng_uniform(&rng) - 0.5f : 0.0f;
+    for (size_t i = 0; i < n; i++)
+        add[i] = 4.0f * ptq_rng_uniform(&rng) - 2.0f;
+    *t = (ptq_k_tail){.on = 1, .codes = !a->float_out, .gelu = pick(0, 1) ? pick(1, 2) : 0,
+                      .factor = pick(0, 1) ? 0.125f + ptq_rng_uniform(&rng) : 1.0f, .tame = pick(0, 5) > 0};
+    t->s = t->codes ? 0.0005f + 0.05f * ptq_rng_uniform(&rng) : 0.0f;
+    t->bias = device(bias, (size_t)a->npad * sizeof *bias);
+    if (pick(0, 2) == 0)
+        t->add = device(add, n * sizeof *add);
+    free(bias);
+    free(add);
+}
+
 /* Draws a product; images, size, channels and window are given. */
 static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
 {
@@ -102,6 +127,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
         a->lo = a->zy; /* a Relu */
 
     draw_residual(&p, y_signed);
+    draw_tail(&p);
 
     size_t nx = (size_t)images * a->in_h * a->in_w * c, nw = (size_t)n * k;
     uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
@@ -136,7 +162,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     p.ref.e = (ptq_k_epilogue){.mult = a->mult, .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
                                .zy = a->zy, .lo = a->lo, .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1,
                                .float_out = a->float_out, .skip = a->skip, .skip_signed = a->skip_signed,
-                               .residual = a->residual};
+                               .residual = a->residual, .tail = a->tail};
     p.a.y = p.ref.y = device(NULL, p.out_bytes + 64);
     free(x);
     free(w);
@@ -169,11 +195,12 @@ static int check(product *p, const char *only)
             wrong += have[p->out_bytes + e] != 0xa5;
         if (wrong)
             ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu (m %lld n %d c %d in %dx%d out %dx%d kernel "
-                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d residual %d, skip first %d)",
+                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d residual %d, skip first %d, tail "
+                         "%d gelu %d add %d)",
                          r->name, wrong, p->out_bytes, first, (long long)p->a.m, p->a.n, p->a.c, p->a.in_h, p->a.in_w,
                          p->a.out_h, p->a.out_w, p->a.kernel_h, p->a.kernel_w, p->a.stride_h, p->a.stride_w,
                          p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out,
-                         p->a.residual.kind, p->a.residual.skip_first);
+                         p->a.residual.kind, p->a.residual.skip_first, p->a.tail.on, p->a.tail.gelu, p->a.tail.add != NULL);
         ran++;
     }
     free(want);

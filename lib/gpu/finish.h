@@ -15,13 +15,45 @@ PTQ_DEVICE int32_t ptq_k_weight_zp(const ptq_k_epilogue *e, int64_t channel)
     return e->wzp ? e->wzp[e->nw == 1 ? 0 : channel] : 0;
 }
 
-/* The byte of element `at` of the output, where that is no float. */
-PTQ_DEVICE uint8_t ptq_k_code(const ptq_k_epilogue *e, int64_t at, float m, int32_t acc)
+PTQ_DEVICE float ptq_k_tail_value(const ptq_k_tail *t, float v, int64_t channel, int64_t at)
 {
+    if (t->bias)
+        v += t->bias[channel];
+    v = ptq_gelu_of(v * t->factor, t->gelu);
+    return t->add ? v + t->add[at] : v;
+}
+
+PTQ_DEVICE bool ptq_k_is_float(const ptq_k_epilogue *e)
+{
+    return e->tail.on ? !e->tail.codes : e->float_out;
+}
+
+/* Element `at` of the output, where that is float. */
+PTQ_DEVICE float ptq_k_float(const ptq_k_epilogue *e, int64_t at, int64_t channel, float m, int32_t acc)
+{
+    float v = (float)acc * m;
+    return e->tail.on ? ptq_k_tail_value(&e->tail, v, channel, at) : v;
+}
+
+/* The same where it is a byte. */
+PTQ_DEVICE uint8_t ptq_k_code(const ptq_k_epilogue *e, int64_t at, int64_t channel, float m, int32_t acc)
+{
+    if (e->tail.on)
+        return (uint8_t)ptq_quantize(ptq_k_tail_value(&e->tail, (float)acc * m, channel, at), e->tail.s, e->zy, e->lo,
+                                     e->hi);
     if (e->residual.kind)
         return (uint8_t)ptq_requantize_residual(acc, m, e->zy, e->lo, e->hi,
                                                 ptq_k_byte(e->skip, at, e->skip_signed), &e->residual);
     return (uint8_t)ptq_requantize(acc, m, e->zy, e->lo, e->hi);
+}
+
+PTQ_DEVICE void ptq_k_finish(const ptq_k_epilogue *e, void *y, int64_t at, int64_t channel, int32_t acc)
+{
+    float m = ptq_k_mult(e, channel);
+    if (ptq_k_is_float(e))
+        ((float *)y)[at] = ptq_k_float(e, at, channel, m, acc);
+    else
+        ((uint8_t *)y)[at] = ptq_k_code(e, at, channel, m, acc);
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qconv, qgemm, qmatmul: weights and epilogue tables are uploaded once, in the form of the kernel
  * that will use them: tensor cores, depthwise, or the reference. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@ typedef struct linear {
     form form;
     void *w; /* as the form has it; NULL: the weight is computed */
     void *mult, *wzp, *bias, *zero;
+    void *tail; /* float bias behind the multiplier */
+    bool tame;
     int32_t n, npad, kpad, c; /* GEMM and DEPTHWISE; c is the padded number of channels */
 } linear;
 
@@ -42,6 +45,7 @@ static void release(ptq_gpu *g, void *state)
     ptq_dev_free(g->dev, l->wzp);
     ptq_dev_free(g->dev, l->bias);
     ptq_dev_free(g->dev, l->zero);
+    ptq_dev_free(g->dev, l->tail);
     free(l);
 }
 
@@ -79,6 +83,26 @@ static int64_t round_up(int64_t v, int64_t to)
     return (v + to - 1) / to * to;
 }
 
+/* Float biases of a tail, and whether what they make is always finite. */
+static ptq_status upload_tail(ptq_gpu *g, const ptq_qlinear_params *q, int64_t n, int64_t npad, linear *l)
+{
+    const ptq_tail_params *t = &q->tail;
+    if (!t->on)
+        return PTQ_OK;
+    float *bias = ptq_calloc((size_t)npad, sizeof *bias);
+    if (!bias)
+        return ptq_fail_nomem();
+    l->tame = true;
+    for (int64_t i = 0; i < n; i++) {
+        bias[i] = t->bias ? t->bias[i] : 0.0f;
+        float most = (0x1p31f * multiplier(q, i) + fabsf(bias[i])) * (t->scaled ? fabsf(t->factor) : 1.0f);
+        l->tame = l->tame && most < 0x1p100f; /* not where it is NaN */
+    }
+    ptq_status s = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->tail);
+    free(bias);
+    return s;
+}
+
 static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, int64_t npad, bool fold,
                                 linear *l)
 {
@@ -99,7 +123,7 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
         st = ptq_gpu_keep(g, mult, (size_t)npad * sizeof *mult, &l->mult);
     free(bias);
     free(mult);
-    return st;
+    return st == PTQ_OK ? upload_tail(g, q, s->n, npad, l) : st;
 }
 
 static ptq_status pack_gemm(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, linear *l)
@@ -158,6 +182,7 @@ static ptq_status upload_reference(ptq_gpu *g, const ptq_qlinear_params *q, cons
     PTQ_TRY(s);
     PTQ_TRY(ptq_gpu_keep(g, w ? w->data : NULL, w ? w->nbytes : 0, &l->w));
     PTQ_TRY(ptq_gpu_keep(g, q->wzp, (size_t)q->nw * sizeof *q->wzp, &l->wzp));
+    PTQ_TRY(upload_tail(g, q, q->channels, q->channels, l));
     return ptq_gpu_keep(g, q->bias, (size_t)q->channels * sizeof *q->bias, &l->bias);
 }
 
@@ -223,6 +248,17 @@ static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, v
 
 /* ---- running ---- */
 
+static ptq_k_tail tail_of(const ptq_step_run *r)
+{
+    const ptq_qlinear_params *q = r->step->params;
+    const linear *l = r->state;
+    if (!q->tail.on)
+        return (ptq_k_tail){0};
+    return (ptq_k_tail){.on = 1, .codes = !q->float_out, .gelu = q->tail.gelu,
+                        .factor = q->tail.scaled ? q->tail.factor : 1.0f, .bias = l->tail,
+                        .add = q->tail.residual ? r->in[2]->data : NULL, .s = q->y.scale, .tame = l->tame};
+}
+
 static ptq_k_epilogue epilogue(const ptq_step_run *r)
 {
     const ptq_qlinear_params *q = r->step->params;
@@ -230,7 +266,7 @@ static ptq_k_epilogue epilogue(const ptq_step_run *r)
     ptq_k_epilogue e = {.mult = l->mult, .wzp = l->wzp, .bias = l->bias, .nw = q->nw, .zx = q->x.zp,
                         .zy = q->y.zp, .lo = q->qlo, .hi = q->qhi,
                         .x_signed = r->in[0]->dtype == PTQ_DT_S8, .w_signed = r->in[1]->dtype == PTQ_DT_S8,
-                        .float_out = q->float_out, .residual = ptq_int_residual(r)};
+                        .float_out = q->float_out, .residual = ptq_int_residual(r), .tail = tail_of(r)};
     if (e.residual.kind) {
         e.skip = r->in[2]->data;
         e.skip_signed = r->in[2]->dtype == PTQ_DT_S8;
@@ -271,6 +307,7 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int
     a->x_signed = r->in[0]->dtype == PTQ_DT_S8;
     a->float_out = q->float_out;
     a->residual = ptq_int_residual(r);
+    a->tail = tail_of(r);
     if (a->residual.kind) {
         a->skip = r->in[2]->data;
         a->skip_signed = r->in[2]->dtype == PTQ_DT_S8;

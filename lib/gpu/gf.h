@@ -51,4 +51,8 @@ static inline uint32_t ptq_gf_all_but_data(const ptq_program *p, const ptq_step 
     return ~1u;
 }
 
+/* Scale and bias of a LayerNormalization over n elements; smaller ones are spread out in scratch memory. */
+ptq_status ptq_gf_spread_norm(ptq_gpu *g, const ptq_step_run *r, int axis, int64_t n, const float **scale,
+                              const float **bias);
+
 #endif

@@ -45,26 +45,34 @@ static ptq_status spread(ptq_gpu *g, const ptq_tensor *x, int axis, const ptq_te
     return ptq_gpu_copy(g, &w, dst, t->data, sizeof *dst, NULL);
 }
 
-static ptq_status run_layer_norm(ptq_gpu *g, const ptq_step_run *r)
+ptq_status ptq_gf_spread_norm(ptq_gpu *g, const ptq_step_run *r, int axis, int64_t n, const float **scale,
+                              const float **bias)
 {
     const ptq_tensor *x = r->in[0], *s = r->in[1], *b = ptq_in(r, 2);
+    void *room;
+    *scale = s->data;
+    *bias = b ? b->data : NULL;
+    if (ptq_tensor_elements(s) == n && (!b || ptq_tensor_elements(b) == n))
+        return PTQ_OK;
+    PTQ_TRY(ptq_gpu_scratch(g, 2 * (size_t)n * sizeof(float), &room));
+    float *wide = room;
+    PTQ_TRY(spread(g, x, axis, s, wide));
+    *scale = wide;
+    if (!b)
+        return PTQ_OK;
+    *bias = wide + n;
+    return spread(g, x, axis, b, wide + n);
+}
+
+static ptq_status run_layer_norm(ptq_gpu *g, const ptq_step_run *r)
+{
+    const ptq_tensor *x = r->in[0];
     int axis = ptq_axis(ptq_attr_int(r->step->node, "axis", -1), x->rank);
-    ptq_kf_layer_norm a = {.x = x->data, .scale = s->data, .bias = b ? b->data : NULL, .y = r->out[0].data,
-                           .mean = r->step->nout > 1 ? r->out[1].data : NULL,
+    ptq_kf_layer_norm a = {.x = x->data, .y = r->out[0].data, .mean = r->step->nout > 1 ? r->out[1].data : NULL,
                            .rstd = r->step->nout > 2 ? r->out[2].data : NULL,
                            .rows = ptq_product(x->dims, 0, axis), .n = ptq_product(x->dims, axis, x->rank),
                            .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f)};
-    if (ptq_tensor_elements(s) != a.n || (b && ptq_tensor_elements(b) != a.n)) {
-        void *room;
-        PTQ_TRY(ptq_gpu_scratch(g, 2 * (size_t)a.n * sizeof(float), &room));
-        float *wide = room;
-        PTQ_TRY(spread(g, x, axis, s, wide));
-        a.scale = wide;
-        if (b) {
-            PTQ_TRY(spread(g, x, axis, b, wide + a.n));
-            a.bias = wide + a.n;
-        }
-    }
+    PTQ_TRY(ptq_gf_spread_norm(g, r, axis, a.n, &a.scale, &a.bias));
     return ptq_kf_run_layer_norm(g->dev, &a);
 }
 PTQ_GF_ROW(layer_norm, .name = "LayerNormalization", .supports = ptq_supports_f32, .run = run_layer_norm);

@@ -184,17 +184,17 @@ static __device__ __forceinline__ int32_t total(const kept &s, int row, int col)
 }
 
 /* Writes rows x cols results; `at` is the first one's place in y. */
-static __device__ __forceinline__ void write_floats(const bmm &g, const kept &s, int64_t at, int rows, int cols)
+static __device__ __forceinline__ void write_floats(const bmm &g, const kept &s, int64_t at, int n0, int rows, int cols)
 {
     int c = (int)threadIdx.x % TILE;
     float m = s.mult[c], *y = (float *)g.p.y + at + c;
     if (c < cols)
         for (int r = (int)threadIdx.x / TILE; r < rows; r += THREADS / TILE)
-            y[r * g.p.n] = (float)total(s, r, c) * m;
+            y[r * g.p.n] = ptq_k_float(&g.p.e, at + r * g.p.n + c, n0 + c, m, total(s, r, c));
 }
 
 /* By aligned words, the ends of a row by bytes. */
-static __device__ __forceinline__ void write_codes(const bmm &g, const kept &s, int64_t at, int rows, int cols)
+static __device__ __forceinline__ void write_codes(const bmm &g, const kept &s, int64_t at, int n0, int rows, int cols)
 {
     for (int i = (int)threadIdx.x; i < rows * WORDS; i += THREADS) {
         int r = i / WORDS;
@@ -205,7 +205,7 @@ static __device__ __forceinline__ void write_codes(const bmm &g, const kept &s, 
 #pragma unroll
         for (int e = 0; e < 4; e++)
             if (c + e >= 0 && c + e < cols)
-                v |= (uint32_t)ptq_k_code(&g.p.e, row + c + e, s.mult[c + e], total(s, r, c + e)) << 8 * e;
+                v |= (uint32_t)ptq_k_code(&g.p.e, row + c + e, n0 + c + e, s.mult[c + e], total(s, r, c + e)) << 8 * e;
         if (c >= 0 && c + 4 <= cols) {
             *(uint32_t *)(y + c) = v;
             continue;
@@ -263,10 +263,10 @@ static __global__ void __launch_bounds__(THREADS, 6) bmm_tiles(const __grid_cons
     lay_out(g, s, d, wm, wn);
     __syncthreads();
     int64_t at = ((int64_t)batch * p.m + m0) * p.n + n0;
-    if (p.e.float_out)
-        write_floats(g, s, at, rows, cols);
+    if (ptq_k_is_float(&p.e))
+        write_floats(g, s, at, n0, rows, cols);
     else
-        write_codes(g, s, at, rows, cols);
+        write_codes(g, s, at, n0, rows, cols);
 }
 
 /* How many bytes an operand spans. */

@@ -2,15 +2,6 @@
 /* The integer products, one output per thread: the specification on the device. */
 #include "lib/gpu/finish.h"
 
-PTQ_DEVICE void finish(const ptq_k_epilogue *e, void *y, int64_t at, int64_t channel, int32_t acc)
-{
-    float m = ptq_k_mult(e, channel);
-    if (e->float_out)
-        ((float *)y)[at] = (float)acc * m;
-    else
-        ((uint8_t *)y)[at] = ptq_k_code(e, at, m, acc);
-}
-
 /* Threads run along the output's memory: channels first where they lie together. */
 PTQ_KERNEL(conv, ptq_k_conv a)
 {
@@ -41,7 +32,7 @@ PTQ_KERNEL(conv, ptq_k_conv a)
                 acc += (uint32_t)((ptq_k_byte(a.x, x + c * a.x_cs, a.e.x_signed) - a.e.zx) *
                                   (ptq_k_byte(a.w, (m * cg + c) * taps + t, a.e.w_signed) - wz));
         }
-        finish(&a.e, a.y, n * a.y_ns + m * a.y_cs + p * a.y_ps, m, (int32_t)acc);
+        ptq_k_finish(&a.e, a.y, n * a.y_ns + m * a.y_cs + p * a.y_ps, m, (int32_t)acc);
     }
 }
 
@@ -67,7 +58,7 @@ PTQ_KERNEL(matmul, ptq_k_matmul a)
         for (int64_t k = 0; k < a.k; k++)
             acc += (uint32_t)((ptq_k_byte(a.a, a0 + k * a.a_col, a.e.x_signed) - a.e.zx) *
                               (ptq_k_byte(a.b, b0 + k * a.b_row, a.e.w_signed) - zb));
-        finish(&a.e, a.y, i, n, (int32_t)acc);
+        ptq_k_finish(&a.e, a.y, i, n, (int32_t)acc);
     }
 }
 

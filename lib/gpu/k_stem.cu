@@ -109,7 +109,7 @@ static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return ptq_dev_capability(d) >= 80 && a->c == 4 && a->dil_h == 1 && a->dil_w == 1 && a->m < 1 << 30 &&
+    return ptq_dev_capability(d) >= 80 && a->c == 4 && !a->tail.on && a->dil_h == 1 && a->dil_w == 1 && a->m < 1 << 30 &&
            smem_bytes(a) <= 48 * 1024;
 }
 

@@ -158,7 +158,7 @@ template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && a->c <= MAX_STEPS * BK && a->m < 1 << 29;
+    return maps_fit(d, a) && !a->tail.on && is_matrix(a) && a->c <= MAX_STEPS * BK && a->m < 1 << 29;
 }
 
 extern "C" {

@@ -18,6 +18,18 @@ extern "C" {
 
 enum { PTQ_K_RANK = 8 };
 
+/* Float operations behind a product with float results (ptq_tail_params): v + bias, v * factor, GELU, v + add;
+ * the output is v, or a code of it on the product's grid with scale `s`. */
+typedef struct ptq_k_tail {
+    int32_t on, codes;
+    int32_t gelu;      /* PTQ_GELU_* of lib/core/fmath.h */
+    float factor;      /* 1 where there is none */
+    const float *bias; /* one per channel (npad of them in ptq_k_gemm), zeros where there are none */
+    const float *add;  /* where y's elements lie; NULL: nothing */
+    float s;           /* scale of the codes */
+    int32_t tame;      /* no v before the GELU can be infinite or NaN */
+} ptq_k_tail;
+
 /* What ends an integer product: bias, multiplier, output grid (lib/exec/steps.h). */
 typedef struct ptq_k_epilogue {
     const float *mult;   /* [nw] to the output grid, or to float with float_out */
@@ -29,6 +41,7 @@ typedef struct ptq_k_epilogue {
     const void *skip; /* what is added, where y's elements lie; read where residual.kind is not 0 */
     ptq_residual residual;
     int32_t skip_signed;
+    ptq_k_tail tail; /* then mult is to float */
 } ptq_k_epilogue;
 
 /* Convolution with three spatial dims (missing ones are 1, in front). Activations by steps ns, cs
@@ -64,9 +77,11 @@ typedef struct ptq_k_gemm {
     int32_t skip_signed;
     const uint8_t *skip; /* [m][n] what is added; read where residual.kind is not 0 */
     ptq_residual residual;
+    ptq_k_tail tail; /* then mult is to float, and there is no residual */
     struct { /* the law's numbers as the kernels use them, made by ptq_k_gemm_ends */
         float lo, hi, lo2, hi2, base, zy;
         uint32_t flip;
+        float inv, low, high, sure; /* tails: 1 / s; clamp of v; a code is known this near to a whole number */
     } ends;
 } ptq_k_gemm;
 /* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
@@ -82,6 +97,12 @@ static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
     b.ends.base = 8388608.0f + (float)((a->skip_signed ? 128 : 0) + (in_float ? a->residual.z : 0));
     b.ends.zy = 12582912.0f - (float)a->zy;
     b.ends.flip = a->skip_signed ? 0x80808080u : 0;
+    b.ends.inv = 1.0f / a->tail.s;
+    b.ends.low = b.ends.lo * a->tail.s;
+    b.ends.high = b.ends.hi * a->tail.s;
+    /* The fast GELU is within 1e-6 of the law's (tests/test_cpu_fmath.c); four roundings are less than 2.5e-7 of a
+     * quotient, which is 255 at most. */
+    b.ends.sure = a->tail.tame ? 0.5f - (1.05e-6f * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
     return b;
 }
 enum { PTQ_K_GEMM_N = 128, PTQ_K_GEMM_K = 64 }; /* npad and kpad are multiples of these */
@@ -139,6 +160,49 @@ ptq_status ptq_k_run_matmul(ptq_dev *d, const ptq_k_matmul *a);
 /* The tensor-core form of ptq_k_run_matmul; NULL where the device has none or it cannot run these arguments. */
 typedef ptq_status (*ptq_k_matmul_run)(ptq_dev *d, const ptq_k_matmul *a);
 ptq_k_matmul_run ptq_k_matmul_fast(const ptq_dev *d, const ptq_k_matmul *a);
+
+/* Attention on codes (ptq_qattention_params of lib/exec/steps.h), in three parts: products with float
+ * results (ptq_k_matmul), rows of scores to rows of codes, products; or all in one.
+ * rows: scores x [batch][m][n] become codes y; the mask is added by its steps. */
+typedef struct ptq_k_attention_rows {
+    const float *x, *mask; /* mask: NULL for none */
+    uint8_t *y;
+    int64_t batch, m, n;
+    int32_t nbd, scores; /* PTQ_SCORES_* */
+    int64_t bdim[PTQ_K_RANK], mask_step[PTQ_K_RANK], mask_row, mask_col;
+    float factor, s;
+    int32_t z, lo, hi;
+} ptq_k_attention_rows;
+ptq_status ptq_k_run_attention_rows(ptq_dev *d, const ptq_k_attention_rows *a);
+
+typedef struct ptq_k_side { /* of one operand: steps of the batch dims, rows, columns */
+    int64_t batch[PTQ_K_RANK], row, col;
+} ptq_k_side;
+typedef struct ptq_k_attention {
+    const uint8_t *q, *k, *v; /* [m][d], [d][n], [n][dv] */
+    const float *mask;
+    void *y;
+    int32_t nbd, m, n, d, dv;
+    int64_t batch, bdim[PTQ_K_RANK];
+    ptq_k_side qs, ks, vs, ys, ms;
+    int32_t q_signed, k_signed, v_signed, scores, requant, float_out;
+    int32_t zq, zk, zv, zp, zy, plo, phi, lo, hi;
+    float qk_mult, factor, pv_mult, sp, sy; /* sp, sy: scales of the probabilities and of the output */
+} ptq_k_attention;
+/* NULL where the device has no such kernel or it cannot run these arguments. */
+typedef ptq_status (*ptq_k_attention_run)(ptq_dev *d, const ptq_k_attention *a);
+ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_k_attention *a);
+
+/* LayerNormalization of rows of n floats to codes and, where f is not NULL, floats. */
+typedef struct ptq_k_qnorm {
+    const float *x, *scale, *bias; /* bias: NULL for none */
+    uint8_t *y;
+    float *f;
+    int64_t rows, n;
+    float eps, s;
+    int32_t z, lo, hi;
+} ptq_k_qnorm;
+ptq_status ptq_k_run_qnorm(ptq_dev *d, const ptq_k_qnorm *a);
 
 /* Copies n elements of `bytes` bytes (1, 2, 4, 8, 16; x and y are aligned to it); each byte goes
  * through `table` unless it is NULL. With one dimension, `tail` more bytes lie behind them. */

@@ -68,8 +68,65 @@ PTQ_KERNEL(binary, ptq_kf_binary a)
     }
 }
 
+#ifdef __CUDACC__
+/* Four elements at a time, where operands run along with the output or stay, in one or two dimensions: a bias, or
+ * what is added to every sample. */
+struct wide {
+    uint32_t n, inner;      /* vectors of the output, of its last dimension */
+    uint32_t outer[2];      /* steps of the operands in the other one, in vectors */
+    int32_t one[2];         /* the operand stays within the last dimension */
+};
+
+static __device__ __forceinline__ float4 wide_operand(const float *p, uint32_t row, uint32_t at, uint32_t outer, int one)
+{
+    if (one) {
+        float v = __ldg(p + (int64_t)row * outer);
+        return make_float4(v, v, v, v);
+    }
+    return __ldg((const float4 *)p + (int64_t)row * outer + at);
+}
+
+static __global__ void __launch_bounds__(256) binary_wide(const __grid_constant__ ptq_kf_binary a,
+                                                          const __grid_constant__ wide w)
+{
+    for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < w.n; i += gridDim.x * blockDim.x) {
+        uint32_t row = i / w.inner, at = i - row * w.inner;
+        float4 u = wide_operand(a.a, row, at, w.outer[0], w.one[0]), v = wide_operand(a.b, row, at, w.outer[1], w.one[1]);
+        float4 y = make_float4(binary_of(a.op, u.x, v.x), binary_of(a.op, u.y, v.y), binary_of(a.op, u.z, v.z),
+                               binary_of(a.op, u.w, v.w));
+        ((float4 *)a.y)[i] = make_float4(ptq_kf_clamp(&a.act, y.x), ptq_kf_clamp(&a.act, y.y), ptq_kf_clamp(&a.act, y.z),
+                                         ptq_kf_clamp(&a.act, y.w));
+    }
+}
+
+static bool wide_of(const ptq_kf_binary *a, wide *w)
+{
+    const float *p[2] = {a->a, a->b};
+    int l = a->w.nd - 1;
+    bool good = !ptq_kf_reference_only() && (a->w.nd == 1 || a->w.nd == 2) && a->w.dim[l] % 4 == 0 && a->n > 0 &&
+                a->n / 4 < INT32_MAX && (uintptr_t)a->y % 16 == 0 && a->a != a->y && a->b != a->y;
+    for (int o = 0; o < 2 && good; o++) {
+        int64_t inner = a->w.step[1 + o][l], outer = l ? a->w.step[1 + o][0] : 0;
+        w->one[o] = inner == 0;
+        good = outer >= 0 && outer < INT32_MAX &&
+               (inner == 0 || (inner == 1 && outer % 4 == 0 && (uintptr_t)p[o] % 16 == 0));
+        w->outer[o] = (uint32_t)(inner ? outer / 4 : outer);
+    }
+    w->n = (uint32_t)(a->n / 4);
+    w->inner = good ? (uint32_t)(a->w.dim[l] / 4) : 1;
+    return good;
+}
+#endif
+
 ptq_status ptq_kf_run_binary(ptq_dev *d, const ptq_kf_binary *a)
 {
+#ifdef __CUDACC__
+    wide w;
+    if (wide_of(a, &w)) {
+        binary_wide<<<ptq_grid(w.n), 256, 0, (cudaStream_t)ptq_dev_stream(d)>>>(*a, w);
+        return ptq_dev_launched(d, "binary_wide");
+    }
+#endif
     return PTQ_LAUNCH(d, binary, a->n, *a);
 }
 

@@ -9,7 +9,7 @@
 
 /* What the time of a product depends on. */
 enum { M, N, KPAD, C, IN_H, IN_W, OUT_H, OUT_W, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, ZX, SIGNED,
-       FLOAT_OUT, PADDED, RESIDUAL, NKEY };
+       FLOAT_OUT, PADDED, RESIDUAL, TAIL, NKEY };
 
 typedef struct entry {
     int64_t key[NKEY];
@@ -45,6 +45,12 @@ void ptq_gpu_tuner_free(ptq_gpu_tuner *t)
     free(t);
 }
 
+/* The kind of float operations behind the product; 0: none. */
+static int64_t tail_of(const ptq_k_tail *t)
+{
+    return t->on ? 1 + 2 * (t->codes != 0) + 4 * (t->add != NULL) + 8 * t->gelu : 0;
+}
+
 static void key_of(const ptq_k_gemm *a, int64_t *k)
 {
     const int64_t key[NKEY] = {
@@ -52,7 +58,7 @@ static void key_of(const ptq_k_gemm *a, int64_t *k)
         [OUT_W] = a->out_w, [KERNEL_H] = a->kernel_h, [KERNEL_W] = a->kernel_w, [STRIDE_H] = a->stride_h,
         [STRIDE_W] = a->stride_w, [DIL_H] = a->dil_h, [DIL_W] = a->dil_w, [ZX] = a->zx != 0, /* some rows need 0 */
         [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded,
-        [RESIDUAL] = a->residual.kind};
+        [RESIDUAL] = a->residual.kind, [TAIL] = tail_of(&a->tail)};
     memcpy(k, key, sizeof key);
 }
 
@@ -125,7 +131,7 @@ static ptq_status measure(ptq_dev *d, const ptq_k_gemm *a, entry *e)
 static const ptq_k_gemm_row *nearest(const ptq_gpu_tuner *t, const ptq_dev *d, const ptq_k_gemm *a, const int64_t *key)
 {
     static const int same[] = {N, KPAD, C, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, SIGNED, FLOAT_OUT,
-                               RESIDUAL};
+                               RESIDUAL, TAIL};
     const ptq_k_gemm_row *best = NULL;
     int64_t least = 0;
     for (size_t i = 0; i < t->entries.n; i++) {

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The products of wgmma_turns.cuh, with every end. */
+#include "lib/gpu/wgmma_turns.cuh"
+
+static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
+{
+    if (a->m == 0 || a->n == 0)
+        return PTQ_OK;
+    if (is_matrix(a))
+        return a->residual.kind ? launch_turns_type<false, END_SKIP>(d, a) : launch_turns_type<false, END_PLAIN>(d, a);
+    return a->residual.kind ? launch_turns_type<true, END_SKIP>(d, a) : launch_turns_type<true, END_PLAIN>(d, a);
+}
+
+static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    return maps_fit(d, a) && !a->tail.on;
+}
+
+static ptq_status run_tail(ptq_dev *d, const ptq_k_gemm *a)
+{
+    if (a->m == 0 || a->n == 0)
+        return PTQ_OK;
+    if (tail_is(a, TAIL_CODES))
+        return launch_turns_type<false, END_TAIL + TAIL_CODES>(d, a);
+    return tail_is(a, TAIL_GELU) ? launch_turns_type<false, END_TAIL + TAIL_GELU>(d, a)
+                                 : launch_turns_type<false, END_TAIL + TAIL_FLOATS>(d, a);
+}
+
+static bool supports_tail(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    return maps_fit(d, a) && is_matrix(a) && (tail_is(a, TAIL_CODES) || tail_is(a, TAIL_GELU) || tail_is(a, TAIL_FLOATS));
+}
+
+extern "C" {
+extern const ptq_k_gemm_row ptq_k_gemm_wgmma_turns_128x128, ptq_k_gemm_wgmma_turns_tail_128x128;
+const ptq_k_gemm_row ptq_k_gemm_wgmma_turns_128x128 = {"wgmma_turns_128x128", supports, run};
+const ptq_k_gemm_row ptq_k_gemm_wgmma_turns_tail_128x128 = {"wgmma_turns_tail_128x128", supports_tail, run_tail};
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ends of products with float results (ptq_k_tail), for the rows that are made for them. */
+#ifndef PTQ_GPU_TAIL_CUH
+#define PTQ_GPU_TAIL_CUH
+
+#include "lib/core/fmath.h"
+#include "lib/gpu/mma.cuh"
+
+/* Which end a kernel is compiled with. CODES: bias, factor, code. GELU: the same with a GELU. FLOATS: bias,
+ * factor, sum, floats. ANY: everything, one element after the other. */
+enum { TAIL_CODES, TAIL_GELU, TAIL_FLOATS, TAIL_ANY };
+
+static bool tail_is(const ptq_k_gemm *a, int end)
+{
+    const ptq_k_tail *t = &a->tail;
+    bool wide = t->codes ? t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add : a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 &&
+                                                                               (uintptr_t)t->add % 16 == 0;
+    bool fast = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
+    int fits = !wide || (t->gelu && (!t->codes || !fast)) ? TAIL_ANY : !t->codes ? TAIL_FLOATS : t->gelu ? TAIL_GELU : TAIL_CODES;
+    return t->on && (end == TAIL_ANY || end == fits);
+}
+
+/* 16 neighbouring channels: bias in front of the multiplier, multiplier, bias behind it. */
+struct tail_channels {
+    const int4 *b;
+    const float4 *m, *f;
+    __device__ __forceinline__ tail_channels(const ptq_k_gemm &a, int n)
+        : b((const int4 *)(a.bias + n)), m((const float4 *)(a.mult + n)), f((const float4 *)(a.tail.bias + n))
+    {
+    }
+};
+
+/* Four neighbouring channels of a row in float, before the GELU. */
+template <bool TIMES>
+static __device__ __forceinline__ void tail_values(const ptq_k_gemm &a, const int32_t *acc, int row, int i, int4 b,
+                                                   float4 m, float4 f, float (&v)[4])
+{
+    v[0] = (float)biased(acc, row, 4 * i, b.x) * m.x + f.x;
+    v[1] = (float)biased(acc, row, 4 * i + 1, b.y) * m.y + f.y;
+    v[2] = (float)biased(acc, row, 4 * i + 2, b.z) * m.z + f.z;
+    v[3] = (float)biased(acc, row, 4 * i + 3, b.w) * m.w + f.w;
+#pragma unroll
+    for (int e = 0; e < 4 && TIMES; e++)
+        v[e] *= a.tail.factor;
+}
+
+/* Those of four codes (less the zero point) that may lie on the wrong side of a tie, by the law itself; rare, so
+ * that it stays out of the way. t: the quotients, v: what they are of. */
+static __device__ __noinline__ uint32_t gelu_codes(float4 t, float4 v, int kind, float s, float sure, float lo, float hi)
+{
+    float f[4] = {t.x, t.y, t.z, t.w}, x[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll 1
+    for (int i = 0; i < 4; i++) {
+        if (!(fabsf(f[0] - (f[0] + 12582912.0f - 12582912.0f)) < sure))
+            f[0] = ptq_clampf(ptq_gelu_of(x[0], kind) / s, lo, hi);
+        float f0 = f[0], x0 = x[0]; /* the next one comes first: no place in memory is needed */
+#pragma unroll
+        for (int k = 0; k < 3; k++) {
+            f[k] = f[k + 1];
+            x[k] = x[k + 1];
+        }
+        f[3] = f0;
+        x[3] = x0;
+    }
+    return low_bytes(f);
+}
+
+/* x Phi(x) = max(x, 0) - |x| / 2 (1 - erf(|x| / sqrt 2)), with 1 - erf z = (1 + a1 z + ... + a6 z^6)^-16
+ * (Abramowitz and Stegun 7.1.28), times 1 / s: two groups of four at once, without branches between, so that
+ * many are under way. Where one lies so near to a tie that the law might round the other way, the law decides.
+ * No code can be below the range. */
+static __device__ __forceinline__ void fast_gelu_codes(const ptq_k_gemm &a, const float (&v)[2][4], uint32_t &c0,
+                                                       uint32_t &c1)
+{
+    float t[2][4], worst[2] = {0.0f, 0.0f}, half = -0.5f * a.ends.inv;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        float y = v[i / 4][i % 4], x = fabsf(y), r, p = fmaf(5.38297500e-06f, x, 4.88906437e-05f);
+        p = fmaf(p, x, 3.80035750e-05f);
+        p = fmaf(p, x, 0.00327762633f);
+        p = fmaf(p, x, 0.0211410064f);
+        p = fmaf(p, x, 0.0498673469f);
+        p = fmaf(p, x, 1.0f);
+        p *= p;
+        p *= p;
+        p *= p;
+        p *= p;
+        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(p));
+        y = fminf(fmaf(x * half, r, fmaxf(y, 0.0f) * a.ends.inv), a.ends.hi);
+        t[i / 4][i % 4] = y;
+        worst[i / 4] = fmaxf(worst[i / 4], fabsf(y - (y + 12582912.0f - 12582912.0f)));
+    }
+    c0 = low_bytes(t[0]);
+    c1 = low_bytes(t[1]);
+    if (!(worst[0] < a.ends.sure))
+        c0 = gelu_codes(make_float4(t[0][0], t[0][1], t[0][2], t[0][3]), make_float4(v[0][0], v[0][1], v[0][2], v[0][3]),
+                        a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
+    if (!(worst[1] < a.ends.sure))
+        c1 = gelu_codes(make_float4(t[1][0], t[1][1], t[1][2], t[1][3]), make_float4(v[1][0], v[1][1], v[1][2], v[1][3]),
+                        a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
+}
+
+/* The law's quotient without its division; see quant_wide.cuh. */
+static __device__ __forceinline__ uint32_t quotient_codes(const ptq_k_gemm &a, const float (&v)[4])
+{
+    float t[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float x = clamped(v[i], a.ends.low, a.ends.high), q = x * a.ends.inv;
+        q = fmaf(fmaf(-q, a.tail.s, x), a.ends.inv, q);
+        t[i] = fmaf(fmaf(-q, a.tail.s, x), a.ends.inv, q);
+    }
+    return low_bytes(t);
+}
+
+static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t (&out)[2][4], int64_t m, int n,
+                                                   int64_t end)
+{
+    if (a.zy & 0xff) {
+        uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
+    }
+    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (a.n % 16 == 0) {
+        if (m < end)
+            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
+        if (m + 8 < end)
+            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < 32; e++)
+        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
+            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
+}
+
+template <bool GELU>
+static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
+                                                     int64_t end)
+{
+    if (n >= a.n)
+        return;
+    tail_channels c(a, n);
+    uint32_t out[2][4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int4 b = c.b[i];
+        float4 s = c.m[i], f = c.f[i];
+        float v[2][4];
+        tail_values<!GELU>(a, acc, 0, i, b, s, f, v[0]);
+        tail_values<!GELU>(a, acc, 1, i, b, s, f, v[1]);
+        if (GELU) {
+            fast_gelu_codes(a, v, out[0][i], out[1][i]);
+        } else {
+            out[0][i] = quotient_codes(a, v[0]);
+            out[1][i] = quotient_codes(a, v[1]);
+        }
+    }
+    store_codes(a, out, m, n, end);
+}
+
+/* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
+ * before the values are made, four vectors at a time. */
+static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
+                                                      int64_t end)
+{
+    int odd = (int)threadIdx.x & 1, first = n - 16 * odd;
+    tail_channels c(a, n);
+    bool mine = n < a.n;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        int col = first + 4 * i + 4 * odd;
+        bool writes[4];
+        float4 add[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) { /* row k / 2, part k % 2 */
+            writes[k] = m + k / 2 * 8 < end && col + k % 2 * 16 < a.n;
+            add[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (writes[k] && a.tail.add)
+                add[k] = __ldg((const float4 *)(a.tail.add + (m + k / 2 * 8) * a.n + col + k % 2 * 16));
+        }
+        int4 b[2] = {};
+        float4 s[2] = {}, f[2] = {};
+        for (int h = 0; h < 2 && mine; h++) {
+            b[h] = c.b[i + h];
+            s[h] = c.m[i + h];
+            f[h] = c.f[i + h];
+        }
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            float low[4], high[4], kept[4], got[4];
+            tail_values<true>(a, acc, row, i, b[0], s[0], f[0], low);
+            tail_values<true>(a, acc, row, i + 1, b[1], s[1], f[1], high);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                kept[e] = odd ? high[e] : low[e];
+                got[e] = __shfl_xor_sync(0xffffffffu, odd ? low[e] : high[e], 1);
+            }
+#pragma unroll
+            for (int k = 2 * row; k < 2 * row + 2; k++) {
+                bool own = k % 2 == odd;
+                float4 x = make_float4(own ? kept[0] : got[0], own ? kept[1] : got[1], own ? kept[2] : got[2],
+                                       own ? kept[3] : got[3]);
+                if (a.tail.add)
+                    x = make_float4(x.x + add[k].x, x.y + add[k].y, x.z + add[k].z, x.w + add[k].w);
+                if (writes[k])
+                    *(float4 *)((float *)a.y + (m + k / 2 * 8) * a.n + col + k % 2 * 16) = x;
+            }
+        }
+    }
+}
+
+static __device__ __noinline__ void tail_element(const ptq_k_gemm &a, float v, int channel, int64_t at)
+{
+    const ptq_k_tail &t = a.tail;
+    v = ptq_gelu_of((v + t.bias[channel]) * t.factor, t.gelu);
+    if (t.add)
+        v += t.add[at];
+    if (t.codes)
+        ((uint8_t *)a.y)[at] = (uint8_t)ptq_quantize(v, t.s, a.zy, a.lo, a.hi);
+    else
+        ((float *)a.y)[at] = v;
+}
+
+static __device__ __forceinline__ void tail_one_by_one(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
+                                                       int64_t end)
+{
+#pragma unroll
+    for (int e = 0; e < 32; e++) {
+        int row = e / 16, ch = n + e % 16;
+        if (m + 8 * row < end && ch < a.n)
+            tail_element(a, (float)biased(acc, row, e % 16, a.bias[ch]) * a.mult[ch], ch, (m + 8 * row) * a.n + ch);
+    }
+}
+
+/* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
+template <int END>
+static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+{
+    if (END == TAIL_CODES)
+        tail_to_codes<false>(a, acc, m, n, end);
+    else if (END == TAIL_GELU)
+        tail_to_codes<true>(a, acc, m, n, end);
+    else if (END == TAIL_FLOATS)
+        tail_to_floats(a, acc, m, n, end);
+    else
+        tail_one_by_one(a, acc, m, n, end);
+}
+
+/* Asks for what tail_to_floats will add. */
+static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t m, int n, int64_t end)
+{
+#pragma unroll
+    for (int row = 0; row < 2; row++)
+        if (a.tail.add && n < a.n && m + 8 * row < end)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
+}
+
+#endif
