@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Elementwise operators of two or more tensors, broadcasting by the numpy rule. float32 goes
  * through the vector loops; integers (shape arithmetic) and double through plain ones. */
+#include "lib/core/cast.h"
 #include "lib/cpu/walk.h"
 
 typedef struct binary_ctx {
@@ -210,33 +211,19 @@ static ptq_status pow_run(ptq_cpu *c, const ptq_step_run *r)
     if (e->dtype == t)
         return run_plain(c, r, pow_f32, pow_s64, pow_s32, pow_f64);
     int64_t n = ptq_tensor_elements(e);
-    double *tmp = ptq_calloc((size_t)n + 1, sizeof *tmp);
-    if (!tmp)
-        return ptq_fail_nomem();
-    ptq_status s = PTQ_OK;
-    for (int64_t i = 0; i < n && s == PTQ_OK; i++) {
-        double d = e->dtype == PTQ_DT_F32   ? ((const float *)e->data)[i]
-                   : e->dtype == PTQ_DT_S64 ? (double)((const int64_t *)e->data)[i]
-                   : e->dtype == PTQ_DT_S32 ? ((const int32_t *)e->data)[i]
-                   : e->dtype == PTQ_DT_F64 ? ((const double *)e->data)[i]
-                                            : NAN;
-        if (t == PTQ_DT_F32)
-            ((float *)tmp)[i] = (float)d;
-        else if (t == PTQ_DT_S64)
-            ((int64_t *)tmp)[i] = (int64_t)d;
-        else if (t == PTQ_DT_S32)
-            ((int32_t *)tmp)[i] = (int32_t)d;
-        else
-            s = ptq_bad_type(r, e->dtype);
-    }
-    if (s == PTQ_OK) {
-        ptq_tensor conv = *e;
-        conv.dtype = t;
-        conv.data = tmp;
-        binary_ctx v = {.plain = t == PTQ_DT_F32 ? pow_f32 : t == PTQ_DT_S64 ? pow_s64 : pow_s32};
-        s = run_pair(c, &v, r->in[0], &conv, &r->out[0]);
-    }
-    free(tmp);
+    ptq_tensor converted = *e;
+    converted.dtype = t;
+    if (!ptq_castable(e->dtype) || !ptq_castable(t))
+        return ptq_bad_type(r, e->dtype);
+    PTQ_TRY(ptq_tensor_alloc(&converted));
+    for (int64_t i = 0; i < n; i++)
+        ptq_number_store(t, converted.data, i, ptq_number_load(e->dtype, e->data, i),
+                         e->dtype == PTQ_DT_U64);
+    ptq_step_run with = *r;
+    const ptq_tensor *in[2] = {r->in[0], &converted};
+    with.in = in;
+    ptq_status s = run_plain(c, &with, pow_f32, pow_s64, pow_s32, pow_f64);
+    free(converted.data);
     return s;
 }
 extern const ptq_cpu_kernel ptq_cpu_f_pow;

@@ -23,6 +23,8 @@ static float source(const resize_args *a, int64_t o, int64_t n, int64_t m, float
         return x / scale;
     if (strcmp(a->coord, "align_corners") == 0)
         return m == 1 ? 0.0f : x * (float)(n - 1) / (float)(m - 1);
+    if (strcmp(a->coord, "tf_half_pixel_for_nn") == 0)
+        return (x + 0.5f) / scale;
     if (strcmp(a->coord, "pytorch_half_pixel") == 0)
         return m > 1 ? (x + 0.5f) / scale - 0.5f : 0.0f;
     if (strcmp(a->coord, "half_pixel_symmetric") == 0) {

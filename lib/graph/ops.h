@@ -86,6 +86,7 @@ typedef struct ptq_window {
     int64_t kernel[3], stride[3], dilation[3], pad_begin[3], pad_end[3];
     int64_t group;
     bool ceil_mode, count_include_pad;
+    bool starts_inside; /* ceil_mode of opset 22: no window begins in the padding at the end */
 } ptq_window;
 /* Reads the attributes of a Conv or pooling node; `spatial` are the input's spatial sizes (all
  * numbers, needed for auto_pad SAME; may be NULL when auto_pad is not SAME_*), `kernel` the

@@ -153,6 +153,20 @@ static ptq_status upgrade_resize(ptq_graph *g, ptq_node *n)
     return PTQ_OK;
 }
 
+static ptq_status upgrade_resize_coordinates(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    bool gone = strcmp(ptq_attr_str(n, "coordinate_transformation_mode", ""), "tf_half_pixel_for_nn") == 0;
+    return gone ? cannot(n, "opset 13 has no tf_half_pixel_for_nn") : PTQ_OK;
+}
+
+/* The last window may no longer begin in the padding, so that there may be one less. */
+static ptq_status upgrade_ceil_mode(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    return ptq_attr_int(n, "ceil_mode", 0) ? cannot(n, "ceil_mode has another meaning there") : PTQ_OK;
+}
+
 static ptq_status upgrade_clip(ptq_graph *g, ptq_node *n)
 {
     if (ptq_attr_find(n, "min"))

@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The ONNX backend node tests. Sets: Debian's libonnx-testdata (onnx 1.12), and those of the onnx
+# wheel ("make conformance-data" fetches it). PTQ_ONNX_TESTDATA, folders of tests with ':' between
+# them, takes their place. Arguments go to the program (-v, -k TEXT).
+top_builddir=${top_builddir:-.}
+run=$top_builddir/tests/conformance/conformance
+
+# Tests that pass at least; raised as operators land.
+floor_debian=493
+floor_wheel=591
+
+if [ -n "$PTQ_ONNX_TESTDATA" ]; then
+    IFS=:
+    # shellcheck disable=SC2086
+    exec "$run" "$@" $PTQ_ONNX_TESTDATA
+fi
+add() { # name, floor, folder: to the arguments in $args
+    if [ -d "$3" ]; then
+        args="$args --floor $2 $3"
+    else
+        echo "SKIP: the $1 set is not here ($3)"
+    fi
+}
+args=
+add Debian $floor_debian /usr/share/libonnx-testdata/data/node
+add wheel $floor_wheel "$top_builddir/conformance/onnx/backend/test/data/node"
+[ -n "$args" ] || exit 77
+# shellcheck disable=SC2086
+exec "$run" "$@" $args
