@@ -87,6 +87,7 @@ static inline void gt_store(ptq_tensor *t, int64_t i, double v)
 {
     switch (t->dtype) {
     case PTQ_DT_F32: ((float *)t->data)[i] = (float)v; break;
+    case PTQ_DT_F64: ((double *)t->data)[i] = v; break;
     case PTQ_DT_S64: ((int64_t *)t->data)[i] = (int64_t)v; break;
     case PTQ_DT_S32: ((int32_t *)t->data)[i] = (int32_t)v; break;
     case PTQ_DT_U8: case PTQ_DT_BOOL: ((uint8_t *)t->data)[i] = (uint8_t)v; break;
@@ -138,6 +139,33 @@ static inline void gt_constant(ptq_graph *g, const char *name, ptq_dtype type, c
     free(t.data);
 }
 
+/* [1,2] integers, [0.5,1] floats (one has a point), ["a","b"] strings. */
+static inline void gt_attr_list(ptq_graph *g, ptq_node *n, const char *name, const char **p)
+{
+    char words[64][64];
+    const char *strings[64];
+    int64_t ints[64];
+    float floats[64];
+    size_t k = 0;
+    bool text = false, point = false;
+    for (++*p; !gt_is(p, ']'); gt_is(p, ',')) {
+        bool quoted = gt_is(p, '"');
+        gt_word(p, words[k], sizeof words[k]);
+        text = (quoted && gt_is(p, '"')) || text;
+        point = point || strpbrk(words[k], ".e");
+        strings[k] = words[k];
+        ints[k] = strtoll(words[k], NULL, 10);
+        floats[k] = strtof(words[k], NULL);
+        k++;
+    }
+    if (text)
+        ck_assert_ok(ptq_attr_set_strings(g, n, name, strings, k));
+    else if (point)
+        ck_assert_ok(ptq_attr_set_floats(g, n, name, floats, k));
+    else
+        ck_assert_ok(ptq_attr_set_ints(g, n, name, ints, k));
+}
+
 static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
 {
     char name[64], text[64];
@@ -152,13 +180,7 @@ static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
         text[at] = 0;
         ck_assert_ok(ptq_attr_set_str(g, n, name, text));
     } else if (**p == '[') {
-        int64_t v[64];
-        size_t k = 0;
-        for (++*p; !gt_is(p, ']'); gt_is(p, ',')) {
-            gt_word(p, text, sizeof text);
-            v[k++] = strtoll(text, NULL, 10);
-        }
-        ck_assert_ok(ptq_attr_set_ints(g, n, name, v, k));
+        gt_attr_list(g, n, name, p);
     } else {
         gt_word(p, text, sizeof text);
         if (strpbrk(text, ".e"))
@@ -208,9 +230,9 @@ static inline void gt_line(ptq_graph *g, const char *line)
     char word[64], name[64], type[16];
     const char *p = line;
     gt_word(&p, word, sizeof word);
-    if (!*word || *word == '#')
-        return;
     gt_space(&p);
+    if ((!*word && *p != ',') || *word == '#')
+        return;
     bool stmt = *p != '=' && *p != ',';
     if (stmt && strcmp(word, "opset") == 0) {
         g->opset = (int)strtol(p, NULL, 10);

@@ -97,6 +97,27 @@ ptq_status ptq_attr_set_ints(ptq_graph *g, ptq_node *n, const char *name, const 
     return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_INTS, .n = count, .ints = copy});
 }
 
+ptq_status ptq_attr_set_floats(ptq_graph *g, ptq_node *n, const char *name, const float *v, size_t count)
+{
+    float *copy = ptq_arena_array(g->arena, count, sizeof *copy);
+    if (!copy)
+        return ptq_fail_nomem();
+    if (count)
+        memcpy(copy, v, count * sizeof *copy);
+    return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_FLOATS, .n = count, .floats = copy});
+}
+
+ptq_status ptq_attr_set_strings(ptq_graph *g, ptq_node *n, const char *name, const char *const *v, size_t count)
+{
+    const char **copy = ptq_arena_array(g->arena, count, sizeof *copy);
+    if (!copy)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < count; i++)
+        if (!(copy[i] = ptq_arena_strdup(g->arena, v[i])))
+            return ptq_fail_nomem();
+    return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_STRINGS, .n = count, .strings = copy});
+}
+
 void ptq_attr_remove(ptq_node *n, const char *name)
 {
     for (int i = 0; i < n->nattrs; i++)

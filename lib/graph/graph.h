@@ -228,6 +228,8 @@ ptq_status ptq_attr_set_int(ptq_graph *g, ptq_node *n, const char *name, int64_t
 ptq_status ptq_attr_set_float(ptq_graph *g, ptq_node *n, const char *name, float v);
 ptq_status ptq_attr_set_str(ptq_graph *g, ptq_node *n, const char *name, const char *v);
 ptq_status ptq_attr_set_ints(ptq_graph *g, ptq_node *n, const char *name, const int64_t *v, size_t count);
+ptq_status ptq_attr_set_floats(ptq_graph *g, ptq_node *n, const char *name, const float *v, size_t count);
+ptq_status ptq_attr_set_strings(ptq_graph *g, ptq_node *n, const char *name, const char *const *v, size_t count);
 void ptq_attr_remove(ptq_node *n, const char *name);
 ptq_status ptq_graph_set_metadata(ptq_graph *g, const char *key, const char *value);
 

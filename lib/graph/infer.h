@@ -72,6 +72,7 @@ ptq_status ptq_infer_layer_norm(ptq_infer *in);
 ptq_status ptq_infer_softmax(ptq_infer *in);
 ptq_status ptq_infer_reduce(ptq_infer *in);
 ptq_status ptq_infer_arg_reduce(ptq_infer *in);
+ptq_status ptq_infer_recurrent(ptq_infer *in);
 ptq_status ptq_infer_identity(ptq_infer *in);
 ptq_status ptq_infer_dropout(ptq_infer *in);
 ptq_status ptq_infer_reshape(ptq_infer *in);

@@ -47,6 +47,10 @@ def attribute(text):
     name, value = text.split("=", 1)
     if value[0] == '"':
         return helper.make_attribute(name, value[1:-1])
+    if value[0] == "[" and '"' in value:
+        return helper.make_attribute(name, [v.strip('"') for v in value[1:-1].split(",")])
+    if value[0] == "[" and re.search("[.e]", value):
+        return helper.make_attribute(name, [float(v) for v in value[1:-1].split(",")])
     if value[0] == "[":
         return helper.make_attribute(name, dims(value[1:-1]))
     number = float(value) if re.search("[.e]", value) else int(value)
