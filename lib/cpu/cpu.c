@@ -6,6 +6,7 @@
 
 #include "lib/cpu/cpu.h"
 #include "lib/cpu/peaks.h"
+#include "lib/cpu/widen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -228,7 +229,7 @@ static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s
             *why = "this opset does not have it";
         return false;
     }
-    return !k->supports || k->supports(p, s, why);
+    return ptq_widen_supports(k, p, s, why) && (!k->supports || k->supports(p, s, why));
 }
 
 static ptq_status no_kernel(const ptq_step *s)
@@ -252,7 +253,7 @@ static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_st
     if (!own)
         return ptq_fail_nomem();
     own->kernel = k;
-    ptq_status e = k->prepare ? k->prepare(&b->cpu, p, s, &own->state) : PTQ_OK;
+    ptq_status e = k->prepare ? ptq_widen_prepare(&b->cpu, k, p, s, &own->state) : PTQ_OK;
     if (e != PTQ_OK) {
         free(own);
         return e;
@@ -284,7 +285,7 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
                         r->step->name);
     ptq_step_run inner = *r;
     inner.state = own->state;
-    return k->run(&b->cpu, &inner);
+    return ptq_widen_run(&b->cpu, k, &inner);
 }
 
 static ptq_status cpu_peaks(ptq_backend *b, ptq_peaks *out)

@@ -5,18 +5,8 @@
 
 #define ROW(symbol, op)                                                                            \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
-    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .supports = whole_bytes,                \
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .takes = PTQ_TAKES_BYTES,               \
                                                .run = symbol##_run};
-
-static bool whole_bytes(const ptq_program *p, const ptq_step *s, const char **why)
-{
-    int bits = s->nin > 0 && s->in[0] >= 0 ? ptq_dtype_bits(p->values.v[s->in[0]].dtype) : 0;
-    if (bits == 8 || bits == 16 || bits == 32 || bits == 64)
-        return true;
-    if (why)
-        *why = "elements of this type cannot be moved";
-    return false;
-}
 
 /* ---- another shape for the same bytes ---- */
 

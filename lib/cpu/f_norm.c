@@ -64,9 +64,9 @@ static ptq_status softmax_run(ptq_cpu *c, const ptq_step_run *r)
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_softmax, ptq_cpu_f_log_softmax;
-const ptq_cpu_kernel ptq_cpu_f_softmax = {.name = "Softmax", .supports = ptq_supports_f32,
+const ptq_cpu_kernel ptq_cpu_f_softmax = {.name = "Softmax", .takes = PTQ_TAKES_F32,
                                           .prepare = ptq_prepare_opset, .run = softmax_run};
-const ptq_cpu_kernel ptq_cpu_f_log_softmax = {.name = "LogSoftmax", .supports = ptq_supports_f32,
+const ptq_cpu_kernel ptq_cpu_f_log_softmax = {.name = "LogSoftmax", .takes = PTQ_TAKES_F32,
                                               .prepare = ptq_prepare_opset, .run = softmax_run};
 
 /* ---- LayerNormalization ----
@@ -130,7 +130,7 @@ static ptq_status layer_norm_run(ptq_cpu *c, const ptq_step_run *r)
 }
 extern const ptq_cpu_kernel ptq_cpu_f_layer_norm;
 const ptq_cpu_kernel ptq_cpu_f_layer_norm = {
-    .name = "LayerNormalization", .supports = ptq_supports_f32, .run = layer_norm_run};
+    .name = "LayerNormalization", .takes = PTQ_TAKES_F32, .run = layer_norm_run};
 
 /* ---- BatchNormalization (inference): fmaf(x, a, b), a = scale / sqrt(var + eps),
  * b = bias - mean * a ---- */
@@ -202,9 +202,9 @@ static ptq_status instance_norm_run(ptq_cpu *c, const ptq_step_run *r)
 }
 extern const ptq_cpu_kernel ptq_cpu_f_batch_norm, ptq_cpu_f_instance_norm;
 const ptq_cpu_kernel ptq_cpu_f_batch_norm = {
-    .name = "BatchNormalization", .supports = ptq_supports_f32, .run = batch_norm_run};
+    .name = "BatchNormalization", .takes = PTQ_TAKES_F32, .run = batch_norm_run};
 const ptq_cpu_kernel ptq_cpu_f_instance_norm = {
-    .name = "InstanceNormalization", .supports = ptq_supports_f32, .run = instance_norm_run};
+    .name = "InstanceNormalization", .takes = PTQ_TAKES_F32, .run = instance_norm_run};
 
 /* ---- LRN: x / (bias + alpha / size * sum of squares over neighbouring channels) ^ beta ---- */
 
@@ -233,4 +233,4 @@ static ptq_status lrn_run(ptq_cpu *c, const ptq_step_run *r)
     return PTQ_OK;
 }
 extern const ptq_cpu_kernel ptq_cpu_f_lrn;
-const ptq_cpu_kernel ptq_cpu_f_lrn = {.name = "LRN", .supports = ptq_supports_f32, .run = lrn_run};
+const ptq_cpu_kernel ptq_cpu_f_lrn = {.name = "LRN", .takes = PTQ_TAKES_F32, .run = lrn_run};

@@ -60,6 +60,7 @@ ptq_status ptq_infer_pool(ptq_infer *in);
 ptq_status ptq_infer_global_pool(ptq_infer *in);
 ptq_status ptq_infer_unary(ptq_infer *in);
 ptq_status ptq_infer_not(ptq_infer *in);
+ptq_status ptq_infer_test(ptq_infer *in);
 ptq_status ptq_infer_cast(ptq_infer *in);
 ptq_status ptq_infer_arith(ptq_infer *in);
 ptq_status ptq_infer_prelu(ptq_infer *in);
