@@ -12,7 +12,7 @@
 #define MAX_CASES 512
 
 /* golden/cpu_cases<suffix>.txt and golden/cpu_ops<suffix>.bin */
-static const char *const suffixes[] = {"", "_types"};
+static const char *const suffixes[] = {"", "_types", "_index"};
 
 static char *cases_text[PTQ_COUNT(suffixes)];
 static struct {

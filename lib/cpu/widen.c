@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/core/cast.h"
+#include "lib/core/small.h"
 #include "lib/cpu/fkernel.h"
 
 /* Candidates in order; the first that the kernel takes. */
@@ -107,40 +107,21 @@ typedef struct convert_ctx {
     ptq_tensor *to;
 } convert_ctx;
 
-static ptq_number load4(const ptq_tensor *t, int64_t i)
-{
-    int v = ((const uint8_t *)t->data)[i / 2] >> (i % 2 * 4) & 15;
-    return ptq_number_int(t->dtype == PTQ_DT_S4 && v > 7 ? v - 16 : v);
-}
-
 static void convert_part(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const convert_ctx *v = ctx;
-    bool four = ptq_dtype_bits(v->from->dtype) == 4, from_u64 = v->from->dtype == PTQ_DT_U64;
     (void)worker;
     for (int64_t i = from; i < to; i++)
-        ptq_number_store(v->to->dtype, v->to->data, i,
-                         four ? load4(v->from, i) : ptq_number_load(v->from->dtype, v->from->data, i), from_u64);
-}
-
-static void store4(const ptq_tensor *from, ptq_tensor *to)
-{
-    uint8_t *b = to->data;
-    memset(b, 0, to->nbytes);
-    for (int64_t i = 0, n = ptq_tensor_elements(to); i < n; i++) {
-        int64_t v = ptq_number_load(from->dtype, from->data, i).i;
-        b[i / 2] = (uint8_t)(b[i / 2] | (v & 15) << (i % 2 * 4));
-    }
+        ptq_any_store(v->to->dtype, v->to->data, i, ptq_any_load(v->from->dtype, v->from->data, i),
+                      v->from->dtype == PTQ_DT_U64, false);
 }
 
 static ptq_status convert(ptq_cpu *c, const ptq_tensor *from, ptq_tensor *to)
 {
     convert_ctx v = {from, to};
-    if (ptq_dtype_bits(to->dtype) == 4) {
-        store4(from, to);
-        return PTQ_OK;
-    }
-    return ptq_cpu_ranges(c, ptq_tensor_elements(from), 8192, convert_part, &v);
+    int64_t n = ptq_tensor_elements(from);
+    int64_t grain = ptq_dtype_bits(to->dtype) == 4 ? n : 8192; /* neighbours share a byte: one thread */
+    return ptq_cpu_ranges(c, n, grain, convert_part, &v);
 }
 
 /* ---- running ---- */

@@ -243,9 +243,9 @@ void ptq_session_place(ptq_session *s, ptq_binding *b, const ptq_tensor *in)
 static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *st, bool host)
 {
     ptq_known known = {b->type, b->contents, s->tensor};
-    for (int i = 0; s->exe->remote && i < st->nin; i++) { /* integers may tell shapes: they are read here */
+    for (int i = 0; s->exe->remote && i < st->nin; i++) { /* what tells shapes is read here */
         int v = st->in[i];
-        if (v >= 0 && (b->t[v].dtype == PTQ_DT_S64 || b->t[v].dtype == PTQ_DT_S32))
+        if (v >= 0 && ptq_may_tell_shapes(&b->t[v]))
             PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], b->t[v].nbytes, &b->t[v].data));
     }
     for (int i = 0; i < st->nin; i++)

@@ -41,7 +41,9 @@ ptq_status ptq_infer_quantize(ptq_infer *in)
 ptq_status ptq_infer_dequantize(ptq_infer *in)
 {
     PTQ_TRY(check_params(in));
-    ptq_infer_set(in, 0, in->in[1].dtype, &in->in[0].shape);
+    int64_t given = ptq_attr_int(in->node, "output_dtype", 0); /* opset 23 */
+    bool known = given > 0 && given < PTQ_DT_COUNT;
+    ptq_infer_set(in, 0, known ? (ptq_dtype)given : in->in[1].dtype, &in->in[0].shape);
     return PTQ_OK;
 }
 
