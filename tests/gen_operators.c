@@ -12,7 +12,7 @@ static const struct {
 } flags[] = {
     {PTQ_OPF_WEIGHTED, "weighted"}, {PTQ_OPF_UNARY, "unary"}, {PTQ_OPF_BINARY, "binary"},
     {PTQ_OPF_MOVER, "mover"},       {PTQ_OPF_VIEW, "view"},   {PTQ_OPF_SHAPE, "shape"},
-    {PTQ_OPF_RANDOM, "random"},
+    {PTQ_OPF_RANDOM, "random"},     {PTQ_OPF_CONTROL, "control"},
 };
 
 static int by_name(const void *a, const void *b)
@@ -76,7 +76,8 @@ int main(void)
            "  table in 8 bits. **binary**: elementwise on two tensors with broadcasting.\n"
            "- **mover**: moves or selects elements of its input unchanged, so the output may share its\n"
            "  scale and zero point. **view**: the same bytes under another shape.\n"
-           "- **shape**: works on sizes. **random**: not a function of its inputs when training.\n\n"
+           "- **shape**: works on sizes. **random**: not a function of its inputs when training. **control**:\n"
+           "  runs subgraphs; what is inside of them stays in float.\n\n"
            "## ai.onnx\n");
     operators("");
     printf("\n## com.microsoft\n");

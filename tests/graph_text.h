@@ -8,6 +8,8 @@
  *   y = Conv(x, w, , ) group=1 pads=[1,1,1,1] auto_pad="VALID" alpha=0.5
  *   a, b = com.microsoft.Op(x)
  *   output y
+ *   sub NAME ... end                 a subgraph, for an attribute body=@NAME of a later line; in it
+ *   outer x                          a value of the graph around
  * [] is a scalar; [...] an unknown shape. */
 #ifndef PTQ_TESTS_GRAPH_TEXT_H
 #define PTQ_TESTS_GRAPH_TEXT_H
@@ -41,6 +43,14 @@ static inline void gt_word(const char **p, char *buf, size_t n)
         buf[at++] = *(*p)++;
     buf[at] = 0;
 }
+
+/* Texts of subgraphs, innermost last; all of a test program's parsing is one call after the other. */
+enum { GT_SUBS = 32 };
+static struct {
+    char name[32], text[2048];
+} gt_subs[GT_SUBS];
+static int gt_nsubs;
+static inline ptq_graph *gt_parse(const char *text);
 
 static inline ptq_value *gt_value(ptq_graph *g, const char *name)
 {
@@ -166,6 +176,40 @@ static inline void gt_attr_list(ptq_graph *g, ptq_node *n, const char *name, con
         ck_assert_ok(ptq_attr_set_ints(g, n, name, ints, k));
 }
 
+static inline void gt_free_body(void *g)
+{
+    ptq_graph_free(g);
+}
+
+/* Gives n of g a subgraph, which g owns from then on. */
+static inline void gt_set_body(ptq_graph *g, ptq_node *n, const char *name, ptq_graph *body)
+{
+    ck_assert_ok(ptq_graph_own(g, body, gt_free_body));
+    body->outer = g;
+    ck_assert_ok(ptq_attr_set_int(g, n, name, 0));
+    for (int i = 0; i < n->nattrs; i++)
+        if (strcmp(n->attrs[i].name, name) == 0) {
+            n->attrs[i].type = PTQ_ATTR_GRAPH;
+            n->attrs[i].graph = body;
+        }
+}
+
+/* The latest subgraph of that name, with its captures. */
+static inline void gt_attach(ptq_graph *g, ptq_node *n, const char *attr, const char *name)
+{
+    for (int i = gt_nsubs; i-- > 0;) {
+        if (strcmp(gt_subs[i].name, name) != 0)
+            continue;
+        ptq_graph *body = gt_parse(gt_subs[i].text);
+        body->opset = g->opset;
+        gt_set_body(g, n, attr, body);
+        for (size_t k = 0; k < body->captured.n; k++)
+            ck_assert_ok(ptq_node_capture(g, n, gt_value(g, body->captured.v[k]->name)));
+        return;
+    }
+    ck_abort_msg("subgraph %s", name);
+}
+
 static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
 {
     char name[64], text[64];
@@ -183,7 +227,9 @@ static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
         gt_attr_list(g, n, name, p);
     } else {
         gt_word(p, text, sizeof text);
-        if (strpbrk(text, ".e"))
+        if (text[0] == '@')
+            gt_attach(g, n, name, text + 1);
+        else if (strpbrk(text, ".e"))
             ck_assert_ok(ptq_attr_set_float(g, n, name, strtof(text, NULL)));
         else
             ck_assert_ok(ptq_attr_set_int(g, n, name, strtoll(text, NULL, 10)));
@@ -237,6 +283,9 @@ static inline void gt_line(ptq_graph *g, const char *line)
     if (stmt && strcmp(word, "opset") == 0) {
         g->opset = (int)strtol(p, NULL, 10);
         g->opset_ms = 1;
+    } else if (stmt && strcmp(word, "outer") == 0) {
+        gt_word(&p, name, sizeof name);
+        ck_assert(PTQ_VEC_PUSH(g->arena, &g->captured, gt_value(g, name)));
     } else if (stmt && strcmp(word, "output") == 0) {
         gt_word(&p, name, sizeof name);
         ck_assert_ok(ptq_graph_add_output(g, gt_value(g, name)));
@@ -258,6 +307,23 @@ static inline void gt_line(ptq_graph *g, const char *line)
     }
 }
 
+/* Keeps the lines behind "sub NAME" up to its "end"; returns what follows. */
+static inline const char *gt_keep_sub(const char *text)
+{
+    ck_assert_int_lt(gt_nsubs, GT_SUBS);
+    const char *name = text + 4, *from = strchr(text, '\n') + 1, *p = from;
+    snprintf(gt_subs[gt_nsubs].name, sizeof gt_subs[0].name, "%.*s", (int)(from - 1 - name), name);
+    for (int depth = 1;;) {
+        ck_assert_msg(*p, "subgraph without end");
+        depth += !strncmp(p, "sub ", 4) - !strncmp(p, "end\n", 4);
+        if (!depth)
+            break;
+        p = strchr(p, '\n') + 1;
+    }
+    snprintf(gt_subs[gt_nsubs++].text, sizeof gt_subs[0].text, "%.*s", (int)(p - from), from);
+    return p + 4;
+}
+
 /* The graph of `text`, nodes in the order given (put producers first). */
 static inline ptq_graph *gt_parse(const char *text)
 {
@@ -266,7 +332,12 @@ static inline ptq_graph *gt_parse(const char *text)
     g->opset = 17;
     g->opset_ms = 1;
     char line[4096];
+    int outside = gt_nsubs;
     while (*text) {
+        if (strncmp(text, "sub ", 4) == 0) {
+            text = gt_keep_sub(text);
+            continue;
+        }
         size_t n = strcspn(text, "\n");
         ck_assert_uint_lt(n, sizeof line);
         memcpy(line, text, n);
@@ -274,8 +345,10 @@ static inline ptq_graph *gt_parse(const char *text)
         gt_line(g, line);
         text += n + (text[n] == '\n');
     }
+    gt_nsubs = outside;
     ck_assert_ok(ptq_graph_verify(g));
     return g;
 }
+
 
 #endif

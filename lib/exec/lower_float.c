@@ -128,11 +128,13 @@ ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
         return PTQ_OK;
     ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
     ptq_step s;
-    PTQ_TRY(new_step(l, n, "float", fp, n->nin, n->nout, &s));
+    PTQ_TRY(new_step(l, n, "float", fp, n->nin + n->ncaptures, n->nout, &s));
     const ptq_node *act = fusable_act(l, n, &fp->act);
     s.macs = count_macs(n);
     for (int i = 0; i < n->nin; i++)
         PTQ_TRY(ptq_lower_value(l, n->in[i], &s.in[i]));
+    for (int i = 0; i < n->ncaptures; i++)
+        PTQ_TRY(ptq_lower_value(l, n->captures[i], &s.in[n->nin + i]));
     for (int i = 0; i < n->nout; i++) {
         const ptq_value *v = act && i == 0 ? act->out[0] : n->out[i];
         if (v && i > 0 && v->uses.n == 0 && !ptq_lower_kept(l, v))

@@ -55,6 +55,19 @@ static ptq_status open_lines(ptq_session *s, const ptq_executable *e)
     return e->remote ? e->host_ops->open(&device, &s->host) : PTQ_OK;
 }
 
+/* Sessions of the subgraphs of If, Loop and Scan. */
+static ptq_status start_bodies(ptq_session *s)
+{
+    ptq_pool *pool = s->opt.device.pool ? s->opt.device.pool : s->exe->device.pool;
+    s->control = ptq_calloc(s->p->steps.n, sizeof(ptq_control_run *));
+    if (!s->control)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < s->p->steps.n; i++)
+        if (s->exe->control[i])
+            PTQ_TRY(ptq_control_run_new(s->exe->control[i], pool, &s->control[i]));
+    return PTQ_OK;
+}
+
 static ptq_status start(ptq_session *s, const ptq_executable *e)
 {
     const char *poison = getenv("PTQ_POISON");
@@ -63,6 +76,7 @@ static ptq_status start(ptq_session *s, const ptq_executable *e)
     s->p = e->p;
     PTQ_TRY(open_lines(s, e));
     PTQ_TRY(session_arrays(s));
+    PTQ_TRY(start_bodies(s));
     return e->remote ? ptq_copies_init(e, s->backend, &s->copies) : PTQ_OK;
 }
 
@@ -128,6 +142,8 @@ void ptq_session_free(ptq_session *s)
     for (size_t i = 0; i < PTQ_SESSION_BINDINGS; i++)
         if (s->bindings[i])
             drop_binding(s, i);
+    for (size_t i = 0; s->control && i < s->p->steps.n; i++)
+        ptq_control_run_free(s->control[i]);
     if (s->copies.v)
         ptq_copies_clear(&s->copies);
     if (s->backend)
@@ -138,6 +154,7 @@ void ptq_session_free(ptq_session *s)
         s->exe->host_ops->close(s->host);
     ptq_resolver_clear(&s->resolver);
     ptq_executable_free(s->own);
+    free(s->control);
     free(s->tap);
     free(s->shapes);
     free(s->in);
@@ -343,7 +360,9 @@ static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
     if (all_empty(s, st))
         return PTQ_OK;
     ptq_step_run r = {st, s->exe->state[i], s->in, s->in_layout, s->out, s->out_layout};
-    ptq_status status = s->exe->on_host[i] ? s->exe->host_ops->run(s->host, &r) : s->exe->ops->run(s->backend, &r);
+    ptq_status status = s->control[i]        ? ptq_control_step(s->control[i], &r)
+                        : s->exe->on_host[i] ? s->exe->host_ops->run(s->host, &r)
+                                             : s->exe->ops->run(s->backend, &r);
     for (int k = 0; k < st->nout; k++) {
         int v = st->out[k];
         if (v < 0 || b->place[v] != PTQ_IN_DYNAMIC)

@@ -11,6 +11,12 @@ const ptq_attr *ptq_attr_find(const ptq_node *n, const char *name)
     return NULL;
 }
 
+ptq_graph *ptq_node_body(const ptq_node *n, const char *name)
+{
+    const ptq_attr *a = ptq_attr_find(n, name);
+    return a && a->type == PTQ_ATTR_GRAPH ? a->graph : NULL;
+}
+
 static const ptq_attr *typed(const ptq_node *n, const char *name, ptq_attr_type type)
 {
     const ptq_attr *a = ptq_attr_find(n, name);

@@ -110,6 +110,8 @@ ptq_status ptq_graph_set_metadata(ptq_graph *g, const char *key, const char *val
 
 ptq_status ptq_graph_reserve_name(ptq_graph *g, const char *name)
 {
+    if (ptq_map_get(g->taken, name))
+        return PTQ_OK;
     char *s = ptq_arena_strdup(g->arena, name);
     if (!s || !ptq_map_put(g->taken, s, s) || !PTQ_VEC_PUSH(g->arena, &g->taken_names, s))
         return ptq_fail_nomem();
@@ -133,9 +135,29 @@ static const char *unique_name(ptq_graph *g, const char *base, const ptq_map *a,
     return ptq_map_put(g->suffixes, key, (void *)i) ? s : NULL;
 }
 
+/* A name that no graph around g has: there it may not be used again either. */
+static const char *unique_below(ptq_graph *g, const char *base)
+{
+    for (;;) {
+        const char *name = unique_name(g, base, g->by_name, g->taken);
+        bool free_name = name != NULL;
+        for (const ptq_graph *o = g->outer; o && free_name; o = o->outer)
+            free_name = !ptq_map_get(o->by_name, name) && !ptq_map_get(o->taken, name);
+        if (!name)
+            return NULL;
+        for (ptq_graph *o = g->outer; o && free_name; o = o->outer)
+            if (ptq_graph_reserve_name(o, name) != PTQ_OK)
+                return NULL;
+        if (free_name)
+            return name;
+        if (ptq_graph_reserve_name(g, name) != PTQ_OK)
+            return NULL;
+    }
+}
+
 const char *ptq_graph_unique_name(ptq_graph *g, const char *base)
 {
-    return unique_name(g, base, g->by_name, g->taken);
+    return g->outer ? unique_below(g, base) : unique_name(g, base, g->by_name, g->taken);
 }
 
 const char *ptq_graph_unique_node_name(ptq_graph *g, const char *base)

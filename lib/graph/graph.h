@@ -78,7 +78,7 @@ typedef struct ptq_attr {
     const int64_t *ints;
     const char *const *strings;
     const ptq_tensor *tensor;
-    ptq_graph *graph; /* parsed subgraph; read-only to every pass */
+    ptq_graph *graph; /* subgraph; belongs to the graph of the node */
     const void *origin; /* the AttributeProto, for lib/onnx */
 } ptq_attr;
 
@@ -143,6 +143,8 @@ struct ptq_graph {
     int next_node_id;
     PTQ_VEC(ptq_value *) inputs;
     PTQ_VEC(ptq_value *) outputs;
+    ptq_graph *outer; /* of a subgraph: the graph around it; NULL for the main graph */
+    PTQ_VEC(ptq_value *) captured; /* of a subgraph: stand for the values of these names in `outer` */
     ptq_map *by_name; /* value by name */
     ptq_map *node_by_name;
     ptq_symtab *syms;
@@ -203,6 +205,15 @@ void ptq_node_move_before(ptq_graph *g, ptq_node *n, ptq_node *before); /* NULL:
 void ptq_value_remove(ptq_graph *g, ptq_value *v);
 /* Turns v into a constant (its producer is detached from that slot). Bytes copied when copy. */
 ptq_status ptq_value_make_constant(ptq_graph *g, ptq_value *v, const ptq_tensor *t, bool copy);
+/* What n->attrs[name] holds when it is a graph, else NULL. */
+ptq_graph *ptq_node_body(const ptq_node *n, const char *name);
+/* Puts the nodes of `body` in the place of `at`, which is removed: its inputs are in[] (NULL: omitted),
+ * what it captures are values of g, its outputs those of `at`. Names that are taken are made anew behind
+ * `prefix` and a slash; constants' bytes are shared, so that g must own body. */
+ptq_status ptq_graph_inline(ptq_graph *g, ptq_node *at, const ptq_graph *body, ptq_value *const *in,
+                            size_t nin, const char *prefix);
+/* A shape of graph `from` in the symbols of g: those with a name keep it, others become unknown. */
+ptq_shape ptq_shape_import(ptq_graph *g, const ptq_graph *from, const ptq_shape *s);
 /* Sorts nodes topologically (stable: file order where free); PTQ_ERR_MODEL names a cycle.
  * *moved tells whether the order changed. Linear time, no recursion. */
 ptq_status ptq_graph_sort(ptq_graph *g, bool *moved);

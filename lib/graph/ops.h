@@ -15,7 +15,8 @@ enum {
     PTQ_OPF_WEIGHTED = 1 << 3, /* input 1 may be a weight: Conv, Gemm, MatMul, ConvTranspose */
     PTQ_OPF_SHAPE = 1 << 4,   /* works on shapes, not on data */
     PTQ_OPF_RANDOM = 1 << 5,  /* not a function of its inputs: never folded or shared */
-    PTQ_OPF_VIEW = 1 << 6     /* the output is input 0's bytes under another shape (Reshape, Flatten) */
+    PTQ_OPF_VIEW = 1 << 6,    /* the output is input 0's bytes under another shape (Reshape, Flatten) */
+    PTQ_OPF_CONTROL = 1 << 7  /* runs subgraphs */
 };
 
 /* What a shape function sees. Inputs that are omitted have dtype PTQ_DT_UNDEFINED and rank -1. */

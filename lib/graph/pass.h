@@ -36,4 +36,8 @@ ptq_status ptq_passes_run(ptq_pass_ctx *ctx);
  * half converted and must be thrown away. Nodes of other domains stay. Never lowers. */
 ptq_status ptq_graph_upgrade(ptq_graph *g, int opset);
 
+/* The first node, in subgraphs too, whose operator changed its meaning or form in the opsets above `low`
+ * up to `high`; NULL: the graph means the same in all of them. */
+const ptq_node *ptq_graph_changes_between(const ptq_graph *g, int low, int high);
+
 #endif

@@ -276,9 +276,12 @@ static ptq_status check(const ptq_graph *g)
             continue;
         if (!n->def)
             return cannot(n, "the operator is not known here");
-        for (int i = 0; i < n->nattrs; i++)
-            if (n->attrs[i].type == PTQ_ATTR_GRAPH || n->attrs[i].type == PTQ_ATTR_GRAPHS)
-                return cannot(n, "it has a subgraph");
+        for (int i = 0; i < n->nattrs; i++) {
+            if (n->attrs[i].type == PTQ_ATTR_GRAPHS)
+                return cannot(n, "it has a list of subgraphs");
+            if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+                PTQ_TRY(check(n->attrs[i].graph));
+        }
     }
     return PTQ_OK;
 }
@@ -296,17 +299,11 @@ static int ir_for(int opset)
     return ir;
 }
 
-ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
+/* Row by row through the graph and its subgraphs. */
+static ptq_status convert(ptq_graph *g, int opset)
 {
-    if (opset <= g->opset)
-        return PTQ_OK;
-    if (opset < 13)
-        return ptq_fail(PTQ_ERR_ARG, "opset %d: models are upgraded to 13 or newer", opset);
-    PTQ_TRY(check(g));
-    PTQ_TRY(ptq_infer_graph(g));
-    int from = g->opset;
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
-        if (rows[i].at <= from || rows[i].at > opset)
+        if (rows[i].at <= g->opset || rows[i].at > opset)
             continue;
         PTQ_GRAPH_EACH_NODE_SAFE (g, n, next)
             if (ptq_node_is(n, rows[i].op))
@@ -316,12 +313,43 @@ ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
     if (g->ir_version < ir_for(opset))
         g->ir_version = ir_for(opset);
     PTQ_GRAPH_EACH_NODE (g, n) {
+        for (int i = 0; i < n->nattrs; i++)
+            if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+                PTQ_TRY(convert(n->attrs[i].graph, opset));
         if (*n->domain)
             continue;
         n->def = ptq_op_find(n->op, "", opset);
         if (!n->def)
             return cannot(n, "the opset does not have it");
     }
+    return PTQ_OK;
+}
+
+ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
+{
+    if (opset <= g->opset)
+        return PTQ_OK;
+    if (opset < 13)
+        return ptq_fail(PTQ_ERR_ARG, "opset %d: models are upgraded to 13 or newer", opset);
+    PTQ_TRY(check(g));
+    PTQ_TRY(ptq_infer_graph(g));
+    PTQ_TRY(convert(g, opset));
     PTQ_TRY(ptq_infer_graph(g));
     return ptq_graph_verify(g);
+}
+
+const ptq_node *ptq_graph_changes_between(const ptq_graph *g, int low, int high)
+{
+    PTQ_GRAPH_EACH_NODE (g, n) {
+        for (size_t i = 0; i < PTQ_COUNT(rows); i++)
+            if (ptq_node_is(n, rows[i].op) && rows[i].at > low && rows[i].at <= high)
+                return n;
+        for (int i = 0; i < n->nattrs; i++) {
+            const ptq_graph *body = n->attrs[i].type == PTQ_ATTR_GRAPH ? n->attrs[i].graph : NULL;
+            const ptq_node *found = body ? ptq_graph_changes_between(body, low, high) : NULL;
+            if (found)
+                return found;
+        }
+    }
+    return NULL;
 }

@@ -33,7 +33,7 @@ ptq_status ptq_model_wrap(ptq_graph *g, ptq_model **out)
 
 static ptq_onnx_load_options load_options(const ptq_load_options *opt)
 {
-    return (ptq_onnx_load_options){.memory_limit = opt ? opt->memory_limit : 0};
+    return (ptq_onnx_load_options){.memory_limit = opt ? opt->memory_limit : 0, .inline_calls = true};
 }
 
 ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_model **out)

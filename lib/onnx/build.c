@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GraphProto to ptq_graph. Recursion over subgraphs is bounded: the guard lets 33 levels pass. */
+/* GraphProto to ptq_graph. Recursion over subgraphs is bounded: the guard lets 33 levels pass, and calls of
+ * functions count as levels too (calls.c). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,13 +140,9 @@ static ptq_status capture(ptq_onnx_build *b, ptq_value *outer, ptq_value **out)
     PTQ_TRY(ptq_node_capture(b->up->g, b->up_node, outer));
     PTQ_TRY(ptq_graph_value(b->g, outer->name, &v));
     v->dtype = outer->dtype;
-    v->shape = outer->shape;
-    for (int i = 0; i < v->shape.rank; i++) { /* symbols by name: each graph has its own table */
-        ptq_dim *d = &v->shape.dims[i];
-        const char *name = ptq_symbol_name(b->up->g->syms, d->sym);
-        if (name)
-            d->sym = ptq_symbol(b->g, name);
-    }
+    v->shape = ptq_shape_import(b->g, b->up->g, &outer->shape);
+    if (!PTQ_VEC_PUSH(b->g->arena, &b->g->captured, v))
+        return ptq_fail_nomem();
     *out = v;
     return PTQ_OK;
 }
@@ -183,14 +180,7 @@ static ptq_status node_name(ptq_graph *g, const ptq_map *given, const pb_node *p
     return name ? PTQ_OK : ptq_fail_nomem();
 }
 
-static bool is_function(const ptq_onnx_build *b, const ptq_node *n)
-{
-    char key[512];
-    int len = snprintf(key, sizeof key, "%s\n%s", n->domain, n->op);
-    return len > 0 && (size_t)len < sizeof key && ptq_map_get(b->functions, key);
-}
-
-static ptq_status check_arity(const ptq_node *n)
+ptq_status ptq_onnx_check_arity(const ptq_node *n)
 {
     const ptq_op *def = n->def;
     if (n->nin < def->min_in || (def->max_in >= 0 && n->nin > def->max_in))
@@ -225,7 +215,9 @@ static ptq_status add_node(ptq_onnx_build *b, const ptq_map *given, size_t index
     PTQ_TRY(ptq_graph_node(b->g, p->op_type, domain, name, (int)p->n_input, (int)p->n_output, NULL,
                            &n));
     n->origin = p;
-    if (n->def && is_function(b, n))
+    const pb_function *called;
+    PTQ_TRY(ptq_onnx_called(b, n, &called));
+    if (called)
         n->def = NULL;
     for (size_t i = 0; i < p->n_output; i++) {
         ptq_value *v;
@@ -269,7 +261,7 @@ static ptq_status connect(ptq_onnx_build *b, ptq_node *n)
         ptq_node_set_input(b->g, n, i, v);
     }
     if (n->def)
-        PTQ_TRY(check_arity(n));
+        PTQ_TRY(ptq_onnx_check_arity(n));
     return PTQ_OK;
 }
 
@@ -354,5 +346,6 @@ ptq_status ptq_onnx_build_graph(ptq_onnx_build *b)
         if (v->constant && v->origin)
             origin_of(b->g, v)->unused = v->uses.n == 0 && !v->is_output;
     }
-    return sort(b);
+    PTQ_TRY(sort(b));
+    return ptq_onnx_inline_calls(b);
 }

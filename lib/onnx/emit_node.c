@@ -190,12 +190,29 @@ static ptq_status new_attr(ptq_arena *a, const ptq_node *n, const ptq_attr *at, 
     return PTQ_OK;
 }
 
+/* The subgraph as it is now, with what else the file said of the attribute. */
+static ptq_status graph_attr(ptq_arena *a, const ptq_attr *at, pb_attr **out)
+{
+    pb_attr *p = ptq_arena_alloc(a, sizeof *p);
+    if (!p)
+        return ptq_fail_nomem();
+    if (at->origin)
+        *p = *(const pb_attr *)at->origin;
+    else
+        ptq_onnx__attribute_proto__init(p);
+    p->name = ptq_onnx_mut(at->name);
+    p->has_type = 1;
+    p->type = PTQ_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH;
+    *out = p;
+    return ptq_onnx_emit_body(at->graph, a, &p->g);
+}
+
 static ptq_status emit_attrs(ptq_arena *a, const ptq_node *n, pb_node *p)
 {
     const pb_node *o = n->origin;
     bool same = o && (size_t)n->nattrs == o->n_attribute;
     for (int i = 0; i < n->nattrs && same; i++)
-        same = n->attrs[i].origin == o->attribute[i];
+        same = n->attrs[i].origin == o->attribute[i] && n->attrs[i].type != PTQ_ATTR_GRAPH;
     if (same)
         return PTQ_OK;
     p->n_attribute = (size_t)n->nattrs;
@@ -204,7 +221,9 @@ static ptq_status emit_attrs(ptq_arena *a, const ptq_node *n, pb_node *p)
         return ptq_fail_nomem();
     for (int i = 0; i < n->nattrs; i++) {
         p->attribute[i] = ptq_onnx_mut(n->attrs[i].origin);
-        if (!p->attribute[i])
+        if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+            PTQ_TRY(graph_attr(a, &n->attrs[i], &p->attribute[i]));
+        else if (!p->attribute[i])
             PTQ_TRY(new_attr(a, n, &n->attrs[i], &p->attribute[i]));
     }
     return PTQ_OK;

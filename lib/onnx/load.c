@@ -106,8 +106,7 @@ static ptq_status list_functions(const pb_model *m, ptq_graph *g, ptq_map *funct
 {
     for (size_t i = 0; i < m->n_functions; i++) {
         const pb_function *fn = m->functions[i];
-        char *key = ptq_arena_printf(g->arena, "%s\n%s", ptq_onnx_domain(fn->domain),
-                                     ptq_onnx_str(fn->name));
+        const char *key = ptq_onnx_function_key(g->arena, fn->domain, fn->name, fn->overload);
         if (!key || !ptq_map_put(functions, key, m->functions[i]))
             return ptq_fail_nomem();
     }
@@ -119,7 +118,7 @@ static ptq_status check_tensor(void *ctx, pb_tensor *t)
     return ptq_onnx_tensor_check(ctx, t);
 }
 
-static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, bool keep_order,
+static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, const ptq_onnx_load_options *opt,
                        ptq_map *domains, ptq_map *functions)
 {
     const pb_model *m = f->model;
@@ -131,13 +130,16 @@ static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, bool ke
     PTQ_TRY(list_functions(m, g, functions));
     PTQ_TRY(ptq_onnx_each_tensor(&f->model->base, check_tensor, f));
     ptq_onnx_external_check_overlap(f);
+    size_t inlined = 0;
     ptq_onnx_build b = {.file = f,
+                        .inlined = &inlined,
                         .g = g,
                         .root = g,
                         .p = m->graph,
                         .functions = functions,
                         .domains = domains,
-                        .keep_order = keep_order};
+                        .keep_order = opt && opt->keep_order};
+    f->inline_calls = opt && opt->inline_calls;
     return ptq_onnx_build_graph(&b);
 }
 
@@ -151,7 +153,7 @@ static ptq_status load(ptq_onnx_file *f, ptq_graph *g, const char *path,
     if (!domains || !functions)
         s = ptq_fail_nomem();
     else
-        s = fill(f, g, path, opt && opt->keep_order, domains, functions);
+        s = fill(f, g, path, opt, domains, functions);
     ptq_map_free(domains);
     ptq_map_free(functions);
     return s;
