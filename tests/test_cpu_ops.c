@@ -12,7 +12,7 @@
 #define MAX_CASES 512
 
 /* golden/cpu_cases<suffix>.txt and golden/cpu_ops<suffix>.bin */
-static const char *const suffixes[] = {"", "_types", "_index"};
+static const char *const suffixes[] = {"", "_types", "_index", "_norm"};
 
 static char *cases_text[PTQ_COUNT(suffixes)];
 static struct {
@@ -145,6 +145,16 @@ START_TEST(ops__equal_onnxruntime)
 }
 END_TEST
 
+/* What ONNX Runtime 1.20 does not have; the ONNX node tests (tests/conformance.sh) do. */
+static bool without_golden(const char *op)
+{
+    static const char *const names[] = {"Constant", "RMSNormalization"};
+    for (size_t i = 0; i < PTQ_COUNT(names); i++)
+        if (strcmp(names[i], op) == 0)
+            return true;
+    return false;
+}
+
 /* Every row of the table has a case: adding an operator means adding its test. */
 START_TEST(ops__every_row_has_a_case)
 {
@@ -160,7 +170,7 @@ START_TEST(ops__every_row_has_a_case)
         for (int c = 0; c < ncases && !found; c++)
             for (const char *p = cases[c].text; (p = strstr(p, call)) != NULL && !found; p++)
                 found = p[-1] == ' ' || p[-1] == '.';
-        ck_assert_msg(found || strcmp(rows[i], "Constant") == 0,
+        ck_assert_msg(found || without_golden(rows[i]),
                       "operator %s has no case in cpu_cases.txt", rows[i]);
     }
 }

@@ -153,6 +153,39 @@ static ptq_status upgrade_resize(ptq_graph *g, ptq_node *n)
     return PTQ_OK;
 }
 
+static ptq_status upgrade_top_k(ptq_graph *g, ptq_node *n)
+{
+    int64_t k = ptq_attr_int(n, "k", 0);
+    if (ptq_node_input(n, 1))
+        return PTQ_OK;
+    ptq_attr_remove(n, "k");
+    return put_ints(g, n, 1, "k", &k, 1);
+}
+
+static ptq_status upgrade_scatter(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    n->op = "ScatterElements";
+    n->origin = NULL;
+    return PTQ_OK;
+}
+
+static ptq_status upgrade_roi_align(ptq_graph *g, ptq_node *n)
+{
+    return ptq_attr_set_str(g, n, "coordinate_transformation_mode", "output_half_pixel");
+}
+
+/* Scale and bias are for each group before opset 21, for each channel from then on. */
+static ptq_status upgrade_group_norm(ptq_graph *g, ptq_node *n)
+{
+    int64_t groups = ptq_attr_int(n, "num_groups", 1);
+    ptq_dim c = n->in[0]->shape.rank > 1 ? n->in[0]->shape.dims[1] : ptq_dim_unknown();
+    (void)g;
+    if (ptq_dim_known(c) && c.add == groups)
+        return PTQ_OK;
+    return cannot(n, "its scale is one of a group");
+}
+
 static ptq_status upgrade_resize_coordinates(ptq_graph *g, ptq_node *n)
 {
     (void)g;
