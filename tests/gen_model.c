@@ -243,7 +243,7 @@ static bool write_weights(const char *path, int layers)
     ptq_rng r;
     ptq_rng_seed(&r, 2);
     for (int i = 0; i < BLOCK && x; i++)
-        x[i] = ptq_rng_normal(&r) / sqrtf(WIDTH);
+        x[i] = ptq_rng_normal(&r) / sqrtf(WIDTH / 2.0f);
     /* The same numbers in another order each time: drawing them anew takes longer than all else. */
     for (int i = 0; i < layers * (WIDTH * WIDTH / BLOCK) && good; i++) {
         const size_t from = (size_t)(i * 7919) % BLOCK;

@@ -103,6 +103,7 @@ const ptq_cpu_kernel ptq_cpu_f_matmul = {
     .name = "MatMul",
     .takes = PTQ_TAKES_F32,
     .prepare = matmul_prepare,
+    .unprepared = true,
     .run = matmul_run,
 };
 
@@ -173,5 +174,6 @@ const ptq_cpu_kernel ptq_cpu_f_gemm = {
     .name = "Gemm",
     .takes = PTQ_TAKES_F32,
     .prepare = gemm_prepare,
+    .unprepared = true,
     .run = gemm_run,
 };

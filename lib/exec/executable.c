@@ -94,8 +94,23 @@ static ptq_status prepare_bodies(ptq_executable *e, const ptq_executable_options
     return PTQ_OK;
 }
 
+/* What has been packed or uploaded is seldom read again; *read counts it. */
+static void rest_constants(const ptq_executable *e, const ptq_step *st, size_t *read)
+{
+    enum { OFTEN = 16 << 20 };
+    for (int i = 0; i < st->nin; i++) {
+        const ptq_tensor *t = st->in[i] < 0 ? NULL : e->p->values.v[st->in[i]].constant;
+        *read += t ? t->nbytes : 0;
+    }
+    if (*read < OFTEN && st != &e->p->steps.v[e->p->steps.n - 1])
+        return;
+    ptq_graph_rest_all(e->g);
+    *read = 0;
+}
+
 static ptq_status prepare_steps(ptq_executable *e)
 {
+    size_t read = 0;
     for (size_t i = 0; i < e->p->steps.n; i++) {
         const ptq_step *st = &e->p->steps.v[i];
         if (e->control[i])
@@ -103,11 +118,12 @@ static ptq_status prepare_steps(ptq_executable *e)
         const ptq_backend_ops *ops = e->on_host[i] ? e->host_ops : e->ops;
         if (ops->prepare)
             PTQ_TRY(ops->prepare(e->on_host[i] ? e->host : e->backend, e->p, st, &e->state[i]));
-        if (!e->remote || e->on_host[i])
-            continue;
-        if (ops->host_inputs)
-            e->host_inputs[i] = ops->host_inputs(e->backend, e->p, st);
-        PTQ_TRY(upload_constants(e, i));
+        if (e->remote && !e->on_host[i]) {
+            if (ops->host_inputs)
+                e->host_inputs[i] = ops->host_inputs(e->backend, e->p, st);
+            PTQ_TRY(upload_constants(e, i));
+        }
+        rest_constants(e, st, &read);
     }
     return PTQ_OK;
 }

@@ -26,6 +26,10 @@ typedef struct ptq_session_options {
     bool replay;             /* enqueued runs are recorded and replayed */
 } ptq_session_options;
 
+/* pack_bytes and fold_bytes of jobs, which run a model some hundred times and must not hold its weights in
+ * memory a second time; and of jobs that run few samples in several sessions. */
+enum { PTQ_SESSION_MODEST = 128 << 20, PTQ_SESSION_SMALL = 64 << 20 };
+
 /* `g` must outlive the session and must not change. */
 ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, ptq_session **out);
 /* A session of its own on a shared executable; several may run at the same time, each in one thread.

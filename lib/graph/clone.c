@@ -106,6 +106,8 @@ static ptq_status clone_into(const ptq_graph *g, ptq_graph *c)
     for (size_t i = 0; i < g->metadata.n; i++)
         if (!PTQ_VEC_PUSH(c->arena, &c->metadata, g->metadata.v[i]))
             return ptq_fail_nomem();
+    for (size_t i = 0; i < g->files.n; i++)
+        PTQ_TRY(ptq_graph_file_range(c, g->files.v[i].p, g->files.v[i].n));
     if (!ptq_symtab_copy(c->arena, c->syms, g->syms))
         return ptq_fail_nomem();
     for (size_t i = 0; i < g->taken_names.n; i++)

@@ -130,6 +130,12 @@ typedef struct ptq_metadata {
     const char *key, *value;
 } ptq_metadata;
 
+/* Memory of a file mapping that constants lie in. */
+typedef struct ptq_file_range {
+    const char *p;
+    size_t n;
+} ptq_file_range;
+
 struct ptq_graph {
     ptq_arena *arena;
     const char *name;
@@ -152,6 +158,9 @@ struct ptq_graph {
     struct ptq_owned *owned;
     struct ptq_life *life; /* who still needs this graph */
     struct ptq_life *base; /* of the graph that this one is a clone of, or NULL */
+    PTQ_VEC(struct ptq_file_range) files; /* memory that comes back from files by itself */
+    char *pool; /* what is left of the memory for constants (ptq_graph_bytes), and how large the last piece was */
+    size_t pool_left, pool_piece;
     PTQ_VEC(ptq_metadata) metadata; /* added or changed metadata_props */
     ptq_map *taken;    /* names that subgraphs use: never made up again */
     PTQ_VEC(const char *) taken_names;
@@ -165,6 +174,16 @@ ptq_status ptq_graph_new(ptq_graph **out);
 void ptq_graph_free(ptq_graph *g);
 /* Makes the graph call release(thing) when it is freed (a mapping, an unpacked message). */
 ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *));
+/* Tells that [p, p + n) is a mapping of a file, which outlives the graph. */
+ptq_status ptq_graph_file_range(ptq_graph *g, const void *p, size_t n);
+/* Where a constant of 1 MiB or more lies in a file, its pages leave this process's memory: what is read once in
+ * a while need not stay. Nothing changes for who reads it. */
+void ptq_graph_rest(const ptq_graph *g, const ptq_tensor *t);
+/* The same for all that lies in files. */
+void ptq_graph_rest_all(const ptq_graph *g);
+/* Room for a constant that is made here; it dies with the graph. Of 64 KiB and more it lies in a file where there
+ * can be one (lib/core/spill.h). Not zeroed, 64-byte aligned; NULL when out of memory. */
+void *ptq_graph_bytes(ptq_graph *g, size_t n);
 /* A copy of nodes and values. Strings, constants' bytes and origins are shared: `g` may be freed
  * before the copy, what they share then goes with the last of them. */
 ptq_status ptq_graph_clone(const ptq_graph *g, ptq_graph **out);

@@ -64,7 +64,9 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     size_t total = (count + EVERY - 1) / EVERY;
     if (total > limit)
         total = limit;
-    ptq_session_options so = {.backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa}, .lower = {.fuse = true}};
+    ptq_session_options so = {.backend = j->opt->backend, 
+                              .device = {.pool = j->pool, .isa = j->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
+                              .lower = {.fuse = true, .fold_bytes = PTQ_SESSION_MODEST}};
     ptq_sturdy *session;
     ptq_sample_source source = ptq_source_of(samples);
     ptq_feed feed = {.source = &source, .graph = g, .pool = j->pool, .limit = total, .max_bad_share = 1.0};
@@ -193,8 +195,9 @@ ptq_status ptq_judge_score(ptq_judge *j, const ptq_decision *d, const ptq_qspec 
 {
     size_t no = j->m->graph->outputs.n;
     ptq_session_options so = {
-        .backend = j->opt->backend, .device = {.pool = j->pool, .isa = j->opt->isa},
-        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true},
+        .backend = j->opt->backend,
+        .device = {.pool = j->pool, .isa = j->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
+        .lower = {.integer = true, .nhwc = true, .float_out = true, .fuse = true, .fold_bytes = PTQ_SESSION_MODEST},
     };
     ptq_model *q = NULL;
     ptq_sturdy *session = NULL;

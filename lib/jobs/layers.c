@@ -147,17 +147,19 @@ static ptq_status find_layers(state *s)
 
 static ptq_status open_both(state *s, const ptq_loop_options *opt)
 {
-    ptq_session_options so = {.backend = opt->backend, .device = {.pool = s->pool, .isa = opt->isa},
-                              .lower = {.fuse = true},
+    ptq_session_options so = {.backend = opt->backend,
+                              .device = {.pool = s->pool, .isa = opt->isa, .pack_bytes = PTQ_SESSION_SMALL},
+                              .lower = {.fuse = true, .fold_bytes = PTQ_SESSION_SMALL},
                               .tap = keep,
                               .tap_select = ref_selected,
                               .tap_ctx = s};
     PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
-    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true};
+    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true,
+                                   .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare;
     so.tap_select = cand_selected;
     PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));
-    so.lower = (ptq_lower_options){.integer = true, .float_out = true};
+    so.lower = (ptq_lower_options){.integer = true, .float_out = true, .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare_forced;
     return ptq_session_new(s->cand, &so, &s->forced);
 }

@@ -25,8 +25,9 @@ static ptq_status open_session(loop *l, size_t m)
     const ptq_loop_spec *sp = l->spec;
     bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
-        .backend = sp->opt->backend, .device = {.pool = l->pool, .isa = sp->opt->isa},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true},
+        .backend = sp->opt->backend,
+        .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .fold_bytes = PTQ_SESSION_MODEST},
     };
     return ptq_sturdy_new(sp->models[m]->graph, &so, &l->session[m]);
 }

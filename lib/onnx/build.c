@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/graph/ops.h"
+#include "lib/core/spill.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- types ---- */
@@ -95,6 +96,24 @@ static ptq_status new_value(ptq_onnx_build *b, const char *name, const char *wha
     return PTQ_OK;
 }
 
+/* Large payloads that do not lie on a whole element in the file are copied to where the memory may be taken back,
+ * and the file's own pages go at once. */
+static ptq_status view_of(ptq_onnx_build *b, const pb_tensor *p, ptq_tensor *t)
+{
+    enum { LARGE = 1 << 16, ALIGN = 8 };
+    const ptq_onnx_map *m = &b->file->main;
+    pb_tensor moved = *p;
+    if (!p->has_raw_data || p->raw_data.len < LARGE || (uintptr_t)p->raw_data.data % ALIGN == 0)
+        return ptq_onnx_tensor_view(b->g->arena, p, t);
+    moved.raw_data.data = ptq_graph_bytes(b->g, p->raw_data.len);
+    if (!moved.raw_data.data)
+        return ptq_fail_nomem();
+    memcpy(moved.raw_data.data, p->raw_data.data, p->raw_data.len);
+    if (m->p && p->raw_data.data >= m->p && p->raw_data.data < m->p + m->n)
+        ptq_pages_rest(p->raw_data.data, p->raw_data.len);
+    return ptq_onnx_tensor_view(b->g->arena, &moved, t);
+}
+
 static ptq_status add_initializers(ptq_onnx_build *b)
 {
     const pb_graph *p = b->p;
@@ -105,7 +124,7 @@ static ptq_status add_initializers(ptq_onnx_build *b)
         ptq_value *v;
         ptq_tensor t;
         PTQ_TRY(new_value(b, p->initializer[i]->name, "initializer", &v));
-        PTQ_TRY(ptq_onnx_tensor_view(b->g->arena, p->initializer[i], &t));
+        PTQ_TRY(view_of(b, p->initializer[i], &t));
         PTQ_TRY(ptq_value_make_constant(b->g, v, &t, false));
         ptq_onnx_value_origin *o = origin_of(b->g, v);
         o->init = p->initializer[i];

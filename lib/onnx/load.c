@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/core/spill.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- the file behind a graph ---- */
@@ -159,6 +159,16 @@ static ptq_status load(ptq_onnx_file *f, ptq_graph *g, const char *path,
     return s;
 }
 
+static ptq_status note_mappings(const ptq_onnx_file *f, ptq_graph *g)
+{
+    if (f->main.p)
+        PTQ_TRY(ptq_graph_file_range(g, f->main.p, f->main.n));
+    for (const ptq_onnx_external *e = f->externals; e; e = e->next)
+        if (e->map.p)
+            PTQ_TRY(ptq_graph_file_range(g, e->map.p, e->map.n));
+    return PTQ_OK;
+}
+
 ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx_load_options *opt,
                               ptq_graph **out)
 {
@@ -175,14 +185,15 @@ ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx
         s = load(f, g, path, opt);
     if (s == PTQ_OK && g->nomem)
         s = ptq_fail_nomem();
+    if (s == PTQ_OK)
+        s = note_mappings(f, g);
     if (s != PTQ_OK) {
         ptq_graph_free(g);
         return s;
     }
     /* What was copied for alignment need not stay in memory twice: clean pages of the file come
      * back by themselves when the saver reads them. */
-    if (f->main.p)
-        madvise((void *)(uintptr_t)f->main.p, f->main.n, MADV_DONTNEED);
+    ptq_graph_rest_all(g);
     if (f->base_fd >= 0)
         close(f->base_fd);
     f->base_fd = -1;
@@ -265,6 +276,15 @@ void ptq_onnx_digest(const ptq_graph *g, char hex[65], size_t *n)
 {
     const ptq_onnx_origin *o = g->origin;
     const ptq_onnx_file *f = o->file;
-    ptq_sha256_hex(f->bytes, f->nbytes, hex);
+    enum { PART = 1 << 24 };
+    ptq_sha256 h;
+    ptq_sha256_start(&h);
+    for (size_t at = 0; at < f->nbytes; at += PART) {
+        const size_t part = f->nbytes - at < PART ? f->nbytes - at : PART;
+        ptq_sha256_add(&h, (const char *)f->bytes + at, part);
+        if (f->main.p)
+            ptq_pages_rest((const char *)f->bytes + at, part);
+    }
+    ptq_sha256_end(&h, hex);
     *n = f->nbytes;
 }
