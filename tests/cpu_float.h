@@ -5,7 +5,7 @@
 
 #include "lib/cpu/cpu.h"
 #include "lib/exec/session.h"
-#include "lib/graph/ops.h"
+#include "lib/graph/pass.h"
 #include "tests/graph_text.h"
 #ifdef PTQ_TEST_GPU
 #include "tests/gpu.h"
@@ -47,6 +47,7 @@ static inline void cf_draw(ptq_tensor *t, const char *name)
 static inline ptq_graph *cf_parse(const char *text)
 {
     ptq_graph *g = gt_parse(text);
+    ck_assert_ok(ptq_graph_expand(g));
     ck_assert_ok(ptq_infer_graph(g));
     return g;
 }

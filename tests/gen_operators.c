@@ -67,6 +67,17 @@ static void upgrades(void)
 #undef PTQ_UPGRADE
 }
 
+static void expansions(void)
+{
+    printf("\n## Put together\n\n"
+           "These become others when a model is loaded; the opset is raised where they need it.\n\n"
+           "| operator | becomes |\n|---|---|\n");
+    for (size_t i = 0; i < ptq_expansion_count(); i++) {
+        const ptq_expansion *e = ptq_expansion_at(i);
+        printf("| %s%s%s | %s |\n", e->domain, *e->domain ? "." : "", e->op, e->text);
+    }
+}
+
 int main(void)
 {
     printf("# Operators\n\n"
@@ -82,6 +93,7 @@ int main(void)
     operators("");
     printf("\n## com.microsoft\n");
     operators("com.microsoft");
+    expansions();
     printf("\n## Passes\n\nIn this order, until nothing changes:\n\n| pass | does |\n|---|---|\n");
     for (size_t i = 0; i < ptq_pass_count(); i++)
         printf("| %s | %s |\n", ptq_pass_at(i)->name, ptq_pass_at(i)->summary);

@@ -12,7 +12,8 @@
 #define MAX_CASES 512
 
 /* golden/cpu_cases<suffix>.txt and golden/cpu_ops<suffix>.bin */
-static const char *const suffixes[] = {"", "_types", "_index", "_norm"};
+static const char *const suffixes[] = {"",       "_types", "_index", "_norm",
+                                       "_expand"};
 
 static char *cases_text[PTQ_COUNT(suffixes)];
 static struct {
@@ -162,6 +163,9 @@ START_TEST(ops__every_row_has_a_case)
 #define PTQ_CPU_FLOAT(op, domain, symbol) #op,
 #include "lib/cpu/kernels_float.def"
 #undef PTQ_CPU_FLOAT
+#define PTQ_EXPANSION(op, domain, min_in, max_in, max_out, opset, fn, text) #op,
+#include "lib/graph/expansions.def"
+#undef PTQ_EXPANSION
     };
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
         char call[80];

@@ -45,6 +45,11 @@ ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_mod
     PTQ_NEEDS(out);
     PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_onnx_load(path, &lo, &g));
+    ptq_status s = ptq_graph_expand(g);
+    if (s != PTQ_OK) {
+        ptq_graph_free(g);
+        return ptq_fail_prefix(s, "%s", path);
+    }
     PTQ_TRY(ptq_model_wrap(g, &m));
     char *copy = strdup(path);
     if (!copy) {
@@ -68,6 +73,11 @@ ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_opt
     ptq_status s = ptq_onnx_load_memory(bytes, n, NULL, &lo, &g);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "model in memory");
+    s = ptq_graph_expand(g);
+    if (s != PTQ_OK) {
+        ptq_graph_free(g);
+        return ptq_fail_prefix(s, "model in memory");
+    }
     PTQ_TRY(ptq_model_wrap(g, out));
     (*out)->file_bytes = n;
     return PTQ_OK;

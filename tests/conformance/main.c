@@ -102,6 +102,17 @@ static void run_test(state *s, const char *folder, const char *name)
     fflush(stdout);
 }
 
+/* onnx 1.19 mended the function of Attention 23 (heads of rank-3 inputs, repeated heads): what 1.18 has as
+ * its results is not what the operator is. The mended tests are written for opset 24. */
+static bool wrong_data(const char *name)
+{
+    static const char *const first[] = {"test_attention_3d", "test_attention_4d_gqa"};
+    for (size_t i = 0; i < PTQ_COUNT(first); i++)
+        if (strncmp(name, first[i], strlen(first[i])) == 0 && !strstr(name, "_expanded"))
+            return true;
+    return false;
+}
+
 static int is_test(const struct dirent *e)
 {
     return e->d_name[0] != '.';
@@ -111,20 +122,24 @@ static int is_test(const struct dirent *e)
 static bool run_folder(state *s, const char *folder, int least)
 {
     struct dirent **names;
-    int before = s->total[CONF_PASSED];
+    int before = s->total[CONF_PASSED], wrong = 0;
     int n = scandir(folder, &names, is_test, alphasort);
     if (n < 0) {
         fprintf(stderr, "conformance: %s: %s\n", folder, strerror(errno));
         return false;
     }
     for (int i = 0; i < n; i++) {
-        if (!s->only || strstr(names[i]->d_name, s->only))
+        if (wrong_data(names[i]->d_name))
+            wrong++;
+        else if (!s->only || strstr(names[i]->d_name, s->only))
             run_test(s, folder, names[i]->d_name);
         free(names[i]);
     }
     free(names);
     int passed = s->total[CONF_PASSED] - before;
     printf("%s: %d passed\n", folder, passed);
+    if (wrong)
+        printf("left out: %d tests of Attention whose data later editions of onnx have mended\n", wrong);
     if (passed < least)
         printf("FAILED: at least %d of these tests must pass\n", least);
     return passed >= least;

@@ -7,7 +7,7 @@
 
 #include <ptq/model.h>
 
-#include "lib/graph/ops.h"
+#include "lib/graph/pass.h"
 #include "lib/onnx/onnx_priv.h"
 
 enum { MAX_VALUES = 64, MAX_FILE = 1 << 28 };
@@ -27,7 +27,7 @@ static bool operator_of(const char *dir, char *name, size_t n, bool *listed)
         const pb_node *last = m->graph->node[m->graph->n_node - 1];
         const char *op = ptq_onnx_str(last->op_type), *domain = ptq_onnx_domain(last->domain);
         snprintf(name, n, "%s%s%s", domain, *domain ? "." : "", op);
-        *listed = ptq_op_find(op, domain, 0) != NULL;
+        *listed = ptq_op_find(op, domain, 0) != NULL || ptq_expansion_find(op, domain);
     }
     if (m)
         ptq_onnx__model_proto__free_unpacked(m, NULL);
