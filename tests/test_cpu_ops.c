@@ -12,8 +12,14 @@
 #define MAX_CASES 512
 
 /* golden/cpu_cases<suffix>.txt and golden/cpu_ops<suffix>.bin */
-static const char *const suffixes[] = {"",       "_types", "_index", "_norm",
-                                       "_expand"};
+static const char *const suffixes[] = {
+    "",
+    "_types",
+    "_index",
+    "_norm",
+    "_expand",
+    "_integer",
+};
 
 static char *cases_text[PTQ_COUNT(suffixes)];
 static struct {

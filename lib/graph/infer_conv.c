@@ -205,6 +205,14 @@ ptq_status ptq_infer_conv(ptq_infer *in)
     return PTQ_OK;
 }
 
+ptq_status ptq_infer_conv_integer(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(conv_shape(in, 1, in->nin, &s));
+    ptq_infer_set(in, 0, PTQ_DT_S32, &s);
+    return PTQ_OK;
+}
+
 ptq_status ptq_infer_qlinear_conv(ptq_infer *in)
 {
     ptq_shape s;
@@ -389,6 +397,14 @@ ptq_status ptq_infer_matmul(ptq_infer *in)
     ptq_shape s;
     PTQ_TRY(matmul_shape(in, 1, &s));
     ptq_infer_set(in, 0, in->in[0].dtype, &s);
+    return PTQ_OK;
+}
+
+ptq_status ptq_infer_matmul_integer(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(matmul_shape(in, 1, &s));
+    ptq_infer_set(in, 0, PTQ_DT_S32, &s);
     return PTQ_OK;
 }
 

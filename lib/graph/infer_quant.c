@@ -47,6 +47,15 @@ ptq_status ptq_infer_dequantize(ptq_infer *in)
     return PTQ_OK;
 }
 
+ptq_status ptq_infer_dynamic_quantize(ptq_infer *in)
+{
+    const ptq_shape scalar = {.rank = 0};
+    ptq_infer_set(in, 0, PTQ_DT_U8, &in->in[0].shape);
+    ptq_infer_set(in, 1, PTQ_DT_F32, &scalar);
+    ptq_infer_set(in, 2, PTQ_DT_U8, &scalar);
+    return PTQ_OK;
+}
+
 ptq_status ptq_infer_qlinear_binary(ptq_infer *in)
 {
     ptq_shape s;
