@@ -7,8 +7,8 @@ top_builddir=${top_builddir:-.}
 run=$top_builddir/tests/conformance/conformance
 
 # Tests that pass at least; raised as operators land.
-floor_debian=794
-floor_wheel=1207
+floor_debian=840
+floor_wheel=1307
 
 if [ -n "$PTQ_ONNX_TESTDATA" ]; then
     IFS=:

@@ -205,6 +205,14 @@ ptq_status ptq_infer_conv(ptq_infer *in)
     return PTQ_OK;
 }
 
+ptq_status ptq_infer_deform_conv(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(conv_shape(in, 1, 3, &s));
+    ptq_infer_set(in, 0, in->in[0].dtype, &s);
+    return PTQ_OK;
+}
+
 ptq_status ptq_infer_conv_integer(ptq_infer *in)
 {
     ptq_shape s;
