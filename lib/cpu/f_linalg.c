@@ -54,30 +54,52 @@ static void add_offsets(const einsum_ctx *v, int from, int to, int64_t i, int64_
     }
 }
 
+/* The innermost summed label: n terms, `step` apart in each operand. */
+static double run_real(const einsum_ctx *v, const int64_t *off, const int64_t *step, int64_t n)
+{
+    double sum = 0;
+    for (int64_t t = 0; t < n; t++) {
+        double p = ((const double *)v->r->in[0]->data)[off[0] + t * step[0]];
+        for (int k = 1; k < v->e.operands; k++)
+            p *= ((const double *)v->r->in[k]->data)[off[k] + t * step[k]];
+        sum += p;
+    }
+    return sum;
+}
+
+static uint64_t run_whole(const einsum_ctx *v, const int64_t *off, const int64_t *step, int64_t n)
+{
+    uint64_t sum = 0;
+    for (int64_t t = 0; t < n; t++) {
+        uint64_t p = 1;
+        for (int k = 0; k < v->e.operands; k++)
+            p *= (uint64_t)((const int64_t *)v->r->in[k]->data)[off[k] + t * step[k]];
+        sum += p;
+    }
+    return sum;
+}
+
 static void einsum_part(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const einsum_ctx *v = ctx;
     const ptq_einsum *e = &v->e;
     bool real = v->r->out[0].dtype == PTQ_DT_F64;
+    int last = e->labels > e->nout ? e->labels - 1 : -1;
+    int64_t step[PTQ_EINSUM_OPERANDS] = {0}, n = last < 0 ? 1 : v->size[last], rows = n ? v->terms / n : 0;
     (void)worker;
+    for (int k = 0; k < e->operands && last >= 0; k++)
+        step[k] = v->step[k][last];
     for (int64_t i = from; i < to; i++) {
-        int64_t base[PTQ_EINSUM_OPERANDS] = {0};
         double sum = 0;
         uint64_t whole = 0;
-        add_offsets(v, 0, e->nout, i, base);
-        for (int64_t t = 0; t < v->terms; t++) {
-            int64_t off[PTQ_EINSUM_OPERANDS];
-            double p = 1;
-            uint64_t q = 1;
-            memcpy(off, base, sizeof off);
-            add_offsets(v, e->nout, e->labels, t, off);
-            for (int k = 0; k < e->operands; k++)
-                if (real)
-                    p *= ((const double *)v->r->in[k]->data)[off[k]];
-                else
-                    q *= (uint64_t)((const int64_t *)v->r->in[k]->data)[off[k]];
-            sum += p;
-            whole += q;
+        for (int64_t t = 0; t < rows; t++) {
+            int64_t off[PTQ_EINSUM_OPERANDS] = {0};
+            add_offsets(v, 0, e->nout, i, off);
+            add_offsets(v, e->nout, last < 0 ? e->labels : last, t, off);
+            if (real)
+                sum += run_real(v, off, step, n);
+            else
+                whole += run_whole(v, off, step, n);
         }
         if (real)
             ((double *)v->r->out[0].data)[i] = sum;

@@ -76,8 +76,11 @@ static ptq_status pooled_size(const ptq_step_run *r, int64_t *dims)
     PTQ_TRY(ptq_window_read(r->step->node, nd, NULL, NULL, &w));
     dims[0] = x->dims[0];
     dims[1] = x->dims[1];
-    for (int d = 0; d < nd; d++)
+    for (int d = 0; d < nd; d++) {
         dims[2 + d] = (x->dims[2 + d] - 1) * w.stride[d] + w.kernel[d] - w.pad_begin[d] - w.pad_end[d];
+        if (dims[2 + d] < 1)
+            return ptq_bad_args(r);
+    }
     return PTQ_OK;
 }
 
@@ -88,10 +91,12 @@ static ptq_status max_unpool_run(ptq_cpu *c, const ptq_step_run *r)
     const int64_t *index = at->data;
     size_t e = ptq_elem_bytes(x->dtype);
     (void)c;
-    PTQ_TRY(pooled_size(r, dims));
-    if (ptq_tensor_elements(at) != ptq_tensor_elements(x))
-        return ptq_bad_args(r);
     memset(y->data, 0, y->nbytes);
+    if (ptq_tensor_elements(at) != ptq_tensor_elements(x) || at->dtype != PTQ_DT_S64)
+        return ptq_bad_args(r);
+    if (ptq_tensor_elements(x) == 0)
+        return PTQ_OK;
+    PTQ_TRY(pooled_size(r, dims));
     for (int64_t i = 0; i < ptq_tensor_elements(x); i++) {
         int64_t to = 0, step = 1, rest = index[i]; /* a larger output keeps the positions */
         for (int d = y->rank - 1; d >= 0; d--) {
@@ -120,6 +125,12 @@ static void roi_bin(int64_t k, int64_t bins, int64_t first, int64_t n, int64_t l
     *hi = *hi < 0 ? 0 : *hi > limit ? limit : *hi;
 }
 
+/* The nearest pixel; far away for what is none. */
+static int64_t pixel(double x)
+{
+    return (int64_t)round(fmin(fmax(x, -1e9), 1e9));
+}
+
 static ptq_status max_roi_pool_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const ptq_tensor *x = r->in[0], *rois = r->in[1], *y = &r->out[0];
@@ -131,8 +142,8 @@ static ptq_status max_roi_pool_run(ptq_cpu *c, const ptq_step_run *r)
         if (!(roi[0] >= 0 && roi[0] < (double)x->dims[0]))
             return ptq_fail(PTQ_ERR_DATA, "node %s: a region of image %g of %lld", r->step->name, roi[0],
                             (long long)x->dims[0]);
-        int64_t x0 = (int64_t)round(roi[1] * scale), y0 = (int64_t)round(roi[2] * scale);
-        int64_t rw = (int64_t)round(roi[3] * scale) - x0 + 1, rh = (int64_t)round(roi[4] * scale) - y0 + 1;
+        int64_t x0 = pixel(roi[1] * scale), y0 = pixel(roi[2] * scale);
+        int64_t rw = pixel(roi[3] * scale) - x0 + 1, rh = pixel(roi[4] * scale) - y0 + 1;
         for (int64_t i = 0; i < ch * ph * pw; i++) {
             const double *plane = (const double *)x->data + ((int64_t)roi[0] * ch + i / (ph * pw)) * h * w;
             int64_t lo[2], hi[2];
@@ -160,8 +171,8 @@ typedef struct roi_ctx {
 /* Bilinear at (y, x); nothing outside of [-1, size]. With max the largest weighted neighbour counts. */
 static double roi_sample(const roi_ctx *v, double y, double x)
 {
-    if (y < -1 || y > (double)v->h || x < -1 || x > (double)v->w)
-        return 0;
+    if (!(y >= -1 && y <= (double)v->h && x >= -1 && x <= (double)v->w))
+        return 0; /* NaN too */
     y = y < 0 ? 0 : y;
     x = x < 0 ? 0 : x;
     int64_t y0 = (int64_t)y, x0 = (int64_t)x, y1, x1;
@@ -209,9 +220,9 @@ static roi_grid roi_grid_of(const ptq_step_run *r, const double *roi, int64_t ph
         rh = rh < 1 ? 1 : rh;
     }
     roi_grid g = {roi[1] * scale - off, roi[0] * scale - off, rh / (double)ph, rw / (double)pw, ratio, ratio};
-    if (ratio <= 0) {
-        g.ny = (int64_t)fmin(ceil(g.bin_h), 1e6);
-        g.nx = (int64_t)fmin(ceil(g.bin_w), 1e6);
+    if (ratio <= 0) { /* a sample for each pixel */
+        g.ny = pixel(ceil(g.bin_h));
+        g.nx = pixel(ceil(g.bin_w));
     }
     return g;
 }
@@ -230,6 +241,9 @@ static ptq_status roi_align_run(ptq_cpu *c, const ptq_step_run *r)
             return ptq_fail(PTQ_ERR_DATA, "node %s: a region of image %lld of %lld", r->step->name,
                             (long long)image, (long long)x->dims[0]);
         roi_grid g = roi_grid_of(r, (const double *)rois->data + n * 4, ph, pw);
+        if (g.ny > 1 << 14 || g.nx > 1 << 14)
+            return ptq_fail(PTQ_ERR_DATA, "node %s: region %lld needs %lld by %lld samples a bin", r->step->name,
+                            (long long)n, (long long)g.ny, (long long)g.nx);
         for (int64_t i = 0; i < ch * ph * pw; i++) {
             v.plane = (const double *)x->data + (image * ch + i / (ph * pw)) * v.h * v.w;
             *out++ = roi_cell(&v, &g, i / pw % ph, i % pw);

@@ -27,6 +27,15 @@ static float scale_at(const ptq_tensor *t, int64_t i)
     return ((const float *)t->data)[ptq_tensor_elements(t) == 1 ? 0 : i];
 }
 
+/* Codes, which come as int32, in the given inputs. */
+static ptq_status check_codes(const ptq_step_run *r, const int *slots, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (ptq_in(r, slots[i]) && r->in[slots[i]]->dtype != PTQ_DT_S32)
+            return ptq_bad_type(r, r->in[slots[i]]->dtype);
+    return PTQ_OK;
+}
+
 /* The output's grid; ys NULL: the sums themselves. */
 typedef struct out_grid {
     const ptq_tensor *as, *bs, *ys, *yz;
@@ -37,6 +46,9 @@ typedef struct out_grid {
 static ptq_status read_grid(const ptq_step_run *r, out_grid *g)
 {
     *g = (out_grid){r->in[1], r->in[4], r->in[6], r->in[7], &r->out[0], 0, 0};
+    PTQ_TRY(check_codes(r, (const int[]){0, 2, 3, 5, 8}, 5));
+    if (g->as->dtype != PTQ_DT_F32 || g->bs->dtype != PTQ_DT_F32 || g->ys->dtype != PTQ_DT_F32)
+        return ptq_bad_args(r);
     if (!ptq_quant_bounds(g->y->dtype, &g->lo, &g->hi) || ptq_dtype_bits(g->y->dtype) < 8)
         return ptq_bad_type(r, g->y->dtype);
     return ptq_tensor_elements(g->ys) == 1 && (!g->yz || ptq_tensor_elements(g->yz) == 1) ? PTQ_OK : ptq_bad_args(r);
@@ -103,7 +115,7 @@ static ptq_status run_conv(ptq_cpu *c, const ptq_step_run *r, const ptq_tensor *
     v->x = r->in[0]->data;
     v->w = w->data;
     v->xz = zero_at(xz, 0);
-    if (!count_fits(xz, 1) || !count_fits(v->wz, v->g.m) || !count_fits(v->out.bs, v->g.m))
+    if (!count_fits(xz, 1) || !count_fits(v->wz, v->g.m) || !count_fits(v->out.as, 1) || !count_fits(v->out.bs, v->g.m))
         return ptq_bad_args(r);
     return ptq_cpu_ranges(c, v->g.batch * v->g.m, 1, conv_part, v);
 }
@@ -111,6 +123,7 @@ static ptq_status run_conv(ptq_cpu *c, const ptq_step_run *r, const ptq_tensor *
 static ptq_status conv_integer_run(ptq_cpu *c, const ptq_step_run *r)
 {
     conv_ctx v = {.wz = ptq_in(r, 3), .out = {.y = &r->out[0]}};
+    PTQ_TRY(check_codes(r, (const int[]){0, 1, 2, 3}, 4));
     return run_conv(c, r, r->in[1], ptq_in(r, 2), &v);
 }
 ROW(conv_integer, "ConvInteger", .takes = PARTS)
@@ -188,6 +201,7 @@ static ptq_status run_matmul(ptq_cpu *c, const ptq_step_run *r, matmul_ctx *v)
 static ptq_status matmul_integer_run(ptq_cpu *c, const ptq_step_run *r)
 {
     matmul_ctx v = {.a = r->in[0], .b = r->in[1], .az = ptq_in(r, 2), .bz = ptq_in(r, 3), .out = {.y = &r->out[0]}};
+    PTQ_TRY(check_codes(r, (const int[]){0, 1, 2, 3}, 4));
     return run_matmul(c, r, &v);
 }
 ROW(matmul_integer, "MatMulInteger", .takes = PARTS)

@@ -133,6 +133,8 @@ WINDOW_ROW(blackman_window, "BlackmanWindow", 0.42, 0.5, 0.08)
 static ptq_status mel_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const ptq_tensor *y = &r->out[0];
+    if (ptq_tensor_elements(r->in[3]) != 1 || ptq_tensor_elements(r->in[4]) != 1)
+        return ptq_bad_args(r);
     int64_t bins = y->dims[1], spectrum = y->dims[0], length = whole(r->in[1], 0), rate = whole(r->in[2], 0);
     double lo = ptq_number_load(r->in[3]->dtype, r->in[3]->data, 0).d;
     double hi = ptq_number_load(r->in[4]->dtype, r->in[4]->data, 0).d;

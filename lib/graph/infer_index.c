@@ -65,8 +65,13 @@ static ptq_status tuple_length(const ptq_infer *in, int batch, int *n)
     *n = -1;
     if (x->rank < 0 || at->rank < 0)
         return PTQ_OK;
-    if (at->rank < 1 || batch < 0 || batch >= at->rank || batch > x->rank)
+    if (at->rank < 1 || batch < 0 || batch >= at->rank || batch >= x->rank)
         return ptq_infer_fail(in, "indices of rank %d with %d batch dimensions", at->rank, batch);
+    ptq_dim same;
+    for (int i = 0; i < batch; i++)
+        if (!ptq_dim_merge(x->dims[i], at->dims[i], &same))
+            return ptq_infer_fail(in, "batch dimension %d is %lld in the data, %lld in the indices", i,
+                                  (long long)x->dims[i].add, (long long)at->dims[i].add);
     ptq_dim last = at->dims[at->rank - 1];
     if (!ptq_dim_known(last))
         return PTQ_OK;

@@ -175,6 +175,24 @@ static ptq_status upgrade_roi_align(ptq_graph *g, ptq_node *n)
     return ptq_attr_set_str(g, n, "coordinate_transformation_mode", "output_half_pixel");
 }
 
+/* The axis became an input. */
+static ptq_status upgrade_dft(ptq_graph *g, ptq_node *n)
+{
+    int64_t axis = ptq_attr_int(n, "axis", 1);
+    ptq_tensor t = {.dtype = PTQ_DT_S64, .data = &axis, .nbytes = sizeof axis};
+    ptq_attr_remove(n, "axis");
+    return put_input(g, n, 2, "axis", &t);
+}
+
+/* Modes have the names of Resize's. */
+static ptq_status upgrade_grid_sample(ptq_graph *g, ptq_node *n)
+{
+    const char *mode = ptq_attr_str(n, "mode", "bilinear");
+    if (strcmp(mode, "nearest") == 0)
+        return PTQ_OK;
+    return ptq_attr_set_str(g, n, "mode", strcmp(mode, "bicubic") == 0 ? "cubic" : "linear");
+}
+
 /* Scale and bias are for each group before opset 21, for each channel from then on. */
 static ptq_status upgrade_group_norm(ptq_graph *g, ptq_node *n)
 {
