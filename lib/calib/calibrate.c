@@ -356,7 +356,7 @@ static ptq_status calibrate(run *r)
                          .graph = r->g,
                          .pool = r->opt->pool,
                          .max_bad_share = r->opt->max_bad_share,
-                         .limit = r->count,
+                         .limit = r->opt->limit ? r->opt->limit : r->count,
                          .on_bad = on_bad,
                          .on_bad_ctx = r};
     PTQ_TRY(make_batch(r, &r->now));
