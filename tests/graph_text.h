@@ -17,6 +17,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/graph/graph.h"
 #include "tests/unit.h"
 
@@ -66,7 +67,7 @@ static inline ptq_dtype gt_dtype(const char *s)
         const char *name;
         ptq_dtype t;
     } rows[] = {{"f32", PTQ_DT_F32}, {"s64", PTQ_DT_S64}, {"s32", PTQ_DT_S32}, {"u8", PTQ_DT_U8},
-                {"s8", PTQ_DT_S8},   {"bool", PTQ_DT_BOOL}, {"f16", PTQ_DT_F16}, {"f64", PTQ_DT_F64}};
+                {"s8", PTQ_DT_S8},   {"bool", PTQ_DT_BOOL}, {"f16", PTQ_DT_F16}, {"list", (ptq_dtype)(PTQ_DT_F32 | PTQ_SEQUENCE)}, {"f64", PTQ_DT_F64}};
     for (size_t i = 0; i < PTQ_COUNT(rows); i++)
         if (strcmp(rows[i].name, s) == 0)
             return rows[i].t;

@@ -18,6 +18,7 @@ static const char *const suffixes[] = {
     "_index",
     "_norm",
     "_expand",
+    "_sequence",
     "_integer",
     "_region",
 };

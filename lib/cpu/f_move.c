@@ -13,6 +13,12 @@
 static ptq_status copy_run(ptq_cpu *c, const ptq_step_run *r)
 {
     (void)c;
+    if (!r->out[0].data) { /* a sequence, or an optional value, through Identity */
+        r->out[0] = *r->in[0];
+        r->out[0].data = ptq_alloc_aligned(r->in[0]->nbytes);
+        if (!r->out[0].data)
+            return ptq_fail_nomem();
+    }
     if (r->out[0].data != r->in[0]->data)
         memcpy(r->out[0].data, r->in[0]->data, r->in[0]->nbytes);
     return PTQ_OK;
@@ -20,7 +26,8 @@ static ptq_status copy_run(ptq_cpu *c, const ptq_step_run *r)
 #define COPY_ROW(symbol, op)                                                                       \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
     const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = copy_run};
-COPY_ROW(identity, "Identity")
+extern const ptq_cpu_kernel ptq_cpu_f_identity;
+const ptq_cpu_kernel ptq_cpu_f_identity = {.name = "Identity", .run = copy_run, .finds_shape = true};
 COPY_ROW(reshape, "Reshape")
 COPY_ROW(flatten, "Flatten")
 COPY_ROW(squeeze, "Squeeze")

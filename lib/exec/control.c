@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/core/sequence.h"
 #include "lib/exec/control.h"
 
 #include <stdlib.h>
@@ -20,6 +21,11 @@ static void open_states(const ptq_node *n, ptq_graph *body)
     size_t first = n->op[0] == 'L' ? 2 : 0, last = body->inputs.n;
     if (n->op[0] == 'I')
         return;
+    if (n->op[1] == 'e') { /* SequenceMap: every element may have another shape */
+        for (size_t i = 0; i < last; i++)
+            forget_sizes(body->inputs.v[i]);
+        return;
+    }
     if (n->op[0] == 'S') {
         int64_t scans = ptq_attr_int(n, "num_scan_inputs", 0);
         last = scans >= 0 && (size_t)scans <= last ? last - (size_t)scans : 0;
@@ -161,7 +167,7 @@ ptq_status ptq_control_give(const ptq_step_run *r, int i, const ptq_tensor *t)
     ptq_tensor *y = &r->out[i];
     if (r->step->out[i] < 0)
         return PTQ_OK;
-    if (y->dtype != PTQ_DT_UNDEFINED && y->dtype != t->dtype)
+    if (y->dtype != PTQ_DT_UNDEFINED && y->dtype != t->dtype && !ptq_is_none(t))
         return ptq_fail(PTQ_ERR_MODEL, "node %s: output %d is declared as %s, its subgraph gives %s", r->step->name, i,
                         ptq_dtype_name(y->dtype), ptq_dtype_name(t->dtype));
     ptq_tensor copy = *t;
@@ -188,6 +194,9 @@ static ptq_status run_if(ptq_control_run *c, const ptq_step_run *r)
 
 ptq_status ptq_control_step(ptq_control_run *c, const ptq_step_run *r)
 {
-    char kind = r->step->node->op[0];
-    return kind == 'I' ? run_if(c, r) : kind == 'L' ? ptq_control_loop(c, r) : ptq_control_scan(c, r);
+    const char *op = r->step->node->op;
+    return op[0] == 'I'   ? run_if(c, r)
+           : op[0] == 'L' ? ptq_control_loop(c, r)
+           : op[1] == 'e' ? ptq_control_map(c, r)
+                          : ptq_control_scan(c, r);
 }

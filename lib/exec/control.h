@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* If, Loop, Scan. Their step has the node's inputs and behind them what its subgraphs capture, so that
+/* If, Loop, Scan, SequenceMap. Their step has the node's inputs and behind them what its subgraphs capture, so that
  * lifetimes need no special care. A subgraph becomes an executable of its own, in which captured values
  * are inputs, and constants where they are constants outside. It runs on the CPU, in one session per
  * session of the program around it; outputs are the control step's to allocate, since their shapes are
@@ -53,6 +53,7 @@ ptq_status ptq_control_call(ptq_control_run *c, const ptq_step_run *r, int b);
 /* A copy of t for output i of the step; *t is what the subgraph gave. */
 ptq_status ptq_control_give(const ptq_step_run *r, int i, const ptq_tensor *t);
 ptq_status ptq_control_loop(ptq_control_run *c, const ptq_step_run *r);
+ptq_status ptq_control_map(ptq_control_run *c, const ptq_step_run *r);
 ptq_status ptq_control_scan(ptq_control_run *c, const ptq_step_run *r);
 
 #endif

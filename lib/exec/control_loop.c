@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/control.h"
 
 /* A model that never ends would hang its user; no exporter writes loops of this length. */
@@ -64,7 +65,7 @@ static ptq_status keep_state(const loop *l, int i, const ptq_tensor *t, int64_t 
 {
     state *s = &l->state[i];
     int k = (int)(turn & 1);
-    if (s->now.dtype != t->dtype)
+    if (s->now.dtype != t->dtype && !ptq_is_none(&s->now) && !ptq_is_none(t))
         return ptq_fail(PTQ_ERR_MODEL, "node %s: value %d of the loop turns from %s into %s", l->r->step->name, i,
                         ptq_dtype_name(s->now.dtype), ptq_dtype_name(t->dtype));
     if (!s->room[k] || t->nbytes > s->bytes[k]) {
@@ -330,4 +331,74 @@ ptq_status ptq_control_scan(ptq_control_run *c, const ptq_step_run *r)
     free(s);
     loop_free(&l);
     return st;
+}
+
+/* ---- SequenceMap ---- */
+
+/* Element i of every input that is a sequence; tensors are given to each call. */
+static ptq_status set_elements(ptq_control_run *c, const ptq_step_run *r, int64_t i)
+{
+    for (int k = 0; k < r->step->node->nin; k++) {
+        bool list = ptq_is_sequence(r->in[k]->dtype);
+        if (list && i >= r->in[k]->dims[0])
+            return ptq_fail(PTQ_ERR_DATA, "node %s: input %d has fewer elements than the first", r->step->name, k);
+        c->in[0][k] = list ? ptq_sequence_get(r->in[k], i) : *r->in[k];
+    }
+    return PTQ_OK;
+}
+
+static ptq_status copy_results(ptq_control_run *c, const ptq_step_run *r, ptq_tensor *at)
+{
+    for (int k = 0; k < r->step->nout; k++) {
+        at[k] = c->out[0][k];
+        at[k].data = ptq_alloc_aligned(at[k].nbytes);
+        if (!at[k].data)
+            return ptq_fail_nomem();
+        if (at[k].nbytes)
+            memcpy(at[k].data, c->out[0][k].data, at[k].nbytes);
+    }
+    return PTQ_OK;
+}
+
+/* results: [n][outputs] */
+static ptq_status give_sequences(ptq_control_run *c, const ptq_step_run *r, const ptq_tensor *results, int64_t n)
+{
+    int nout = r->step->nout;
+    const ptq_tensor **p = ptq_calloc((size_t)n, sizeof *p);
+    ptq_status s = p ? PTQ_OK : ptq_fail_nomem();
+    for (int k = 0; k < nout && s == PTQ_OK; k++) {
+        ptq_dtype t = n ? results[k].dtype : c->c->body[0].g->outputs.v[k]->dtype;
+        for (int64_t i = 0; i < n; i++)
+            p[i] = &results[i * nout + k];
+        if (r->step->out[k] >= 0)
+            s = ptq_sequence_pack(t, p, (size_t)n, &r->out[k]);
+    }
+    free(p);
+    return s;
+}
+
+ptq_status ptq_control_map(ptq_control_run *c, const ptq_step_run *r)
+{
+    for (int k = 0; k < r->step->node->nin; k++)
+        if (!r->in[k] || (k == 0 && !ptq_is_sequence(r->in[k]->dtype)) || ptq_is_none(r->in[k]))
+            return ptq_fail(PTQ_ERR_MODEL, "node %s: input %d is %s", r->step->name, k, r->in[k] ? "no sequence" : "missing");
+    int64_t n = r->in[0]->dims[0];
+    size_t count;
+    if (!ptq_mul_size((size_t)n, (size_t)r->step->nout, &count))
+        return ptq_fail_nomem();
+    ptq_tensor *results = ptq_calloc(count, sizeof *results);
+    ptq_status s = results ? PTQ_OK : ptq_fail_nomem();
+    for (int64_t i = 0; i < n && s == PTQ_OK; i++) {
+        s = set_elements(c, r, i);
+        if (s == PTQ_OK)
+            s = ptq_control_call(c, r, 0);
+        if (s == PTQ_OK)
+            s = copy_results(c, r, results + i * r->step->nout);
+    }
+    if (s == PTQ_OK)
+        s = give_sequences(c, r, results, n);
+    for (size_t i = 0; results && i < count; i++)
+        free(results[i].data);
+    free(results);
+    return s;
 }

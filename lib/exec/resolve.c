@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/resolve.h"
 
 ptq_status ptq_resolver_init(ptq_resolver *r, const ptq_program *p)
@@ -66,7 +67,7 @@ ptq_type ptq_type_of(const ptq_tensor *t)
 
 bool ptq_type_numbers(const ptq_type *type, ptq_tensor *t)
 {
-    if (type->dtype == PTQ_DT_UNDEFINED || type->shape.rank < 0)
+    if (type->dtype == PTQ_DT_UNDEFINED || type->shape.rank < 0 || ptq_is_sequence(type->dtype))
         return false;
     for (int i = 0; i < type->shape.rank; i++)
         if (!ptq_dim_known(type->shape.dims[i]) || type->shape.dims[i].add < 0)

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/session_impl.h"
 
 /* ---- making one ---- */
@@ -389,6 +390,10 @@ static ptq_status run_step(ptq_session *s, ptq_binding *b, int i)
     if (v < 0 || b->root[v] == v)
         return run_kernel(s, b, i);
     const ptq_tensor *from = &b->t[st->in[0]];
+    if (ptq_is_sequence(from->dtype)) { /* Identity: its bytes are all there is to it */
+        b->t[v] = *from;
+        return PTQ_OK;
+    }
     b->t[v].data = from->data;
     b->t[v].nbytes = from->nbytes;
     size_t nbytes;

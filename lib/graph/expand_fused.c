@@ -41,6 +41,27 @@ static ptq_value *product(ptq_expand *x, ptq_value *a, ptq_value *b)
     return PTQ_X(x, "Mul", a, b);
 }
 
+/* Integers of the product times the scales of both sides, in float. */
+static void scaled_product(ptq_expand *x, ptq_value *a, ptq_value *b, ptq_value *a_zp, ptq_value *b_zp, ptq_value *scale,
+                           ptq_value *bias, ptq_dtype t)
+{
+    ptq_value *sum = PTQ_X(x, "MatMulInteger", a, b, a_zp, b_zp), *y = product(x, ptq_x_cast(x, sum, t), scale);
+    ptq_x_out(x, 0, bias ? PTQ_X(x, "Add", y, bias) : y);
+}
+
+void ptq_expand_dynamic_matmul(ptq_expand *x)
+{
+    ptq_value *a = PTQ_X(x, "DynamicQuantizeLinear", x->n->in[0]), *scale = ptq_x_more(x, a), *zp = ptq_x_more(x, a);
+    scaled_product(x, a, x->n->in[1], zp, ptq_x_in(x, 3), product(x, scale, x->n->in[2]), ptq_x_in(x, 4), type_of(x));
+}
+
+void ptq_expand_integer_matmul(ptq_expand *x)
+{
+    ptq_value *const *in = x->n->in;
+    ptq_dtype t = in[2] ? in[2]->dtype : PTQ_DT_F32;
+    scaled_product(x, in[0], in[1], ptq_x_in(x, 4), ptq_x_in(x, 5), product(x, in[2], in[3]), ptq_x_in(x, 6), t);
+}
+
 /* ---- activations ---- */
 
 /* 0.5 v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) */

@@ -4,6 +4,7 @@
  * lib/exec/control.c allocates. */
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/graph/infer.h"
 
 /* What the graph around knows of the values that a body captures. */
@@ -199,6 +200,27 @@ ptq_status ptq_infer_scan(ptq_infer *in)
             set_state(in, i, &in->in[i], body->outputs.v[i]);
         else
             PTQ_TRY(set_scan_output(in, i, i - states, body->outputs.v[i], length));
+    }
+    return PTQ_OK;
+}
+
+/* ---- SequenceMap ---- */
+
+ptq_status ptq_infer_sequence_map(ptq_infer *in)
+{
+    ptq_graph *body;
+    ptq_shape s = ptq_shape_unknown();
+    if (!in->graph)
+        return PTQ_OK;
+    PTQ_TRY(body_of(in, "body", &body));
+    PTQ_TRY(arity(in, body, (size_t)in->nin, (size_t)in->nout));
+    for (int i = 0; i < in->nin; i++)
+        if (in->in[i].dtype != PTQ_DT_UNDEFINED)
+            tell_type(body->inputs.v[i], ptq_sequence_element(in->in[i].dtype));
+    PTQ_TRY(infer_body(in, body));
+    for (int i = 0; i < in->nout; i++) {
+        ptq_dtype t = body->outputs.v[i]->dtype;
+        ptq_infer_set(in, i, t == PTQ_DT_UNDEFINED ? t : ptq_sequence_of(t), &s);
     }
     return PTQ_OK;
 }

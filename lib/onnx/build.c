@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/graph/ops.h"
 #include "lib/core/spill.h"
 #include "lib/onnx/onnx_priv.h"
@@ -40,6 +41,16 @@ ptq_status ptq_onnx_read_type(ptq_graph *g, const pb_type *t, const char *name, 
 {
     *dtype = PTQ_DT_UNDEFINED;
     *shape = ptq_shape_unknown();
+    if (t && (t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE ||
+              t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE)) {
+        bool list = t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+        const pb_type *of = list ? t->sequence_type->elem_type : t->optional_type->elem_type;
+        PTQ_TRY(ptq_onnx_read_type(g, of, name, dtype, shape)); /* as deep as the guard lets it be */
+        if (list && *dtype != PTQ_DT_UNDEFINED) /* sequences of sequences run nowhere here */
+            *dtype = ptq_is_sequence(*dtype) ? PTQ_DT_UNDEFINED : ptq_sequence_of(*dtype);
+        *shape = ptq_shape_unknown(); /* an optional value may not be there */
+        return PTQ_OK;
+    }
     if (!t || t->value_case != PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type)
         return PTQ_OK;
     int32_t elem = t->tensor_type->elem_type;

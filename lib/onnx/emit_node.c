@@ -2,6 +2,7 @@
 /* Nodes, attributes, tensors and value types as messages. */
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- tensors ---- */
@@ -105,7 +106,10 @@ static ptq_status emit_shape(const ptq_graph *g, ptq_arena *a, const ptq_shape *
 ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value *v, const pb_value *p,
                                pb_value **out)
 {
-    if (p && type_holds(g, v, p->type)) {
+    /* Sequences and optional values keep the type that the file declares. */
+    bool open = p && p->type && p->type->value_case != PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
+                p->type->value_case != PTQ_ONNX__TYPE_PROTO__VALUE__NOT_SET;
+    if (p && (open || type_holds(g, v, p->type))) {
         *out = ptq_onnx_mut(p);
         return PTQ_OK;
     }
@@ -126,10 +130,22 @@ ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value
     }
     n->name = ptq_onnx_mut(v->name);
     n->type = type;
+    tensor->has_elem_type = 1;
+    tensor->elem_type = (int32_t)ptq_sequence_element(v->dtype);
+    if (ptq_is_sequence(v->dtype)) {
+        pb_type *of = ptq_arena_alloc(a, sizeof *of);
+        PtqOnnx__TypeProto__Sequence *list = ptq_arena_alloc(a, sizeof *list);
+        if (!of || !list)
+            return ptq_fail_nomem();
+        ptq_onnx__type_proto__init(of);
+        ptq_onnx__type_proto__sequence__init(list);
+        type->value_case = PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+        type->sequence_type = list;
+        list->elem_type = of;
+        type = of;
+    }
     type->value_case = PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
-    tensor->has_elem_type = 1;
-    tensor->elem_type = (int32_t)v->dtype;
     if (v->shape.rank >= 0)
         PTQ_TRY(emit_shape(g, a, &v->shape, old, &tensor->shape));
     *out = n;

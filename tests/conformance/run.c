@@ -8,6 +8,7 @@
 #include <ptq/model.h>
 
 #include "lib/graph/pass.h"
+#include "lib/jobs/jobs.h"
 #include "lib/onnx/onnx_priv.h"
 
 enum { MAX_VALUES = 64, MAX_FILE = 1 << 28 };
@@ -65,13 +66,21 @@ static bool fits(const ptq_tensor_info *info, const ptq_tensor *t)
     return same;
 }
 
-/* numpy had no bfloat16 when some tests were written: such data say that they are uint16. Sequences
- * and optional values have no element type. */
-static ptq_status read_value(ptq_arena *a, const ptq_tensor_info *info, const char *path, ptq_tensor *t)
+/* How the file declares an input or output. */
+static bool is_optional(const ptq_graph *g, bool in, size_t k)
+{
+    const ptq_value *v = in ? g->inputs.v[k] : g->outputs.v[k];
+    const ptq_onnx_value_origin *o = v->origin;
+    const pb_value *p = !o ? NULL : in ? o->in : o->out;
+    return p && p->type && p->type->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE;
+}
+
+/* numpy had no bfloat16 when some tests were written: such data say that they are uint16. */
+static ptq_status read_value(ptq_arena *a, const ptq_tensor_info *info, bool optional, const char *path, ptq_tensor *t)
 {
     if (info->dtype == PTQ_DT_UNDEFINED)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is no tensor", info->name);
-    PTQ_TRY(conf_read_tensor(a, path, t));
+    PTQ_TRY(conf_read_value(a, path, info->dtype, optional, t));
     if (info->dtype == PTQ_DT_BF16 && t->dtype == PTQ_DT_U16)
         t->dtype = PTQ_DT_BF16;
     return fits(info, t) ? PTQ_OK : ptq_fail(PTQ_ERR_UNSUPPORTED, "%s contradicts the model", path);
@@ -88,7 +97,7 @@ static ptq_status read_set(const ptq_model *m, const char *dir, int number, set 
         size_t k = in ? i : i - s->nin;
         PTQ_TRY((in ? ptq_model_input : ptq_model_output)(m, k, &info));
         snprintf(path, sizeof path, "%s/test_data_set_%d/%s_%zu.pb", dir, number, in ? "input" : "output", k);
-        PTQ_TRY(read_value(s->arena, &info, path, in ? &s->in[k] : &s->want[k]));
+        PTQ_TRY(read_value(s->arena, &info, is_optional(m->graph, in, k), path, in ? &s->in[k] : &s->want[k]));
     }
     return PTQ_OK;
 }
