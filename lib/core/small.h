@@ -48,10 +48,10 @@ static inline float ptq_small_to_float(const ptq_small_float *f, uint8_t b)
  * infinity or NaN. */
 static inline uint8_t ptq_float_to_small(const ptq_small_float *f, float x, bool saturate)
 {
-    uint8_t sign = signbit(x) ? (uint8_t)(1 << (f->bits - 1)) : 0;
+    uint8_t sign = (uint8_t)(signbit(x) ? 1 << (f->bits - 1) : 0);
     bool one_nan = f->nan == 0x80;
     if (x != x)
-        return one_nan ? 0x80 : f->nan ? (uint8_t)(sign | f->nan) : f->most;
+        return (uint8_t)(one_nan ? 0x80 : f->nan ? sign | f->nan : f->most);
     float a = fabsf(x);
     int e;
     frexpf(a, &e);

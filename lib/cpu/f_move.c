@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators that move elements of any type: the 8-bit movers of integer steps are these too. */
+#include "lib/core/cast.h"
 #include "lib/cpu/walk.h"
 #include "lib/exec/moves.h"
 
@@ -36,8 +37,11 @@ COPY_ROW(unsqueeze, "Unsqueeze")
 /* Inference: nothing is dropped, the mask is all true. */
 static ptq_status dropout_run(ptq_cpu *c, const ptq_step_run *r)
 {
-    const ptq_tensor *mode = ptq_in(r, 2);
-    if (mode && *(const uint8_t *)mode->data)
+    const ptq_tensor *mode = ptq_in(r, 2), *ratio = ptq_in(r, 1);
+    if ((mode && ptq_tensor_elements(mode) != 1) || (ratio && ptq_tensor_elements(ratio) != 1))
+        return ptq_bad_args(r);
+    bool drops = !ratio || !ptq_castable(ratio->dtype) || ptq_number_load(ratio->dtype, ratio->data, 0).d != 0.0;
+    if (mode && *(const uint8_t *)mode->data && drops)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: Dropout in training mode is not supported",
                         r->step->name);
     PTQ_TRY(copy_run(c, r));

@@ -182,15 +182,41 @@ static planes_ctx planes_of(ptq_cpu *c, const ptq_step_run *r)
                         .act = ptq_step_act(r->step)};
 }
 
+/* In training mode: normalized by its own mean and variance, which also move the running ones. */
+static void train_channel(const planes_ctx *v, const ptq_step_run *r, int64_t ch, double momentum)
+{
+    int64_t images = r->in[0]->dims[0], count = images * v->n;
+    double sum = 0, var = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)v->x[(i / v->n * v->channels + ch) * v->n + i % v->n];
+    double mean = sum / (double)count;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)v->x[(i / v->n * v->channels + ch) * v->n + i % v->n] - mean;
+        var += d * d;
+    }
+    var /= (double)count;
+    float a = v->scale[ch] / sqrtf((float)var + v->eps), b = v->bias[ch] - (float)mean * a;
+    for (int64_t i = 0; i < images; i++) {
+        int64_t at = (i * v->channels + ch) * v->n;
+        v->f->affine(v->x + at, a, b, v->y + at, v->n);
+    }
+    for (int k = 1; k < 3 && k < r->step->nout; k++)
+        if (r->out[k].data)
+            ((float *)r->out[k].data)[ch] =
+                (float)((double)(k == 1 ? v->mean : v->var)[ch] * momentum + (k == 1 ? mean : var) * (1 - momentum));
+}
+
 static ptq_status batch_norm_run(ptq_cpu *c, const ptq_step_run *r)
 {
     planes_ctx v = planes_of(c, r);
     v.mean = r->in[3]->data;
     v.var = r->in[4]->data;
-    if (ptq_attr_int(r->step->node, "training_mode", 0))
-        return ptq_fail(PTQ_ERR_UNSUPPORTED,
-                        "node %s: BatchNormalization in training mode is not supported",
-                        r->step->name);
+    if (ptq_attr_int(r->step->node, "training_mode", 0)) {
+        double momentum = (double)ptq_attr_float(r->step->node, "momentum", 0.9f);
+        for (int64_t ch = 0; ch < v.channels; ch++)
+            train_channel(&v, r, ch, momentum);
+        return PTQ_OK;
+    }
     return ptq_cpu_ranges(c, r->in[0]->dims[0] * v.channels, 1 + 16384 / (v.n + 1), batch_part, &v);
 }
 

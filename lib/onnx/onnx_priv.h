@@ -56,7 +56,9 @@ typedef PtqOnnx__OperatorSetIdProto pb_opset;
 typedef PtqOnnx__StringStringEntryProto pb_entry;
 
 enum {
-    PTQ_ONNX_MIN_OPSET = 7,
+    /* Operators whose form of before opset 7 is another (Add with a broadcast axis, ...) are not in the
+     * table; the others run. */
+    PTQ_ONNX_MIN_OPSET = 1,
     PTQ_ONNX_MAX_OPSET = 23,
     PTQ_ONNX_MIN_IR = 3,
     /* Opset 23 came with IR 11. 12 and 13 added element types (refused by name where they occur)
