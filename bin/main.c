@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,6 +125,24 @@ static bool wants_auto(const args *a)
     return strchr("rcep", a->verb->letter) && (!a->backend || strcmp(a->backend, "auto") == 0);
 }
 
+/* Several processes that do not know each other would all do the whole job, and write one file. */
+static void tell_apart(const args *a)
+{
+    static const struct {
+        const char *count, *rank;
+    } launchers[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+    char text[256];
+    for (size_t i = 0; i < sizeof launchers / sizeof launchers[0] && !cmd_team && !a->shard; i++) {
+        const char *n = getenv(launchers[i].count), *rank = getenv(launchers[i].rank);
+        if (!n || !rank || strcmp(n, "1") == 0 || strcmp(rank, "0") != 0)
+            continue;
+        snprintf(text, sizeof text, "each of %.20s processes does this job alone: they are no team without MPI in the build "
+                 "(./configure --with-mpi) and in the launcher (mpirun, srun --mpi=pmix)", n);
+        cmd_line("warning: ", text);
+        return;
+    }
+}
+
 int main(int argc, char **argv)
 {
     args a;
@@ -139,6 +158,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() */
     ptq_set_log(on_log, NULL, a.quiet ? PTQ_LOG_ERROR : a.verbose > 1 ? PTQ_LOG_DEBUG : a.verbose ? PTQ_LOG_INFO : PTQ_LOG_WARN);
+    if (strchr("rcep", a.verb->letter))
+        tell_apart(&a);
     if (!cmd_is_first() && !strchr("rcep", a.verb->letter)) /* for one process alone */
         return team_end(cmd_team, 0);
     return team_end(cmd_team, wants_auto(&a) ? run_automatic(&a) : work(&a));

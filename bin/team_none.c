@@ -2,17 +2,12 @@
 /* Built without MPI. */
 #include "bin/team.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 const ptq_team *team_start(int argc, char **argv)
 {
-    const char *n = getenv("OMPI_COMM_WORLD_SIZE"), *rank = getenv("OMPI_COMM_WORLD_RANK");
     (void)argc;
     (void)argv;
-    if (n && rank && atoi(n) > 1 && atoi(rank) == 0)
-        fprintf(stderr, "warning: this build is without MPI, so each of the %s processes does the whole job alone; "
-                        "./configure --with-mpi, or --shard I/N and merge\n", n);
     return NULL;
 }
 

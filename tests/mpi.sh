@@ -59,6 +59,12 @@ cp s1.h5 resumed.h5
 good mpi 4 "$q" calibrate "$model" -d "$calib" $pre -o resumed.h5 -q --resume -j 1
 same resumed.h5 one.c.h5
 
+# Not a team, and told so: in its own shards it is meant.
+good env PTQ_MPI=0 OMPI_COMM_WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=0 "$q" eval q.onnx -d "$val" $pre -n 20
+grep -q "warning: each of 3 processes does this job alone" err || { echo "FAILED: no warning"; bad=1; }
+good env PTQ_MPI=0 SLURM_STEP_NUM_TASKS=3 SLURM_PROCID=0 "$q" calibrate "$model" -d "$calib" $pre -o s0.h5 -f --shard 0/3
+grep "warning" err && { echo "FAILED: a warning"; bad=1; }
+
 # Errors: one message, the code of one process, and nobody waits.
 fails() { # code, text, command...
     code=$1 text=$2; shift 2

@@ -17,6 +17,7 @@ typedef struct fixture {
     size_t fail_at; /* this sample cannot be read; SIZE_MAX: all can */
     ptq_status how;
     double share;   /* that may be bad */
+    bool mixed;     /* samples of two sizes */
 } fixture;
 
 static fixture *current; /* for read() */
@@ -25,7 +26,12 @@ static ptq_status read_some(void *ctx, size_t i, ptq_tensor *in, size_t n)
 {
     if (i == current->fail_at)
         return ptq_fail(current->how, "sample %zu is broken", i);
-    return jobs_read(ctx, i, in, n);
+    ptq_status s = jobs_read(ctx, i, in, n);
+    if (s == PTQ_OK && current->mixed && i % 5 == 3) { /* half as high */
+        in[0].dims[2] /= 2;
+        in[0].nbytes /= 2;
+    }
+    return s;
 }
 
 static ptq_loop_options loop_options(const fixture *f, const ptq_team *t)
@@ -106,7 +112,7 @@ static void fixture_init(fixture *f, ptq_model *m)
     current = f;
 }
 
-static void check_team(ptq_model *m, size_t fail_at)
+static void check_team(ptq_model *m, size_t fail_at, bool mixed)
 {
     static const int ranks[] = {1, 2, 3, 4, 8};
     fixture f;
@@ -114,6 +120,7 @@ static void check_team(ptq_model *m, size_t fail_at)
     f.fail_at = fail_at;
     f.how = PTQ_ERR_DATA;
     f.share = 0.03; /* one of 40 */
+    f.mixed = mixed;
     ck_assert_ok(run(&f, NULL, &f.want));
     for (size_t i = 0; i < PTQ_COUNT(ranks); i++) {
         f.d.hashed = 0;
@@ -126,14 +133,23 @@ static void check_team(ptq_model *m, size_t fail_at)
 
 START_TEST(team__same_bytes)
 {
-    check_team(_i ? jobs_chain() : jobs_model(), SIZE_MAX);
+    check_team(_i ? jobs_chain() : jobs_model(), SIZE_MAX, false);
 }
 END_TEST
 
 START_TEST(team__bad_sample)
 {
     static const size_t at[] = {0, 8, 17, 39};
-    check_team(jobs_model(), at[_i]);
+    check_team(jobs_model(), at[_i], false);
+}
+END_TEST
+
+START_TEST(team__mixed_sizes)
+{
+    ptq_model *m = jobs_model_of("input x f32 [batch,3,h,w]\nconst w1 f32 [8,3,3,3]\nconst w2 f32 [8,6]\n"
+                                 "const flat s64 [2] 0 -1\nc = Conv(x, w1)\nr = Relu(c)\np = GlobalAveragePool(r)\n"
+                                 "f = Reshape(p, flat)\ny = MatMul(f, w2)\noutput y\n");
+    check_team(m, SIZE_MAX, true);
 }
 END_TEST
 
@@ -234,6 +250,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_loop_test(t, team__same_bytes, 0, 2);
     tcase_add_loop_test(t, team__bad_sample, 0, 4);
+    tcase_add_test(t, team__mixed_sizes);
     tcase_add_test(t, team__reads_once);
     tcase_add_loop_test(t, team__one_fails, 0, 3);
     suite_add_tcase(s, t);

@@ -177,8 +177,8 @@ static ptq_status calibrate(job *j, const ptq_statistics *resume)
     PTQ_TRY(ptq_statistics_reduce(j->team, j->stats));
     const size_t bad = ptq_statistics_bad(j->stats) - before;
     if ((double)bad > bad_share(j) * (double)pending)
-        return ptq_fail(PTQ_ERR_DATA, "%zu of %zu samples cannot be used, more than the allowed %g %% (--skip-bad)", bad,
-                        pending, 100.0 * bad_share(j));
+        return ptq_fail(PTQ_ERR_DATA, "%zu of %zu samples cannot be used, more than the allowed %g %% (--skip-bad)",
+                        bad, pending, 100.0 * bad_share(j));
     return PTQ_OK;
 }
 

@@ -140,7 +140,8 @@ static ptq_status fill(ptq_judge *j, const ptq_samples *samples, size_t limit)
     filling f = {.j = j};
     ptq_sample_source source = ptq_source_of(samples);
     ptq_status s = ptq_team_agree(j->opt->team, prepare_filling(&f, samples, limit));
-    f.feed = (ptq_feed){.source = &source, .graph = j->m->graph, .pool = j->pool, .limit = j->nbatches, .max_bad_share = 1.0};
+    f.feed = (ptq_feed){.source = &source, .graph = j->m->graph, .pool = j->pool, .limit = j->nbatches,
+                        .max_bad_share = 1.0};
     if (s == PTQ_OK)
         s = fill_pieces(&f);
     ptq_sturdy_free(f.session);

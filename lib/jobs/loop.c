@@ -32,7 +32,8 @@ static ptq_status open_session(loop *l, size_t m)
     ptq_session_options so = {
         .backend = sp->opt->backend,
         .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .fold_bytes = PTQ_SESSION_MODEST},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
+                  .fold_bytes = PTQ_SESSION_MODEST},
     };
     return ptq_sturdy_new(sp->models[m]->graph, &so, &l->session[m]);
 }
