@@ -59,7 +59,8 @@ static void taps_of(const sample_ctx *v, double g, int64_t n, int64_t *at, doubl
 {
     double x = v->align ? (g + 1) / 2 * (double)(n - 1) : ((g + 1) * (double)n - 1) / 2;
     x = fmin(fmax(x, -1e9), 1e9); /* NaN too */
-    x = v->taps == 1 ? bound(v, rint(x), n) : bound(v, x, n);
+    if (v->taps < 4) /* cubic: each tap by itself */
+        x = bound(v, v->taps == 1 ? rint(x) : x, n);
     double base = v->taps == 1 ? x : floor(x) - (v->taps == 4);
     w[0] = 1.0;
     if (v->taps == 2) {
