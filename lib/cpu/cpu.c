@@ -246,6 +246,7 @@ static ptq_status no_kernel(const ptq_step *s)
 typedef struct cpu_step {
     const ptq_cpu_kernel *kernel;
     void *state;
+    ptq_tensor *wide; /* constants in types that the kernel takes, or NULL */
     const ptq_program *late; /* prepared in each run; NULL: once */
 } cpu_step;
 
@@ -278,20 +279,23 @@ static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_st
     if (!own)
         return ptq_fail_nomem();
     own->kernel = k;
-    size_t large = k->prepare ? large_constants(p, s) : 0;
+    size_t large = k->prepare || ptq_widen_any(k, p, s) ? large_constants(p, s) : 0;
     *state = own;
     if (large > b->pack_limit - b->packed) {
         own->late = p;
         return PTQ_OK;
     }
     b->packed += large;
-    ptq_status e = k->prepare ? ptq_widen_prepare(&b->cpu, k, p, s, &own->state) : PTQ_OK;
+    ptq_status e = ptq_widen_constants(&b->cpu, k, p, s, &own->wide);
+    if (e == PTQ_OK && k->prepare)
+        e = ptq_widen_prepare(&b->cpu, k, p, s, own->wide, &own->state);
     if (e != PTQ_OK) {
         *state = NULL;
+        ptq_widen_free(s, own->wide);
         free(own);
         return e;
     }
-    if (own->state)
+    if (own->state || own->wide)
         rest_constants(p, s);
     return PTQ_OK;
 }
@@ -307,10 +311,10 @@ static void release_state(const ptq_cpu_kernel *k, void *state)
 static void cpu_release(ptq_backend *b, const ptq_step *s, void *state)
 {
     (void)b;
-    (void)s;
     cpu_step *own = state;
     if (!own)
         return;
+    ptq_widen_free(s, own->wide);
     release_state(own->kernel, own->state);
     free(own);
 }
@@ -325,10 +329,10 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
     ptq_step_run inner = *r;
     inner.state = own->state;
     if (!own->late)
-        return ptq_widen_run(&b->cpu, k, &inner);
-    if (!k->unprepared)
-        PTQ_TRY(ptq_widen_prepare(&b->cpu, k, own->late, r->step, &inner.state));
-    ptq_status s = ptq_widen_run(&b->cpu, k, &inner);
+        return ptq_widen_run(&b->cpu, k, &inner, own->wide);
+    if (k->prepare && !k->unprepared)
+        PTQ_TRY(ptq_widen_prepare(&b->cpu, k, own->late, r->step, NULL, &inner.state));
+    ptq_status s = ptq_widen_run(&b->cpu, k, &inner, NULL);
     release_state(k, inner.state);
     rest_constants(own->late, r->step);
     return s;

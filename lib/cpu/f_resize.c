@@ -218,7 +218,7 @@ static ptq_status resize_run(ptq_cpu *c, const ptq_step_run *r)
     ptq_resize_args a;
     PTQ_TRY(read_args(r, &a));
     if (strcmp(a.mode, "nearest") != 0 && r->in[0]->dtype != PTQ_DT_F32)
-        return ptq_widen_run(c, &sums, r);
+        return ptq_widen_run(c, &sums, r, NULL);
     return resize_all(c, r, &a);
 }
 

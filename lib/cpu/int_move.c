@@ -28,7 +28,7 @@ static ptq_status prepare(ptq_cpu *c, const ptq_program *p, const ptq_step *s, v
 
 static ptq_status run(ptq_cpu *c, const ptq_step_run *r)
 {
-    return ptq_widen_run(c, mover(r->step), r);
+    return ptq_widen_run(c, mover(r->step), r, NULL);
 }
 
 extern const ptq_cpu_kernel ptq_cpu_int_qmove;

@@ -12,7 +12,7 @@ static const ptq_dtype half[] = {PTQ_DT_F32, PTQ_DT_F64};
 static const ptq_dtype signed4[] = {PTQ_DT_S8, PTQ_DT_S32, PTQ_DT_S64};
 static const ptq_dtype unsigned4[] = {PTQ_DT_U8, PTQ_DT_S32, PTQ_DT_S64};
 static const ptq_dtype small[] = {PTQ_DT_S32, PTQ_DT_S64};
-static const ptq_dtype wide[] = {PTQ_DT_S64};
+static const ptq_dtype whole[] = {PTQ_DT_S64};
 
 static ptq_dtype first_of(const ptq_dtype *list, size_t n, unsigned takes)
 {
@@ -34,8 +34,8 @@ static ptq_dtype widened(ptq_dtype t, unsigned takes)
     case PTQ_DT_U4: return first_of(unsigned4, PTQ_COUNT(unsigned4), takes);
     case PTQ_DT_BOOL: case PTQ_DT_S8: case PTQ_DT_U8: case PTQ_DT_S16: case PTQ_DT_U16:
         return first_of(small, PTQ_COUNT(small), takes);
-    case PTQ_DT_S32: case PTQ_DT_U32: return first_of(wide, PTQ_COUNT(wide), takes);
-    case PTQ_DT_U64: return takes & PTQ_TAKES_MODULO ? first_of(wide, PTQ_COUNT(wide), takes) : PTQ_DT_UNDEFINED;
+    case PTQ_DT_S32: case PTQ_DT_U32: return first_of(whole, PTQ_COUNT(whole), takes);
+    case PTQ_DT_U64: return takes & PTQ_TAKES_MODULO ? first_of(whole, PTQ_COUNT(whole), takes) : PTQ_DT_UNDEFINED;
     default: return PTQ_DT_UNDEFINED;
     }
 }
@@ -68,38 +68,6 @@ bool ptq_widen_supports(const ptq_cpu_kernel *k, const ptq_program *p, const ptq
     return ok;
 }
 
-ptq_status ptq_widen_prepare(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_program *p, const ptq_step *s,
-                             void **state)
-{
-    bool any = false;
-    for (int i = 0; i < s->nin && k->takes; i++)
-        any = any || (s->in[i] >= 0 && !(takes_in(k, i) & PTQ_TAKES(p->values.v[s->in[i]].dtype)));
-    if (!any)
-        return k->prepare(c, p, s, state);
-    /* The same step in a program that has its inputs alone. */
-    ptq_program shadow = *p;
-    ptq_step step = *s;
-    ptq_pvalue *v = ptq_calloc((size_t)s->nin, sizeof *v);
-    int *in = ptq_calloc((size_t)s->nin, sizeof *in);
-    ptq_status e = v && in ? PTQ_OK : ptq_fail_nomem();
-    for (int i = 0; i < s->nin && e == PTQ_OK; i++) {
-        in[i] = s->in[i] < 0 ? -1 : i;
-        if (s->in[i] < 0)
-            continue;
-        v[i] = p->values.v[s->in[i]];
-        ptq_dtype t = widened(v[i].dtype, takes_in(k, i));
-        v[i].constant = t == v[i].dtype ? v[i].constant : NULL;
-        v[i].dtype = t;
-    }
-    shadow.values.v = v;
-    step.in = in;
-    if (e == PTQ_OK)
-        e = k->prepare(c, &shadow, &step, state);
-    free(v);
-    free(in);
-    return e;
-}
-
 /* ---- converting ---- */
 
 typedef struct convert_ctx {
@@ -107,10 +75,35 @@ typedef struct convert_ctx {
     ptq_tensor *to;
 } convert_ctx;
 
+/* The frequent pairs; false for others. */
+#define PAIR(A, TA, B, TB, expr)                                                                   \
+    if (v->from->dtype == A && v->to->dtype == B) {                                                \
+        const TA *x = v->from->data;                                                               \
+        TB *y = v->to->data;                                                                       \
+        for (int64_t i = from; i < to; i++)                                                        \
+            y[i] = expr;                                                                           \
+        return true;                                                                               \
+    }
+static bool convert_pair(const convert_ctx *v, int64_t from, int64_t to)
+{
+    PAIR(PTQ_DT_F16, uint16_t, PTQ_DT_F32, float, ptq_half_to_float(x[i]))
+    PAIR(PTQ_DT_F32, float, PTQ_DT_F16, uint16_t, ptq_float_to_half(x[i]))
+    PAIR(PTQ_DT_BF16, uint16_t, PTQ_DT_F32, float, ptq_bf16_to_float(x[i]))
+    PAIR(PTQ_DT_F32, float, PTQ_DT_BF16, uint16_t, ptq_float_to_bf16(x[i]))
+    PAIR(PTQ_DT_F32, float, PTQ_DT_F64, double, (double)x[i])
+    PAIR(PTQ_DT_F64, double, PTQ_DT_F32, float, (float)x[i])
+    PAIR(PTQ_DT_S32, int32_t, PTQ_DT_S64, int64_t, x[i])
+    PAIR(PTQ_DT_U8, uint8_t, PTQ_DT_S32, int32_t, x[i])
+    PAIR(PTQ_DT_S8, int8_t, PTQ_DT_S32, int32_t, x[i])
+    return false;
+}
+
 static void convert_part(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const convert_ctx *v = ctx;
     (void)worker;
+    if (convert_pair(v, from, to))
+        return;
     for (int64_t i = from; i < to; i++)
         ptq_any_store(v->to->dtype, v->to->data, i, ptq_any_load(v->from->dtype, v->from->data, i),
                       v->from->dtype == PTQ_DT_U64, false);
@@ -124,6 +117,86 @@ static ptq_status convert(ptq_cpu *c, const ptq_tensor *from, ptq_tensor *to)
     return ptq_cpu_ranges(c, n, grain, convert_part, &v);
 }
 
+/* ---- constants, preparing ---- */
+
+/* Is input i of the step converted? */
+static bool converted(const ptq_cpu_kernel *k, const ptq_program *p, const ptq_step *s, int i)
+{
+    return k->takes && s->in[i] >= 0 && !(takes_in(k, i) & PTQ_TAKES(p->values.v[s->in[i]].dtype));
+}
+
+bool ptq_widen_any(const ptq_cpu_kernel *k, const ptq_program *p, const ptq_step *s)
+{
+    bool any = false;
+    for (int i = 0; i < s->nin; i++)
+        any = any || converted(k, p, s, i);
+    return any;
+}
+
+ptq_status ptq_widen_constants(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_program *p, const ptq_step *s,
+                               ptq_tensor **out)
+{
+    ptq_tensor *wide = NULL;
+    ptq_status e = PTQ_OK;
+    for (int i = 0; i < s->nin && e == PTQ_OK; i++) {
+        const ptq_tensor *t = converted(k, p, s, i) ? p->values.v[s->in[i]].constant : NULL;
+        ptq_dtype to = t ? widened(t->dtype, takes_in(k, i)) : PTQ_DT_UNDEFINED;
+        if (to == PTQ_DT_UNDEFINED)
+            continue;
+        if (!wide && !(wide = ptq_calloc((size_t)s->nin, sizeof *wide)))
+            return ptq_fail_nomem();
+        wide[i] = *t;
+        wide[i].dtype = to;
+        wide[i].data = NULL;
+        e = ptq_tensor_alloc(&wide[i]);
+        if (e == PTQ_OK)
+            e = convert(c, t, &wide[i]);
+    }
+    if (e != PTQ_OK) {
+        ptq_widen_free(s, wide);
+        return e;
+    }
+    *out = wide;
+    return PTQ_OK;
+}
+
+void ptq_widen_free(const ptq_step *s, ptq_tensor *wide)
+{
+    for (int i = 0; wide && i < s->nin; i++)
+        free(wide[i].data);
+    free(wide);
+}
+
+ptq_status ptq_widen_prepare(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_program *p, const ptq_step *s,
+                             const ptq_tensor *wide, void **state)
+{
+    if (!ptq_widen_any(k, p, s))
+        return k->prepare(c, p, s, state);
+    /* The same step in a program that has its inputs alone. */
+    ptq_program shadow = *p;
+    ptq_step step = *s;
+    ptq_pvalue *v = ptq_calloc((size_t)s->nin, sizeof *v);
+    int *in = ptq_calloc((size_t)s->nin, sizeof *in);
+    ptq_status e = v && in ? PTQ_OK : ptq_fail_nomem();
+    for (int i = 0; i < s->nin && e == PTQ_OK; i++) {
+        in[i] = s->in[i] < 0 ? -1 : i;
+        if (s->in[i] < 0)
+            continue;
+        v[i] = p->values.v[s->in[i]];
+        if (!converted(k, p, s, i))
+            continue;
+        v[i].dtype = widened(v[i].dtype, takes_in(k, i));
+        v[i].constant = wide && wide[i].data ? &wide[i] : NULL;
+    }
+    shadow.values.v = v;
+    step.in = in;
+    if (e == PTQ_OK)
+        e = k->prepare(c, &shadow, &step, state);
+    free(v);
+    free(in);
+    return e;
+}
+
 /* ---- running ---- */
 
 typedef struct widening {
@@ -131,12 +204,13 @@ typedef struct widening {
     const ptq_tensor **in_ptr;
 } widening;
 
-static ptq_status convert_inputs(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_step_run *r, widening *w)
+static ptq_status convert_inputs(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_step_run *r,
+                                 const ptq_tensor *wide, widening *w)
 {
     for (int i = 0; i < r->step->nin; i++) {
         const ptq_tensor *x = r->in[i];
-        w->in_ptr[i] = x;
-        if (!x)
+        w->in_ptr[i] = x && wide && wide[i].data ? &wide[i] : x;
+        if (!x || w->in_ptr[i] != x)
             continue;
         ptq_dtype t = widened(x->dtype, takes_in(k, i));
         if (t == x->dtype)
@@ -202,7 +276,7 @@ static bool needed(const ptq_cpu_kernel *k, const ptq_step_run *r)
     return false;
 }
 
-ptq_status ptq_widen_run(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_step_run *r)
+ptq_status ptq_widen_run(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_step_run *r, const ptq_tensor *wide)
 {
     if (!needed(k, r))
         return k->run(c, r);
@@ -211,7 +285,7 @@ ptq_status ptq_widen_run(ptq_cpu *c, const ptq_cpu_kernel *k, const ptq_step_run
                   ptq_calloc(nin + 1, sizeof *w.in_ptr)};
     ptq_status e = w.in && w.out && w.in_ptr ? PTQ_OK : ptq_fail_nomem();
     if (e == PTQ_OK)
-        e = convert_inputs(c, k, r, &w);
+        e = convert_inputs(c, k, r, wide, &w);
     if (e == PTQ_OK)
         e = wide_outputs(k, r, &w);
     if (e == PTQ_OK) {
