@@ -11,21 +11,29 @@ static const struct {
     {"input x f32 [3,4]\nconst i s64 [2,5] 0\ny = GatherElements(x, i)\noutput y\n", "indices"},
     {"input x f32 [2,3]\nconst i s64 [1,2] 0 -4\ny = GatherND(x, i)\noutput y\n", "index -4"},
     {"input x f32 [1,3,4]\nconst i s64 [2,1] 0\ny = GatherND(x, i) batch_dims=1\noutput y\n", "batch"},
-    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,1] 3\nconst u f32 [1,4]\ny = ScatterND(x, i, u)\noutput y\n", "index 3"},
-    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,1] 0\nconst u f32 [1,3]\ny = ScatterND(x, i, u)\noutput y\n", "updates"},
-    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,2] 0 9\nconst u f32 [1,2]\ny = ScatterElements(x, i, u) axis=1\noutput y\n", "index 9"},
+    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,1] 3\nconst u f32 [1,4]\n"
+     "y = ScatterND(x, i, u)\noutput y\n", "index 3"},
+    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,1] 0\nconst u f32 [1,3]\n"
+     "y = ScatterND(x, i, u)\noutput y\n", "updates"},
+    {"opset 18\ninput x f32 [3,4]\nconst i s64 [1,2] 0 9\nconst u f32 [1,2]\n"
+     "y = ScatterElements(x, i, u) axis=1\noutput y\n", "index 9"},
     {"input x f32 [3]\nconst k s64 [1] 4\na, b = TopK(x, k)\noutput a\noutput b\n", "largest 4"},
     {"input x f32 [4,3]\nconst n s64 [3] 5 1 1\ny = ReverseSequence(x, n)\noutput y\n", "sequence of 5"},
-    {"input x f32 [1,1,2,2]\nconst i s64 [1,1,2,2] 0 1 99 2\ny = MaxUnpool(x, i) kernel_shape=[2,2]\noutput y\n", "index 99"},
-    {"input x f32 [1,1,4,4]\nconst r f32 [1,4] 0 0 2 2\nconst i s64 [1] 1\ny = RoiAlign(x, r, i)\noutput y\n", "image 1"},
-    {"input x f32 [1,1,4,4]\nconst r f32 [1,5] 3 0 0 2 2\ny = MaxRoiPool(x, r) pooled_shape=[1,1]\noutput y\n", "image 3"},
+    {"input x f32 [1,1,2,2]\nconst i s64 [1,1,2,2] 0 1 99 2\n"
+     "y = MaxUnpool(x, i) kernel_shape=[2,2]\noutput y\n", "index 99"},
+    {"input x f32 [1,1,4,4]\nconst r f32 [1,4] 0 0 2 2\nconst i s64 [1] 1\ny = RoiAlign(x, r, i)\n"
+     "output y\n", "image 1"},
+    {"input x f32 [1,1,4,4]\nconst r f32 [1,5] 3 0 0 2 2\n"
+     "y = MaxRoiPool(x, r) pooled_shape=[1,1]\noutput y\n", "image 3"},
     {"input x f32 [2,3]\nconst t s64 [2] 0 3\ny = NegativeLogLikelihoodLoss(x, t)\noutput y\n", "class 3"},
     {"input a f32 [2,3]\ninput b f32 [4,5]\ny = Einsum(a, b) equation=\"ij,jk->ik\"\noutput y\n", "equation"},
     {"input a f32 [2,3]\ny = Einsum(a) equation=\"ij->ik\"\noutput y\n", "output"},
     {"input a f32 [2,3]\ny = Einsum(a) equation=\"i\"\noutput y\n", "ranks"},
-    {"opset 18\ninput x f32 [1,12,13]\nconst i s64 [2] 5 5\nconst b s64 [2] 2 3\ny = Col2Im(x, i, b)\noutput y\n", "arguments"},
+    {"opset 18\ninput x f32 [1,12,13]\nconst i s64 [2] 5 5\nconst b s64 [2] 2 3\n"
+     "y = Col2Im(x, i, b)\noutput y\n", "arguments"},
     {"opset 16\ninput x f32 [1,2,5,4]\ninput g f32 [1,3,6,3]\ny = GridSample(x, g)\noutput y\n", "grid"},
-    {"opset 17\ninput x f32 [1,20,1]\nconst f s64 [] 0\nconst n s64 [] 8\ny = STFT(x, f, , n)\noutput y\n", "frames"},
+    {"opset 17\ninput x f32 [1,20,1]\nconst f s64 [] 0\nconst n s64 [] 8\ny = STFT(x, f, , n)\n"
+     "output y\n", "frames"},
     {"input x f32 [2,3]\ny = Det(x)\noutput y\n", "square"},
     {"input a u8 [3,4]\ninput b u8 [4,5]\nconst z u8 [2] 1\ny = MatMulInteger(a, b, z)\noutput y\n", "arguments"},
 };
@@ -58,14 +66,18 @@ END_TEST
 START_TEST(bad__positions_are_outside)
 {
     static const char *const texts[] = {
-        "opset 16\ninput x f32 [1,2,5,4]\nconst g f32 [1,1,3,2] nan inf -inf 1e30 0 nan\na = GridSample(x, g)\n"
-        "b = GridSample(x, g) mode=\"nearest\" padding_mode=\"reflection\"\nc = GridSample(x, g) mode=\"bicubic\" "
+        "opset 16\ninput x f32 [1,2,5,4]\nconst g f32 [1,1,3,2] nan inf -inf 1e30 0 nan\n"
+         "a = GridSample(x, g)\n"
+        "b = GridSample(x, g) mode=\"nearest\" padding_mode=\"reflection\"\n"
+         "c = GridSample(x, g) mode=\"bicubic\" "
         "padding_mode=\"border\"\noutput a\noutput b\noutput c\n",
         "input x f32 [1,1,4,4]\nconst r f32 [2,4] nan nan nan nan 1e30 0 inf 2\nconst i s64 [2] 0 0\n"
         "y = RoiAlign(x, r, i) sampling_ratio=2\noutput y\n",
-        "input x f32 [1,1,4,4]\nconst r f32 [2,5] 0 nan nan nan nan 0 1e30 0 inf 2\ny = MaxRoiPool(x, r) pooled_shape=[2,2]\n"
+        "input x f32 [1,1,4,4]\nconst r f32 [2,5] 0 nan nan nan nan 0 1e30 0 inf 2\n"
+         "y = MaxRoiPool(x, r) pooled_shape=[2,2]\n"
         "output y\n",
-        "input b f32 [1,4,4]\nconst s f32 [1,1,4] nan inf 1 1\nconst n s64 [1] 9\ny = NonMaxSuppression(b, s, n)\noutput y\n",
+        "input b f32 [1,4,4]\nconst s f32 [1,1,4] nan inf 1 1\nconst n s64 [1] 9\n"
+         "y = NonMaxSuppression(b, s, n)\noutput y\n",
     };
     for (size_t i = 0; i < PTQ_COUNT(texts); i++) {
         ptq_graph *g = cf_parse(texts[i]);

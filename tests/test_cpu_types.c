@@ -60,6 +60,23 @@ START_TEST(types__integers)
 }
 END_TEST
 
+/* float64 where there are no loops in double: as float32. */
+START_TEST(types__double_as_float)
+{
+    ptq_graph *g = cf_parse("input x f32 [2,3,6,5]\nconst w f32 [4,3,3,3]\nd = Cast(x) to=11\nv = Cast(w) to=11\n"
+                            "a = Conv(d, v)\nb = Softmax(d)\nc = MaxPool(d) kernel_shape=[2,2]\ne = Conv(x, w)\n"
+                            "f = Softmax(x)\nh = MaxPool(x) kernel_shape=[2,2]\ni = Cast(a) to=1\nj = Cast(b) to=1\n"
+                            "k = Cast(c) to=1\noutput i\noutput e\noutput j\noutput f\noutput k\noutput h\n");
+    cf_result r;
+    cf_run(g, "ref", NULL, true, &r);
+    for (int i = 0; i < r.n; i += 2)
+        ck_assert(r.out[i].nbytes == r.out[i + 1].nbytes &&
+                  memcmp(r.out[i].data, r.out[i + 1].data, r.out[i].nbytes) == 0);
+    cf_free(&r);
+    ptq_graph_free(g);
+}
+END_TEST
+
 /* Where the sign counts, uint64 is not int64. */
 START_TEST(types__uint64)
 {
@@ -84,6 +101,7 @@ int main(void)
     TCase *t = tcase_create("types");
     tcase_add_test(t, types__floats);
     tcase_add_test(t, types__integers);
+    tcase_add_test(t, types__double_as_float);
     tcase_add_test(t, types__uint64);
     suite_add_tcase(s, t);
     return unit_run(s);

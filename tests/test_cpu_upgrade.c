@@ -7,15 +7,20 @@
 #include "lib/graph/pass.h"
 
 static const char *const rows[] = {
-    "opset 9\ninput x f32 [3,7]\na, b = TopK(x) k=3\nc, d = TopK(x) k=2 axis=0\noutput a\noutput b\noutput d\n",
-    "opset 10\ninput x f32 [3,5]\nconst i s64 [1,2] 4 0\nconst u f32 [1,2] 10 20\ny = Scatter(x, i, u) axis=1\noutput y\n",
+    "opset 9\ninput x f32 [3,7]\na, b = TopK(x) k=3\nc, d = TopK(x) k=2 axis=0\noutput a\n"
+     "output b\noutput d\n",
+    "opset 10\ninput x f32 [3,5]\nconst i s64 [1,2] 4 0\nconst u f32 [1,2] 10 20\n"
+     "y = Scatter(x, i, u) axis=1\noutput y\n",
     "opset 11\ninput x f32 [2,3,4]\na = Hardmax(x)\nb = Hardmax(x) axis=2\noutput a\noutput b\n",
     "opset 10\ninput x f32 [1,2,6,7]\nconst r f32 [2,4] 1 1 4 3 0.5 2.2 5.4 6\nconst i s64 [2] 0 0\n"
     "y = RoiAlign(x, r, i) output_height=2 output_width=3 spatial_scale=0.8\noutput y\n",
-    "opset 16\ninput x f32 [1,2,5,4]\ninput g f32 [1,3,6,2]\na = GridSample(x, g)\nb = GridSample(x, g) mode=\"bicubic\"\n"
+    "opset 16\ninput x f32 [1,2,5,4]\ninput g f32 [1,3,6,2]\na = GridSample(x, g)\n"
+     "b = GridSample(x, g) mode=\"bicubic\"\n"
     "c = GridSample(x, g) mode=\"nearest\"\noutput a\noutput b\noutput c\n",
-    "opset 17\ninput x f32 [2,10,1]\na = DFT(x) onesided=1\nb = DFT(a) inverse=1 axis=1\noutput a\noutput b\n",
-    "opset 18\ninput x f32 [2,3,5]\nconst s f32 [3]\nconst b f32 [3]\ny = GroupNormalization(x, s, b) num_groups=3\noutput y\n",
+    "opset 17\ninput x f32 [2,10,1]\na = DFT(x) onesided=1\nb = DFT(a) inverse=1 axis=1\n"
+     "output a\noutput b\n",
+    "opset 18\ninput x f32 [2,3,5]\nconst s f32 [3]\nconst b f32 [3]\n"
+     "y = GroupNormalization(x, s, b) num_groups=3\noutput y\n",
 };
 
 START_TEST(upgrade__gives_the_same)
@@ -44,10 +49,12 @@ START_TEST(upgrade__names_what_it_cannot)
         const char *text, *word;
         int opset;
     } bad[] = {
-        {"opset 18\ninput x f32 [2,6,5]\nconst s f32 [3]\ny = GroupNormalization(x, s, s) num_groups=3\noutput y\n", "group", 21},
+        {"opset 18\ninput x f32 [2,6,5]\nconst s f32 [3]\n"
+         "y = GroupNormalization(x, s, s) num_groups=3\noutput y\n", "group", 21},
         {"opset 11\ninput x f32 [1,1,4,4]\nconst r f32 [8]\nconst s f32 [4] 1 1 2 2\n"
          "y = Resize(x, r, s) coordinate_transformation_mode=\"tf_half_pixel_for_nn\"\noutput y\n", "tf_half_pixel_for_nn", 13},
-        {"opset 12\ninput x f32 [1,1,5,5]\ny = MaxPool(x) kernel_shape=[2,2] strides=[2,2] ceil_mode=1\noutput y\n", "ceil_mode", 22},
+        {"opset 12\ninput x f32 [1,1,5,5]\n"
+         "y = MaxPool(x) kernel_shape=[2,2] strides=[2,2] ceil_mode=1\noutput y\n", "ceil_mode", 22},
     };
     for (size_t i = 0; i < PTQ_COUNT(bad); i++) {
         ptq_graph *g = gt_parse(bad[i].text);

@@ -229,7 +229,7 @@ static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s
     if (s->node && !s->node->def && strcmp(s->def->name, "float") == 0) {
         if (why)
             *why = p->graph && p->graph->opset < 7
-                       ? "its form of this old opset is not supported; convert the model with onnx.version_converter"
+                       ? "its form is of before opset 7; see onnx.version_converter"
                        : "this opset does not have it";
         return false;
     }

@@ -25,7 +25,8 @@ typedef struct col_ctx {
 static ptq_status read_col(const ptq_step_run *r, col_ctx *v)
 {
     int n, m;
-    if (!ptq_ints_of(r->in[1], v->image, PTQ_MAX_RANK, &n) || !ptq_ints_of(r->in[2], v->block, PTQ_MAX_RANK, &m) || n != m)
+    if (!ptq_ints_of(r->in[1], v->image, PTQ_MAX_RANK, &n) ||
+        !ptq_ints_of(r->in[2], v->block, PTQ_MAX_RANK, &m) || n != m)
         return ptq_bad_args(r);
     v->nd = n;
     int64_t total = 1;
@@ -33,7 +34,8 @@ static ptq_status read_col(const ptq_step_run *r, col_ctx *v)
         v->stride[d] = entry(r, "strides", (size_t)d, 1);
         v->dil[d] = entry(r, "dilations", (size_t)d, 1);
         v->pad[d] = entry(r, "pads", (size_t)d, 0);
-        int64_t span = v->image[d] + v->pad[d] + entry(r, "pads", (size_t)(n + d), 0) - v->dil[d] * (v->block[d] - 1) - 1;
+        int64_t span = v->image[d] + v->pad[d] + entry(r, "pads", (size_t)(n + d), 0) -
+                       v->dil[d] * (v->block[d] - 1) - 1;
         if (v->stride[d] < 1 || v->dil[d] < 1 || v->block[d] < 1 || span < 0)
             return ptq_bad_args(r);
         v->places[d] = span / v->stride[d] + 1;
@@ -113,8 +115,10 @@ static double deform_sum(const deform_ctx *v, int64_t n, int64_t m, int64_t at)
         const double *plane = v->x + (n * g->c + ch) * g->isize;
         for (int64_t t = 0; t < g->kvol; t++) {
             int64_t o = (n * v->groups + ch / per) * g->kvol + t; /* of the tap */
-            double y = (double)(oy * g->stride[1] + t / g->k[2] * g->dil[1] - g->pad[1]) + v->off[2 * o * g->osize + at];
-            double x = (double)(ox * g->stride[2] + t % g->k[2] * g->dil[2] - g->pad[2]) + v->off[(2 * o + 1) * g->osize + at];
+            double y = (double)(oy * g->stride[1] + t / g->k[2] * g->dil[1] - g->pad[1]);
+            double x = (double)(ox * g->stride[2] + t % g->k[2] * g->dil[2] - g->pad[2]);
+            y += v->off[2 * o * g->osize + at];
+            x += v->off[(2 * o + 1) * g->osize + at];
             double s = bilinear(plane, g->in[1], g->in[2], y, x) * (v->mask ? v->mask[o * g->osize + at] : 1.0);
             sum += s * v->w[(m * g->cg + ci) * g->kvol + t];
         }

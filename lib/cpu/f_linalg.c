@@ -27,7 +27,8 @@ static ptq_status read_sizes(einsum_ctx *v)
         for (int d = 0; d < e->rank[k]; d++) {
             int64_t n = v->r->in[k]->dims[d], *size = &v->size[e->label[k][d]];
             if (n != 1 && *size != 1 && n != *size)
-                return ptq_fail(PTQ_ERR_MODEL, "node %s: dimension %d of input %d is %lld, the equation of Einsum needs %lld",
+                return ptq_fail(PTQ_ERR_MODEL,
+                                "node %s: dimension %d of input %d is %lld, the equation of Einsum needs %lld",
                                 v->r->step->name, d, k, (long long)n, (long long)*size);
             *size = n != 1 ? n : *size;
         }

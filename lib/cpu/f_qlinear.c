@@ -90,7 +90,8 @@ static uint32_t conv_sum(const conv_ctx *v, int64_t image, int64_t m, int64_t at
             i[d] = o[d] * g->stride[d] + k[d] * g->dil[d] - g->pad[d];
             inside = inside && i[d] >= 0 && i[d] < g->in[d];
         }
-        const int32_t *x = v->x + (image * g->c + m / g->mg * g->cg) * g->isize + (i[0] * g->in[1] + i[1]) * g->in[2] + i[2];
+        const int32_t *x = v->x + (image * g->c + m / g->mg * g->cg) * g->isize +
+                           (i[0] * g->in[1] + i[1]) * g->in[2] + i[2];
         for (int64_t c = 0; inside && c < g->cg; c++)
             acc += (uint32_t)(x[c * g->isize] - v->xz) * (uint32_t)(w[c * g->kvol + t] - wz);
     }

@@ -71,7 +71,8 @@ static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const ptq_resize
     }
     bool change[PTQ_MAX_RANK] = {false};
     for (int d = 0; d < x->rank; d++) {
-        change[d] = y->dims[d] != x->dims[d] || a->scale[d] != 1.0f || (a->crop && (a->roi[0][d] != 0 || a->roi[1][d] != 1));
+        bool cut = a->crop && (a->roi[0][d] != 0.0f || a->roi[1][d] != 1.0f);
+        change[d] = y->dims[d] != x->dims[d] || a->scale[d] != 1.0f || cut;
         left += change[d];
         dims[d] = y->dims[d];
         int64_t n = ptq_product(dims, 0, d + 1) * ptq_product(x->dims, d + 1, x->rank);

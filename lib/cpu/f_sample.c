@@ -123,7 +123,8 @@ static ptq_status grid_sample_run(ptq_cpu *c, const ptq_step_run *r)
              : strcmp(mode, "cubic") == 0 || strcmp(mode, "bicubic") == 0   ? 4
                                                                             : 0;
     if (p == PTQ_COUNT(pads) || v.taps == 0 || v.nd < 1 || v.nd > MAX_SPATIAL || v.isize == 0)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: GridSample with mode %s, padding %s and rank %d is not supported",
+        return ptq_fail(PTQ_ERR_UNSUPPORTED,
+                        "node %s: GridSample with mode %s, padding %s and rank %d is not supported",
                         r->step->name, mode, pad, x->rank);
     return ptq_cpu_ranges(c, x->dims[0] * v.osize, 64, sample_part, &v);
 }

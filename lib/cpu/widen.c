@@ -30,6 +30,7 @@ static ptq_dtype widened(ptq_dtype t, unsigned takes)
     switch (t) {
     case PTQ_DT_F16: case PTQ_DT_BF16: return first_of(half, PTQ_COUNT(half), takes);
     case PTQ_DT_F32: return first_of(half + 1, 1, takes);
+    case PTQ_DT_F64: return first_of(half, 1, takes);
     case PTQ_DT_S4: return first_of(signed4, PTQ_COUNT(signed4), takes);
     case PTQ_DT_U4: return first_of(unsigned4, PTQ_COUNT(unsigned4), takes);
     case PTQ_DT_BOOL: case PTQ_DT_S8: case PTQ_DT_U8: case PTQ_DT_S16: case PTQ_DT_U16:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs a kernel on tensors of types that it has no loops for: inputs are converted to a type that
- * holds all their values, outputs back (floats rounded, integers modulo their size). */
+ * holds all their values, outputs back (floats rounded, integers modulo their size). float64 is
+ * computed in float32 where there are no loops in double. */
 #ifndef PTQ_CPU_WIDEN_H
 #define PTQ_CPU_WIDEN_H
 

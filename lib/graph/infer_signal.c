@@ -100,7 +100,8 @@ ptq_status ptq_infer_mel(ptq_infer *in)
 {
     ptq_dtype t = PTQ_DT_F32;
     ptq_dim bins = number(in, 0, ptq_dim_unknown()), length = number(in, 1, ptq_dim_unknown());
-    ptq_shape s = {.rank = 2, .dims = {ptq_dim_known(length) ? ptq_dim_of(length.add / 2 + 1) : ptq_dim_unknown(), bins}};
+    ptq_dim half = ptq_dim_known(length) ? ptq_dim_of(length.add / 2 + 1) : ptq_dim_unknown();
+    ptq_shape s = {.rank = 2, .dims = {half, bins}};
     PTQ_TRY(output_type(in, &t));
     for (int i = 0; i < 2; i++)
         if (ptq_dim_known(s.dims[i]) && s.dims[i].add < 1)

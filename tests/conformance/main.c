@@ -47,8 +47,10 @@ static void collect(pid_t child, int fd, conf_result *out)
     size_t have = 0;
     ssize_t n = 0;
     int status = 0;
-    while (have < sizeof *out && ((n = read(fd, (char *)out + have, sizeof *out - have)) > 0 || (n < 0 && errno == EINTR)))
+    do {
+        n = read(fd, (char *)out + have, sizeof *out - have);
         have += n > 0 ? (size_t)n : 0;
+    } while (have < sizeof *out && (n > 0 || (n < 0 && errno == EINTR)));
     close(fd);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
