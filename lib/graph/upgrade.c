@@ -193,17 +193,6 @@ static ptq_status upgrade_grid_sample(ptq_graph *g, ptq_node *n)
     return ptq_attr_set_str(g, n, "mode", strcmp(mode, "bicubic") == 0 ? "cubic" : "linear");
 }
 
-/* Scale and bias are for each group before opset 21, for each channel from then on. */
-static ptq_status upgrade_group_norm(ptq_graph *g, ptq_node *n)
-{
-    int64_t groups = ptq_attr_int(n, "num_groups", 1);
-    ptq_dim c = n->in[0]->shape.rank > 1 ? n->in[0]->shape.dims[1] : ptq_dim_unknown();
-    (void)g;
-    if (ptq_dim_known(c) && c.add == groups)
-        return PTQ_OK;
-    return cannot(n, "its scale is one of a group");
-}
-
 static ptq_status upgrade_resize_coordinates(ptq_graph *g, ptq_node *n)
 {
     (void)g;
@@ -254,7 +243,7 @@ static ptq_status upgrade_split_count(ptq_graph *g, ptq_node *n)
     return ptq_node_input(n, 1) ? PTQ_OK : ptq_attr_set_int(g, n, "num_outputs", n->nout);
 }
 
-/* ---- Softmax ---- */
+/* ---- nodes before a node ---- */
 
 /* A new node with one output of its own, before n. */
 static ptq_status new_before(ptq_graph *g, ptq_node *n, const char *op, const char *suffix,
@@ -272,6 +261,38 @@ static ptq_status new_before(ptq_graph *g, ptq_node *n, const char *op, const ch
     ptq_node_set_output(g, *out, 0, y);
     return PTQ_OK;
 }
+
+/* ---- GroupNormalization ---- */
+
+/* [groups] to [channels]: element g for each channel of group g. */
+static ptq_status per_channel(ptq_graph *g, ptq_node *n, int slot, int64_t groups, int64_t each)
+{
+    static const char *const names[3][2] = {{NULL, NULL}, {"scale_rows", "scale_channels"}, {"bias_rows", "bias_channels"}};
+    ptq_node *rows, *wide, *flat;
+    PTQ_TRY(new_before(g, n, "Reshape", names[slot][0], n->in[slot], &rows));
+    PTQ_TRY(put_ints(g, rows, 1, "shape", (int64_t[]){groups, 1}, 2));
+    PTQ_TRY(new_before(g, n, "Expand", names[slot][1], rows->out[0], &wide));
+    PTQ_TRY(put_ints(g, wide, 1, "shape", (int64_t[]){groups, each}, 2));
+    PTQ_TRY(new_before(g, n, "Reshape", names[slot][1], wide->out[0], &flat));
+    PTQ_TRY(put_ints(g, flat, 1, "shape", (int64_t[]){-1}, 1));
+    ptq_node_set_input(g, n, slot, flat->out[0]);
+    return PTQ_OK;
+}
+
+/* Scale and bias are for each group before opset 21, for each channel from then on. */
+static ptq_status upgrade_group_norm(ptq_graph *g, ptq_node *n)
+{
+    int64_t groups = ptq_attr_int(n, "num_groups", 1);
+    ptq_dim c = n->in[0]->shape.rank > 1 ? n->in[0]->shape.dims[1] : ptq_dim_unknown();
+    if (!ptq_dim_known(c) || groups < 1 || c.add % groups != 0)
+        return cannot(n, "the number of its channels is not known");
+    if (c.add == groups)
+        return PTQ_OK;
+    PTQ_TRY(per_channel(g, n, 1, groups, c.add / groups));
+    return per_channel(g, n, 2, groups, c.add / groups);
+}
+
+/* ---- Softmax ---- */
 
 /* Before opset 13: over everything from the axis on, as if it were one axis. That is Softmax over
  * the last of [.., rest] between Flatten and Reshape; one axis of length above 1 needs neither. */
