@@ -5,7 +5,7 @@
 # arguments a smaller one with a smaller limit; "make scale" takes 5 GiB.
 b=${top_builddir:-.}
 [ "${PTQ_SLOW:-1}" != 0 ] || { echo "SKIP: sanitizers take memory of their own"; exit 77; }
-mib=${1:-640} limit=${2:-448} # MiB
+mib=${1:-1024} limit=${2:-704} # MiB
 dir=$(mktemp -d "${TMPDIR:-/var/tmp}/ptq-memory-XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 free=$(df -Pm "$dir" | awk 'NR == 2 {print $4}')

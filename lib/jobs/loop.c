@@ -31,9 +31,9 @@ static ptq_status open_session(loop *l, size_t m)
     bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
         .backend = sp->opt->backend,
-        .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
+        .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_HALF},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
-                  .fold_bytes = PTQ_SESSION_MODEST},
+                  .fold_bytes = PTQ_SESSION_HALF},
     };
     return ptq_sturdy_new(sp->models[m]->graph, &so, &l->session[m]);
 }
