@@ -111,10 +111,11 @@ static ptq_status new_value(ptq_onnx_build *b, const char *name, const char *wha
  * and the file's own pages go at once. */
 static ptq_status view_of(ptq_onnx_build *b, const pb_tensor *p, ptq_tensor *t)
 {
-    enum { LARGE = 1 << 16, ALIGN = 8 };
+    enum { LARGE = 1 << 16 };
     const ptq_onnx_map *m = &b->file->main;
+    const size_t align = (size_t)ptq_dtype_bits((ptq_dtype)p->data_type) / 8;
     pb_tensor moved = *p;
-    if (!p->has_raw_data || p->raw_data.len < LARGE || (uintptr_t)p->raw_data.data % ALIGN == 0)
+    if (!p->has_raw_data || p->raw_data.len < LARGE || align < 2 || (uintptr_t)p->raw_data.data % align == 0)
         return ptq_onnx_tensor_view(b->g->arena, p, t);
     moved.raw_data.data = ptq_graph_bytes(b->g, p->raw_data.len);
     if (!moved.raw_data.data)
@@ -122,6 +123,7 @@ static ptq_status view_of(ptq_onnx_build *b, const pb_tensor *p, ptq_tensor *t)
     memcpy(moved.raw_data.data, p->raw_data.data, p->raw_data.len);
     if (m->p && p->raw_data.data >= m->p && p->raw_data.data < m->p + m->n)
         ptq_pages_rest(p->raw_data.data, p->raw_data.len);
+    ptq_graph_rest(b->g, &(ptq_tensor){.data = moved.raw_data.data, .nbytes = moved.raw_data.len});
     return ptq_onnx_tensor_view(b->g->arena, &moved, t);
 }
 
