@@ -80,6 +80,8 @@ cp -r "$calib" broken && chmod -R u+w broken && echo text > "broken/$(ls broken 
 fails 4 "error: 1 of 160 samples cannot be used" mpi 4 "$q" calibrate "$model" -d broken $pre -o x.h5 -j 1 --skip-bad 0
 fails 4 "error: .* cannot be used" mpi 2 "$q" eval q.onnx -d broken $pre -j 1 --skip-bad 0
 fails 2 "want one command line" mpirun --oversubscribe $root -n 1 "$q" backends : -n 1 "$q" inspect "$model"
+mkdir elsewhere && cp "$model" elsewhere/m.onnx && cp "$model" m.onnx # only one process lacks the data
+fails 6 "error: broken: .*(process 1)" mpi 3 sh -c "[ \$OMPI_COMM_WORLD_RANK != 1 ] || cd elsewhere; exec $q m.onnx -d broken $pre -o x.onnx -j 1"
 [ ! -e x.onnx ] && [ ! -e x.h5 ] || { echo "FAILED: a failed job has written"; bad=1; }
 }
 exit $bad
