@@ -175,6 +175,8 @@ int main(int argc, char **argv)
     ptq_onnx_load_options load = {.inline_calls = true};
     ptq_status s = ptq_onnx_load(argv[a], &load, &g);
     if (s == PTQ_OK)
+        s = ptq_graph_renew(g);
+    if (s == PTQ_OK)
         s = ptq_graph_expand(g);
     if (s == PTQ_OK && o.upgrade)
         s = ptq_graph_upgrade(g, o.upgrade);

@@ -42,6 +42,58 @@ START_TEST(upgrade__gives_the_same)
 }
 END_TEST
 
+/* Broadcasting along an axis, a slope for each channel: the same as with the dimensions written out. */
+START_TEST(upgrade__forms_of_opset_6)
+{
+    static const char *const pairs[][2] = {
+        {"opset 6\ninput x f32 [2,3,4]\nconst b f32 [3]\ny = Add(x, b) broadcast=1 axis=1\noutput y\n",
+         "opset 7\ninput x f32 [2,3,4]\nconst b f32 [3,1]\ny = Add(x, b)\noutput y\n"},
+        {"opset 6\ninput x f32 [2,3,4]\ninput z f32 [2,3]\ny = Mul(x, z) broadcast=1 axis=0\noutput y\n",
+         "opset 7\ninput x f32 [2,3,4]\ninput z f32 [2,3,1]\ny = Mul(x, z)\noutput y\n"},
+        {"opset 6\ninput x f32 [2,3,4]\nconst b f32 [4]\ny = Sub(x, b) broadcast=1\noutput y\n",
+         "opset 7\ninput x f32 [2,3,4]\nconst b f32 [4]\ny = Sub(x, b)\noutput y\n"},
+        {"opset 6\ninput x f32 [2,3,4,5]\nconst s f32 [3]\na = Relu(x)\nb = Sub(x, a)\ny = PRelu(b, s)\noutput y\n",
+         "opset 7\ninput x f32 [2,3,4,5]\nconst s f32 [3,1,1]\na = Relu(x)\nb = Sub(x, a)\ny = PRelu(b, s)\noutput y\n"},
+        {"opset 6\ninput x f32 [2,3,4]\nconst s f32 [3]\nconst v f32 [3] 1 2 3\n"
+         "a = BatchNormalization(x, s, s, s, v) is_test=1\ny = Dropout(a) is_test=1\noutput y\n",
+         "opset 7\ninput x f32 [2,3,4]\nconst s f32 [3]\nconst v f32 [3] 1 2 3\n"
+         "a = BatchNormalization(x, s, s, s, v)\ny = Dropout(a)\noutput y\n"},
+    };
+    for (size_t i = 0; i < PTQ_COUNT(pairs); i++) {
+        ptq_graph *a = gt_parse(pairs[i][0]), *b = cf_parse(pairs[i][1]);
+        cf_result ra, rb;
+        ck_assert_ok(ptq_graph_renew(a));
+        ck_assert_int_eq(a->opset, 7);
+        ck_assert_ok(ptq_infer_graph(a));
+        cf_run(a, "ref", NULL, false, &ra);
+        cf_run(b, "ref", NULL, false, &rb);
+        cf_same(&ra, &rb, pairs[i][0]);
+        cf_free(&ra);
+        cf_free(&rb);
+        ptq_graph_free(a);
+        ptq_graph_free(b);
+    }
+}
+END_TEST
+
+/* Training, an axis beyond the input, a form that is not read. */
+START_TEST(upgrade__forms_that_stay)
+{
+    ptq_graph *g = gt_parse("opset 6\ninput x f32 [2,3]\ny = Dropout(x)\noutput y\n");
+    ck_assert_fails(ptq_graph_renew(g), PTQ_ERR_UNSUPPORTED);
+    ck_assert_says("training");
+    ptq_graph_free(g);
+    g = gt_parse("opset 6\ninput x f32 [2,3]\nconst b f32 [3]\ny = Add(x, b) broadcast=1 axis=2\noutput y\n");
+    ck_assert_fails(ptq_graph_renew(g), PTQ_ERR_MODEL);
+    ck_assert_says("axis 2");
+    ptq_graph_free(g);
+    g = gt_parse("opset 3\ninput x f32 [2,3]\ny = Concat(x, x)\noutput y\n");
+    ck_assert_ok(ptq_graph_renew(g));
+    ck_assert_int_eq(g->opset, 3);
+    ptq_graph_free(g);
+}
+END_TEST
+
 /* A new form where there is none. */
 START_TEST(upgrade__names_what_it_cannot)
 {
@@ -49,8 +101,6 @@ START_TEST(upgrade__names_what_it_cannot)
         const char *text, *word;
         int opset;
     } bad[] = {
-        {"opset 18\ninput x f32 [2,6,5]\nconst s f32 [3]\n"
-         "y = GroupNormalization(x, s, s) num_groups=3\noutput y\n", "group", 21},
         {"opset 11\ninput x f32 [1,1,4,4]\nconst r f32 [8]\nconst s f32 [4] 1 1 2 2\n"
          "y = Resize(x, r, s) coordinate_transformation_mode=\"tf_half_pixel_for_nn\"\noutput y\n", "tf_half_pixel_for_nn", 13},
         {"opset 12\ninput x f32 [1,1,5,5]\n"
@@ -70,6 +120,8 @@ int main(void)
     Suite *s = suite_create("cpu upgrade");
     TCase *t = tcase_create("upgrade");
     tcase_add_test(t, upgrade__gives_the_same);
+    tcase_add_test(t, upgrade__forms_of_opset_6);
+    tcase_add_test(t, upgrade__forms_that_stay);
     tcase_add_test(t, upgrade__names_what_it_cannot);
     suite_add_tcase(s, t);
     return unit_run(s);

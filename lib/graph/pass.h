@@ -36,6 +36,11 @@ ptq_status ptq_passes_run(ptq_pass_ctx *ctx);
  * half converted and must be thrown away. Nodes of other domains stay. Never lowers. */
 ptq_status ptq_graph_upgrade(ptq_graph *g, int opset);
 
+/* A graph of before opset 7 becomes one of opset 7, where the forms of its operators can be told so
+ * (broadcasting along an axis, a slope for each channel); else it stays. PTQ_ERR_UNSUPPORTED names
+ * what trains. */
+ptq_status ptq_graph_renew(ptq_graph *g);
+
 /* A row of expansions.def: an operator that is others put together. */
 struct ptq_expand; /* lib/graph/expand.h */
 typedef struct ptq_expansion {

@@ -36,6 +36,13 @@ static ptq_onnx_load_options load_options(const ptq_load_options *opt)
     return (ptq_onnx_load_options){.memory_limit = opt ? opt->memory_limit : 0, .inline_calls = true};
 }
 
+/* Forms of before opset 7, and operators that are others put together, become those that run. */
+static ptq_status settle(ptq_graph *g)
+{
+    PTQ_TRY(ptq_graph_renew(g));
+    return ptq_graph_expand(g);
+}
+
 ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_model **out)
 {
     ptq_onnx_load_options lo = load_options(opt);
@@ -45,7 +52,7 @@ ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_mod
     PTQ_NEEDS(out);
     PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_onnx_load(path, &lo, &g));
-    ptq_status s = ptq_graph_expand(g);
+    ptq_status s = settle(g);
     if (s != PTQ_OK) {
         ptq_graph_free(g);
         return ptq_fail_prefix(s, "%s", path);
@@ -73,7 +80,7 @@ ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_opt
     ptq_status s = ptq_onnx_load_memory(bytes, n, NULL, &lo, &g);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "model in memory");
-    s = ptq_graph_expand(g);
+    s = settle(g);
     if (s != PTQ_OK) {
         ptq_graph_free(g);
         return ptq_fail_prefix(s, "model in memory");

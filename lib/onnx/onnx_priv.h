@@ -56,8 +56,7 @@ typedef PtqOnnx__OperatorSetIdProto pb_opset;
 typedef PtqOnnx__StringStringEntryProto pb_entry;
 
 enum {
-    /* Operators whose form of before opset 7 is another (Add with a broadcast axis, ...) are not in the
-     * table; the others run. */
+    /* Graphs of before opset 7 become such of opset 7 where they can (ptq_graph_renew). */
     PTQ_ONNX_MIN_OPSET = 1,
     PTQ_ONNX_MAX_OPSET = 23,
     PTQ_ONNX_MIN_IR = 3,
