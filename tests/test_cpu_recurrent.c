@@ -70,6 +70,23 @@ START_TEST(recurrent__lstm_cell_by_hand)
 }
 END_TEST
 
+/* float16: as float32 between two conversions. */
+START_TEST(recurrent__half)
+{
+    ptq_graph *g = cf_parse("opset 14\ninput x f32 [3,2,4]\nconst w f32 [1,9,4]\nconst r f32 [1,9,3]\nconst n s32 [2] 3 1\n"
+                            "a = Cast(x) to=10\nb = Cast(w) to=10\nc = Cast(r) to=10\ny, h = GRU(a, b, c, , n)\n"
+                            "d = Cast(a) to=1\ne = Cast(b) to=1\nf = Cast(c) to=1\nz, k = GRU(d, e, f, , n)\n"
+                            "zz = Cast(z) to=10\nkk = Cast(k) to=10\noutput y\noutput h\noutput zz\noutput kk\n");
+    cf_result r;
+    cf_run(g, "ref", NULL, false, &r);
+    ck_assert_int_eq(r.out[0].dtype, PTQ_DT_F16);
+    ck_assert_mem_eq(r.out[0].data, r.out[2].data, r.out[0].nbytes);
+    ck_assert_mem_eq(r.out[1].data, r.out[3].data, r.out[1].nbytes);
+    cf_free(&r);
+    ptq_graph_free(g);
+}
+END_TEST
+
 /* Refused where, and in which words. */
 START_TEST(recurrent__refuses)
 {
@@ -88,8 +105,8 @@ START_TEST(recurrent__refuses)
          "activations=[\"Tanh\",\"Tanh\"]\noutput y\n", "has 2 names, RNN needs 1"},
         {"input x f32 [2,1,3]\nconst w f32 [1,2,3]\nconst r f32 [1,2,2]\nconst n s32 [1] 3\ny = RNN(x, w, r, , n)\n"
          "output y\n", "sequence_lens[0] is 3, the input has 2 steps"},
-        {"input x f64 [2,1,3]\nconst w f64 [1,2,3] 1\nconst r f64 [1,2,2] 1\ny = RNN(x, w, r)\noutput y\n",
-         "only float32"},
+        {"input x f32 [2,1,3]\nconst w f32 [1,2,3]\nconst r f32 [1,2,2]\nconst n s64 [1] 2\ny = RNN(x, w, r, , n)\n"
+         "output y\n", "sequence_lens is int64, not int32"},
     };
     for (size_t i = 0; i < PTQ_COUNT(cases); i++) {
         ptq_graph *g = gt_parse(cases[i].text);
@@ -115,6 +132,7 @@ int main(void)
     TCase *t = tcase_create("recurrent");
     tcase_add_test(t, recurrent__layout_is_an_order);
     tcase_add_test(t, recurrent__lstm_cell_by_hand);
+    tcase_add_test(t, recurrent__half);
     tcase_add_test(t, recurrent__refuses);
     suite_add_tcase(s, t);
     return unit_run(s);

@@ -285,6 +285,8 @@ static ptq_status run_direction(ptq_cpu *c, const ptq_step_run *run, const ptq_r
 static ptq_status check_lengths(const ptq_step_run *run, const ptq_recurrent *r)
 {
     const ptq_tensor *t = ptq_in(run, 4);
+    if (t && t->dtype != PTQ_DT_S32)
+        return ptq_fail(PTQ_ERR_MODEL, "node %s: sequence_lens is %s, not int32", run->step->name, ptq_dtype_name(t->dtype));
     for (int64_t b = 0; t && b < r->batch; b++) {
         int32_t n = ((const int32_t *)t->data)[b];
         if (n < 0 || n > r->seq)
@@ -332,22 +334,11 @@ static ptq_status recurrent_prepare(ptq_cpu *c, const ptq_program *p, const ptq_
     return st;
 }
 
-static bool recurrent_supports(const ptq_program *p, const ptq_step *s, const char **why)
-{
-    for (int i = 0; i < s->nin; i++) {
-        ptq_dtype t = s->in[i] < 0 ? PTQ_DT_UNDEFINED : p->values.v[s->in[i]].dtype;
-        if (t != PTQ_DT_UNDEFINED && t != (i == 4 ? PTQ_DT_S32 : PTQ_DT_F32)) {
-            *why = "only float32 is supported";
-            return false;
-        }
-    }
-    return true;
-}
-
-extern const ptq_cpu_kernel ptq_cpu_f_lstm, ptq_cpu_f_gru, ptq_cpu_f_rnn;
-const ptq_cpu_kernel ptq_cpu_f_lstm = {.name = "LSTM", .supports = recurrent_supports, .prepare = recurrent_prepare,
-                                       .run = recurrent_run};
-const ptq_cpu_kernel ptq_cpu_f_gru = {.name = "GRU", .supports = recurrent_supports, .prepare = recurrent_prepare,
-                                      .run = recurrent_run};
-const ptq_cpu_kernel ptq_cpu_f_rnn = {.name = "RNN", .supports = recurrent_supports, .prepare = recurrent_prepare,
-                                      .run = recurrent_run};
+/* Other float types are converted on the way; lengths stay as they are. */
+#define RECURRENT_ROW(symbol, op)                                                                                      \
+    extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                                    \
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .takes = PTQ_TAKES_F32, .keep_in = 1u << 4,                 \
+                                               .prepare = recurrent_prepare, .run = recurrent_run};
+RECURRENT_ROW(lstm, "LSTM")
+RECURRENT_ROW(gru, "GRU")
+RECURRENT_ROW(rnn, "RNN")
