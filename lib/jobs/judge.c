@@ -14,7 +14,7 @@ enum { EVERY = 8 };
 /* One joined run: inputs and the fp32 outputs to them. A team deals them out; whose they are not knows their
  * number of samples. */
 typedef struct kept_batch {
-    ptq_tensor *inputs; /* NULL: another process has it, or no sample could be read */
+    ptq_tensor *inputs; /* NULL: another process has it */
     float **outputs; /* [noutputs] */
     size_t n;
     uint64_t *nonfinite; /* [noutputs] values that fp32 itself has no number for */
