@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 volatile int cmd_interrupted;
+const ptq_team *cmd_team;
 
 static char own_error[1024];
 
@@ -37,8 +38,13 @@ void cmd_line(const char *kind, const char *text)
 
 int cmd_fail(ptq_status s)
 {
-    if (s != PTQ_ERR_GATE)
-        cmd_line("error: ", own_error[0] ? own_error : ptq_last_error());
+    if (s == PTQ_ERR_GATE)
+        return ptq_exit_code(s);
+    const char *text = own_error[0] ? own_error : ptq_last_error();
+    char line[4200];
+    cmd_line("error: ", text);
+    snprintf(line, sizeof line, "error: %s (process %d)\n", text, cmd_team ? cmd_team->rank : 0);
+    team_abort(cmd_team, ptq_exit_code(s), line);
     return ptq_exit_code(s);
 }
 
@@ -215,6 +221,7 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     o.progress = on_progress;
     o.bad_sample = on_bad;
     o.ctx = p;
+    o.team = cmd_team;
     return o;
 }
 

@@ -7,6 +7,7 @@
 #include <ptq/ptq.h>
 
 #include "bin/args.h"
+#include "bin/team.h"
 
 #define TRY(expr)                                                                                  \
     do {                                                                                           \
@@ -17,7 +18,7 @@
 
 /* A line on stderr, control bytes made harmless. */
 void cmd_line(const char *kind, const char *text);
-/* Prints "error: ..." for a failed status; returns the exit code. */
+/* Prints "error: ..." for a failed status; returns the exit code. In a team it ends the others too. */
 int cmd_fail(ptq_status s);
 /* Sets nothing in the library: an error made by the command itself. */
 ptq_status cmd_error(ptq_status s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -79,6 +80,13 @@ typedef struct cmd_shapes {
 } cmd_shapes;
 ptq_status cmd_read_shapes(const args *a, cmd_shapes *s);
 void cmd_free_shapes(cmd_shapes *s);
+
+/* Those who do this job together; NULL: this process alone. */
+extern const ptq_team *cmd_team;
+static inline bool cmd_is_first(void)
+{
+    return !cmd_team || cmd_team->rank == 0;
+}
 
 /* Set by the signal handler. */
 extern volatile int cmd_interrupted;

@@ -70,6 +70,8 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     if (st == PTQ_ERR_INTERRUPTED)
         return cmd_error(st, "%s; the same command with --resume goes on", ptq_last_error());
     TRY(st);
+    if (!cmd_is_first())
+        return PTQ_OK;
     TRY(ptq_statistics_save(*s, a->out, true));
     return tell_wrote(a, *s);
 }

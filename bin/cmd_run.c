@@ -156,7 +156,7 @@ static ptq_status calibrate(const args *a, job *j, progress *p)
     o.loop = progress_loop(p, a);
     o.nonfinite_ok = a->nonfinite != NULL;
     TRY(ptq_model_calibrate(j->model, ptq_data_samples(j->data), &o, NULL, &j->stats));
-    return a->save_stats ? ptq_statistics_save(j->stats, a->save_stats, a->force) : PTQ_OK;
+    return a->save_stats && cmd_is_first() ? ptq_statistics_save(j->stats, a->save_stats, a->force) : PTQ_OK;
 }
 
 static ptq_quant_options quant_options(const args *a, const job *j, progress *p)
@@ -184,7 +184,7 @@ static ptq_status quantize(const args *a, job *j, progress *p)
 {
     ptq_quant_options o = quant_options(a, j, p);
     TRY(ptq_model_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
-    if (a->dump_params) {
+    if (a->dump_params && cmd_is_first()) {
         char *json;
         TRY(ptq_quant_params_json(j->quantized, &json));
         ptq_status s = ptq_save_text(json, a->dump_params, a->force);
@@ -194,14 +194,32 @@ static ptq_status quantize(const args *a, job *j, progress *p)
     return PTQ_OK;
 }
 
-/* The file that was written is what is checked and compared, not what is in memory. */
+/* What the first process has written; file systems between machines may show it late. */
+static ptq_status load_written(const args *a, ptq_model **out)
+{
+    ptq_status s = ptq_model_load(a->out, NULL, out);
+    for (int i = 0; s == PTQ_ERR_IO && i < 20 && !cmd_is_first(); i++) {
+        nanosleep(&(struct timespec){0, 500 * 1000 * 1000}, NULL);
+        s = ptq_model_load(a->out, NULL, out);
+    }
+    return s;
+}
+
+/* The file that was written is what is checked and compared, not what is in memory. Of a team the first process
+ * alone writes and checks. */
 static ptq_status reload(const args *a, job *j, progress *p)
 {
     const ptq_data *d = j->eval ? j->eval : j->data;
     ptq_loop_options o = progress_loop(p, a);
     o.samples = 0;
-    TRY(ptq_model_load(a->out, NULL, &j->reloaded));
+    if (cmd_is_first())
+        TRY(ptq_model_save(j->out, a->out, a->force));
+    TRY(team_follow(cmd_team));
+    TRY(load_written(a, &j->reloaded));
     TRY(ptq_model_optimize(j->reloaded));
+    if (!cmd_is_first())
+        return PTQ_OK;
+    o.team = NULL;
     return ptq_model_check(j->reloaded, d && !a->no_compare ? ptq_data_samples(d) : NULL, &o, &j->checked);
 }
 
@@ -301,10 +319,11 @@ static ptq_status run(const args *a, job *j, progress *p)
     TRY(calibrate(a, j, p));
     TRY(quantize(a, j, p));
     progress_end(p);
-    TRY(ptq_model_save(j->out, a->out, a->force));
     TRY(reload(a, j, p));
     TRY(compare(a, j, p));
     progress_end(p);
+    if (!cmd_is_first())
+        return PTQ_OK;
     TRY(ptq_report_next(j->quantized, j->checked, j->compared, !j->eval, &j->next));
     named_report list[] = {{"quantize", j->quantized}, {"check", j->checked}, {"compare", j->compared}, {"next", j->next}};
     TRY(cmd_print(a, list, sizeof list / sizeof list[0]));

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -104,9 +105,13 @@ static void device_failed(void *ctx, int code)
             unlink(j->out[i]);
 }
 
-/* The GPU where there is one, in a process of its own. */
+/* The GPU where there is one, in a process of its own; a team's processes have none. */
 static int run_automatic(args *a)
 {
+    if (cmd_team) {
+        a->backend = "cpu";
+        return work(a);
+    }
     automatic j = {.a = a, .out = {a->out, a->save_stats, a->dump_params}};
     for (size_t i = 0; i < sizeof j.out / sizeof j.out[0]; i++)
         j.was_there[i] = j.out[i] && access(j.out[i], F_OK) == 0;
@@ -120,13 +125,32 @@ static bool wants_auto(const args *a)
     return strchr("rcep", a->verb->letter) && (!a->backend || strcmp(a->backend, "auto") == 0);
 }
 
+/* Several processes that do not know each other would all do the whole job, and write one file. */
+static void tell_apart(const args *a)
+{
+    static const struct {
+        const char *count, *rank;
+    } launchers[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+    char text[256];
+    for (size_t i = 0; i < sizeof launchers / sizeof launchers[0] && !cmd_team && !a->shard; i++) {
+        const char *n = getenv(launchers[i].count), *rank = getenv(launchers[i].rank);
+        if (!n || !rank || strcmp(n, "1") == 0 || strcmp(rank, "0") != 0)
+            continue;
+        snprintf(text, sizeof text, "each of %.20s processes does this job alone: they are no team without MPI in the build "
+                 "(./configure --with-mpi) and in the launcher (mpirun, srun --mpi=pmix)", n);
+        cmd_line("warning: ", text);
+        return;
+    }
+}
+
 int main(int argc, char **argv)
 {
     args a;
     int code;
     keep_streams();
+    cmd_team = team_start(argc, argv);
     if (args_parse(argc, argv, &a, &code))
-        return cmd_flush() == PTQ_OK ? code : cmd_fail(PTQ_ERR_IO);
+        return team_end(cmd_team, cmd_flush() == PTQ_OK ? code : cmd_fail(PTQ_ERR_IO));
     struct sigaction sa = {.sa_handler = on_signal};
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
@@ -134,5 +158,9 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write() */
     ptq_set_log(on_log, NULL, a.quiet ? PTQ_LOG_ERROR : a.verbose > 1 ? PTQ_LOG_DEBUG : a.verbose ? PTQ_LOG_INFO : PTQ_LOG_WARN);
-    return wants_auto(&a) ? run_automatic(&a) : work(&a);
+    if (strchr("rcep", a.verb->letter))
+        tell_apart(&a);
+    if (!cmd_is_first() && !strchr("rcep", a.verb->letter)) /* for one process alone */
+        return team_end(cmd_team, 0);
+    return team_end(cmd_team, wants_auto(&a) ? run_automatic(&a) : work(&a));
 }

@@ -20,14 +20,14 @@ static void must(ptq_status s)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void one_input(const uint8_t *data, size_t size, bool inline_calls)
 {
-    static const ptq_onnx_load_options opt = {.memory_limit = (size_t)64 << 20};
+    const ptq_onnx_load_options opt = {.memory_limit = (size_t)64 << 20, .inline_calls = inline_calls};
     ptq_graph *g, *clone, *back;
     void *bytes;
     size_t n;
     if (ptq_onnx_load_memory(data, size, NULL, &opt, &g) != PTQ_OK)
-        return 0;
+        return;
     must(ptq_graph_verify(g));
     must(ptq_graph_clone(g, &clone));
     must(ptq_graph_verify(clone));
@@ -41,5 +41,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ptq_graph_free(clone);
     ptq_graph_free(g);
     free(bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    one_input(data, size, false);
+    one_input(data, size, true);
     return 0;
 }

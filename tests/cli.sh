@@ -94,6 +94,11 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s2.h5 -q --shard 2/3 --batch 5
     expect 0 "" "$q" merge s2.h5 s0.h5 s1.h5 -o m.h5 -q
     same all.h5 m.h5
+    for method in minmax mean_minmax percentile entropy mse; do # what shards have observed serves all of them
+        expect 0 "" "$q" "$model" -d "$calib" $pre -o whole.onnx -f --method $method -q --no-compare
+        expect 0 "" "$q" run "$model" --stats m.h5 -o parts.onnx -f --method $method -q
+        same whole.onnx parts.onnx
+    done
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q -n 50
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q --resume
     same all.h5 p.h5

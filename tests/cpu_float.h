@@ -5,7 +5,7 @@
 
 #include "lib/cpu/cpu.h"
 #include "lib/exec/session.h"
-#include "lib/graph/ops.h"
+#include "lib/graph/pass.h"
 #include "tests/graph_text.h"
 #ifdef PTQ_TEST_GPU
 #include "tests/gpu.h"
@@ -47,8 +47,19 @@ static inline void cf_draw(ptq_tensor *t, const char *name)
 static inline ptq_graph *cf_parse(const char *text)
 {
     ptq_graph *g = gt_parse(text);
+    ck_assert_ok(ptq_graph_expand(g));
     ck_assert_ok(ptq_infer_graph(g));
     return g;
+}
+
+/* Data for an input of known shape; the caller frees it. */
+static inline void cf_input(const ptq_value *v, ptq_tensor *t)
+{
+    *t = (ptq_tensor){.dtype = v->dtype, .rank = v->shape.rank};
+    for (int d = 0; d < v->shape.rank; d++)
+        t->dims[d] = v->shape.dims[d].add;
+    ck_assert_ok(ptq_tensor_alloc(t));
+    cf_draw(t, v->name);
 }
 
 static inline void cf_run(const ptq_graph *g, const char *isa, ptq_pool *pool, bool fuse,
@@ -65,14 +76,8 @@ static inline void cf_run(const ptq_graph *g, const char *isa, ptq_pool *pool, b
 #endif
     ck_assert_ok(ptq_session_new(g, &opt, &s));
     ck_assert_uint_le(g->inputs.n, 8);
-    for (size_t i = 0; i < g->inputs.n; i++) {
-        const ptq_value *v = g->inputs.v[i];
-        in[i] = (ptq_tensor){.dtype = v->dtype, .rank = v->shape.rank};
-        for (int d = 0; d < v->shape.rank; d++)
-            in[i].dims[d] = v->shape.dims[d].add;
-        ck_assert_ok(ptq_tensor_alloc(&in[i]));
-        cf_draw(&in[i], v->name);
-    }
+    for (size_t i = 0; i < g->inputs.n; i++)
+        cf_input(g->inputs.v[i], &in[i]);
     r->n = (int)g->outputs.n;
     ck_assert_int_le(r->n, CF_MAX_OUT);
     ck_assert_ok(ptq_session_run(s, in, g->inputs.n, view, g->outputs.n));

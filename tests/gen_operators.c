@@ -12,7 +12,7 @@ static const struct {
 } flags[] = {
     {PTQ_OPF_WEIGHTED, "weighted"}, {PTQ_OPF_UNARY, "unary"}, {PTQ_OPF_BINARY, "binary"},
     {PTQ_OPF_MOVER, "mover"},       {PTQ_OPF_VIEW, "view"},   {PTQ_OPF_SHAPE, "shape"},
-    {PTQ_OPF_RANDOM, "random"},
+    {PTQ_OPF_RANDOM, "random"},     {PTQ_OPF_CONTROL, "control"},
 };
 
 static int by_name(const void *a, const void *b)
@@ -67,6 +67,17 @@ static void upgrades(void)
 #undef PTQ_UPGRADE
 }
 
+static void expansions(void)
+{
+    printf("\n## Put together\n\n"
+           "These become others when a model is loaded; the opset is raised where they need it.\n\n"
+           "| operator | becomes |\n|---|---|\n");
+    for (size_t i = 0; i < ptq_expansion_count(); i++) {
+        const ptq_expansion *e = ptq_expansion_at(i);
+        printf("| %s%s%s | %s |\n", e->domain, *e->domain ? "." : "", e->op, e->text);
+    }
+}
+
 int main(void)
 {
     printf("# Operators\n\n"
@@ -76,11 +87,13 @@ int main(void)
            "  table in 8 bits. **binary**: elementwise on two tensors with broadcasting.\n"
            "- **mover**: moves or selects elements of its input unchanged, so the output may share its\n"
            "  scale and zero point. **view**: the same bytes under another shape.\n"
-           "- **shape**: works on sizes. **random**: not a function of its inputs when training.\n\n"
+           "- **shape**: works on sizes. **random**: not a function of its inputs when training. **control**:\n"
+           "  runs subgraphs; what is inside of them stays in float.\n\n"
            "## ai.onnx\n");
     operators("");
     printf("\n## com.microsoft\n");
     operators("com.microsoft");
+    expansions();
     printf("\n## Passes\n\nIn this order, until nothing changes:\n\n| pass | does |\n|---|---|\n");
     for (size_t i = 0; i < ptq_pass_count(); i++)
         printf("| %s | %s |\n", ptq_pass_at(i)->name, ptq_pass_at(i)->summary);

@@ -8,6 +8,8 @@
  *   y = Conv(x, w, , ) group=1 pads=[1,1,1,1] auto_pad="VALID" alpha=0.5
  *   a, b = com.microsoft.Op(x)
  *   output y
+ *   sub NAME ... end                 a subgraph, for an attribute body=@NAME of a later line; in it
+ *   outer x                          a value of the graph around
  * [] is a scalar; [...] an unknown shape. */
 #ifndef PTQ_TESTS_GRAPH_TEXT_H
 #define PTQ_TESTS_GRAPH_TEXT_H
@@ -15,6 +17,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/graph/graph.h"
 #include "tests/unit.h"
 
@@ -42,6 +45,14 @@ static inline void gt_word(const char **p, char *buf, size_t n)
     buf[at] = 0;
 }
 
+/* Texts of subgraphs, innermost last; all of a test program's parsing is one call after the other. */
+enum { GT_SUBS = 32 };
+static struct {
+    char name[32], text[2048];
+} gt_subs[GT_SUBS];
+static int gt_nsubs;
+static inline ptq_graph *gt_parse(const char *text);
+
 static inline ptq_value *gt_value(ptq_graph *g, const char *name)
 {
     ptq_value *v = ptq_graph_find(g, name);
@@ -56,7 +67,7 @@ static inline ptq_dtype gt_dtype(const char *s)
         const char *name;
         ptq_dtype t;
     } rows[] = {{"f32", PTQ_DT_F32}, {"s64", PTQ_DT_S64}, {"s32", PTQ_DT_S32}, {"u8", PTQ_DT_U8},
-                {"s8", PTQ_DT_S8},   {"bool", PTQ_DT_BOOL}, {"f16", PTQ_DT_F16}, {"f64", PTQ_DT_F64}};
+                {"s8", PTQ_DT_S8},   {"bool", PTQ_DT_BOOL}, {"f16", PTQ_DT_F16}, {"list", (ptq_dtype)(PTQ_DT_F32 | PTQ_SEQUENCE)}, {"f64", PTQ_DT_F64}};
     for (size_t i = 0; i < PTQ_COUNT(rows); i++)
         if (strcmp(rows[i].name, s) == 0)
             return rows[i].t;
@@ -87,6 +98,7 @@ static inline void gt_store(ptq_tensor *t, int64_t i, double v)
 {
     switch (t->dtype) {
     case PTQ_DT_F32: ((float *)t->data)[i] = (float)v; break;
+    case PTQ_DT_F64: ((double *)t->data)[i] = v; break;
     case PTQ_DT_S64: ((int64_t *)t->data)[i] = (int64_t)v; break;
     case PTQ_DT_S32: ((int32_t *)t->data)[i] = (int32_t)v; break;
     case PTQ_DT_U8: case PTQ_DT_BOOL: ((uint8_t *)t->data)[i] = (uint8_t)v; break;
@@ -138,6 +150,67 @@ static inline void gt_constant(ptq_graph *g, const char *name, ptq_dtype type, c
     free(t.data);
 }
 
+/* [1,2] integers, [0.5,1] floats (one has a point), ["a","b"] strings. */
+static inline void gt_attr_list(ptq_graph *g, ptq_node *n, const char *name, const char **p)
+{
+    char words[64][64];
+    const char *strings[64];
+    int64_t ints[64];
+    float floats[64];
+    size_t k = 0;
+    bool text = false, point = false;
+    for (++*p; !gt_is(p, ']'); gt_is(p, ',')) {
+        bool quoted = gt_is(p, '"');
+        gt_word(p, words[k], sizeof words[k]);
+        text = (quoted && gt_is(p, '"')) || text;
+        point = point || strpbrk(words[k], ".e");
+        strings[k] = words[k];
+        ints[k] = strtoll(words[k], NULL, 10);
+        floats[k] = strtof(words[k], NULL);
+        k++;
+    }
+    if (text)
+        ck_assert_ok(ptq_attr_set_strings(g, n, name, strings, k));
+    else if (point)
+        ck_assert_ok(ptq_attr_set_floats(g, n, name, floats, k));
+    else
+        ck_assert_ok(ptq_attr_set_ints(g, n, name, ints, k));
+}
+
+static inline void gt_free_body(void *g)
+{
+    ptq_graph_free(g);
+}
+
+/* Gives n of g a subgraph, which g owns from then on. */
+static inline void gt_set_body(ptq_graph *g, ptq_node *n, const char *name, ptq_graph *body)
+{
+    ck_assert_ok(ptq_graph_own(g, body, gt_free_body));
+    body->outer = g;
+    ck_assert_ok(ptq_attr_set_int(g, n, name, 0));
+    for (int i = 0; i < n->nattrs; i++)
+        if (strcmp(n->attrs[i].name, name) == 0) {
+            n->attrs[i].type = PTQ_ATTR_GRAPH;
+            n->attrs[i].graph = body;
+        }
+}
+
+/* The latest subgraph of that name, with its captures. */
+static inline void gt_attach(ptq_graph *g, ptq_node *n, const char *attr, const char *name)
+{
+    for (int i = gt_nsubs; i-- > 0;) {
+        if (strcmp(gt_subs[i].name, name) != 0)
+            continue;
+        ptq_graph *body = gt_parse(gt_subs[i].text);
+        body->opset = g->opset;
+        gt_set_body(g, n, attr, body);
+        for (size_t k = 0; k < body->captured.n; k++)
+            ck_assert_ok(ptq_node_capture(g, n, gt_value(g, body->captured.v[k]->name)));
+        return;
+    }
+    ck_abort_msg("subgraph %s", name);
+}
+
 static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
 {
     char name[64], text[64];
@@ -152,16 +225,12 @@ static inline void gt_attr(ptq_graph *g, ptq_node *n, const char **p)
         text[at] = 0;
         ck_assert_ok(ptq_attr_set_str(g, n, name, text));
     } else if (**p == '[') {
-        int64_t v[64];
-        size_t k = 0;
-        for (++*p; !gt_is(p, ']'); gt_is(p, ',')) {
-            gt_word(p, text, sizeof text);
-            v[k++] = strtoll(text, NULL, 10);
-        }
-        ck_assert_ok(ptq_attr_set_ints(g, n, name, v, k));
+        gt_attr_list(g, n, name, p);
     } else {
         gt_word(p, text, sizeof text);
-        if (strpbrk(text, ".e"))
+        if (text[0] == '@')
+            gt_attach(g, n, name, text + 1);
+        else if (strpbrk(text, ".e"))
             ck_assert_ok(ptq_attr_set_float(g, n, name, strtof(text, NULL)));
         else
             ck_assert_ok(ptq_attr_set_int(g, n, name, strtoll(text, NULL, 10)));
@@ -208,13 +277,16 @@ static inline void gt_line(ptq_graph *g, const char *line)
     char word[64], name[64], type[16];
     const char *p = line;
     gt_word(&p, word, sizeof word);
-    if (!*word || *word == '#')
-        return;
     gt_space(&p);
+    if ((!*word && *p != ',') || *word == '#')
+        return;
     bool stmt = *p != '=' && *p != ',';
     if (stmt && strcmp(word, "opset") == 0) {
         g->opset = (int)strtol(p, NULL, 10);
         g->opset_ms = 1;
+    } else if (stmt && strcmp(word, "outer") == 0) {
+        gt_word(&p, name, sizeof name);
+        ck_assert(PTQ_VEC_PUSH(g->arena, &g->captured, gt_value(g, name)));
     } else if (stmt && strcmp(word, "output") == 0) {
         gt_word(&p, name, sizeof name);
         ck_assert_ok(ptq_graph_add_output(g, gt_value(g, name)));
@@ -236,6 +308,23 @@ static inline void gt_line(ptq_graph *g, const char *line)
     }
 }
 
+/* Keeps the lines behind "sub NAME" up to its "end"; returns what follows. */
+static inline const char *gt_keep_sub(const char *text)
+{
+    ck_assert_int_lt(gt_nsubs, GT_SUBS);
+    const char *name = text + 4, *from = strchr(text, '\n') + 1, *p = from;
+    snprintf(gt_subs[gt_nsubs].name, sizeof gt_subs[0].name, "%.*s", (int)(from - 1 - name), name);
+    for (int depth = 1;;) {
+        ck_assert_msg(*p, "subgraph without end");
+        depth += !strncmp(p, "sub ", 4) - !strncmp(p, "end\n", 4);
+        if (!depth)
+            break;
+        p = strchr(p, '\n') + 1;
+    }
+    snprintf(gt_subs[gt_nsubs++].text, sizeof gt_subs[0].text, "%.*s", (int)(p - from), from);
+    return p + 4;
+}
+
 /* The graph of `text`, nodes in the order given (put producers first). */
 static inline ptq_graph *gt_parse(const char *text)
 {
@@ -244,7 +333,12 @@ static inline ptq_graph *gt_parse(const char *text)
     g->opset = 17;
     g->opset_ms = 1;
     char line[4096];
+    int outside = gt_nsubs;
     while (*text) {
+        if (strncmp(text, "sub ", 4) == 0) {
+            text = gt_keep_sub(text);
+            continue;
+        }
         size_t n = strcspn(text, "\n");
         ck_assert_uint_lt(n, sizeof line);
         memcpy(line, text, n);
@@ -252,8 +346,10 @@ static inline ptq_graph *gt_parse(const char *text)
         gt_line(g, line);
         text += n + (text[n] == '\n');
     }
+    gt_nsubs = outside;
     ck_assert_ok(ptq_graph_verify(g));
     return g;
 }
+
 
 #endif

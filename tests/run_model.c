@@ -5,6 +5,7 @@
  *   --float-out  with --int: products without Q behind in integers
  *   --rearrange  rewrite a quantized graph first
  *   --no-fuse    no float fusion                  --no-passes  the graph as it was loaded
+ *   --upgrade N  to opset N first
  *   --steps      print the program                --time N  run N times, print times per step
  *   --dump DIR   every value to DIR/<number>.npy, names in DIR/names.txt
  *   -j N         threads                          --isa NAME */
@@ -19,7 +20,7 @@
 
 typedef struct options {
     bool integer, plain, float_out, no_fuse, no_passes, steps, rearrange;
-    int repeat, threads;
+    int repeat, threads, upgrade;
     const char *isa, *dump;
     FILE *names;
     int ndumped;
@@ -155,6 +156,8 @@ int main(int argc, char **argv)
             o.no_passes = true;
         else if (!strcmp(s, "--steps"))
             o.steps = true;
+        else if (!strcmp(s, "--upgrade") && more)
+            o.upgrade = atoi(argv[++a]);
         else if (!strcmp(s, "--time") && more)
             o.repeat = atoi(argv[++a]);
         else if (!strcmp(s, "--dump") && more)
@@ -173,7 +176,14 @@ int main(int argc, char **argv)
         return 2;
     }
     ptq_graph *g = NULL;
-    ptq_status s = ptq_onnx_load(argv[a], NULL, &g);
+    ptq_onnx_load_options load = {.inline_calls = true};
+    ptq_status s = ptq_onnx_load(argv[a], &load, &g);
+    if (s == PTQ_OK)
+        s = ptq_graph_renew(g);
+    if (s == PTQ_OK)
+        s = ptq_graph_expand(g);
+    if (s == PTQ_OK && o.upgrade)
+        s = ptq_graph_upgrade(g, o.upgrade);
     if (s == PTQ_OK && o.no_passes)
         s = ptq_infer_graph(g);
     if (s == PTQ_OK && !o.no_passes) {

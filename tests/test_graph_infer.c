@@ -47,6 +47,9 @@ static const struct {
     {"input x f32 [n,4,6,6]\ny = MaxPool(x) kernel_shape=[1,1] strides=[2,2] ceil_mode=1 "
      "pads=[0,0,1,1]",
      "y", "[n,4,4,4]"},
+    {"opset 22\ninput x f32 [n,4,6,6]\ny = MaxPool(x) kernel_shape=[1,1] strides=[2,2] ceil_mode=1 "
+     "pads=[0,0,1,1]",
+     "y", "[n,4,3,3]"},
     {"input x f32 [n,4,7,7]\ny, i = MaxPool(x) kernel_shape=[7,7]", "i", "[n,4,1,1]"},
     {"input x f32 [n,4,7,7]\ny = GlobalAveragePool(x)", "y", "[n,4,1,1]"},
     {"input x f32 [n,4,7,7]\ny = AveragePool(x)", "kernel_shape", NULL},

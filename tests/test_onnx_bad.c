@@ -10,9 +10,9 @@
 #include "tests/onnx_models.h"
 
 /* Loads; what loads must be consistent and survive being saved and loaded again. */
-static ptq_status survives(const void *p, size_t n)
+static ptq_status survives_with(const void *p, size_t n, bool inline_calls)
 {
-    static const ptq_onnx_load_options opt = {.memory_limit = (size_t)64 << 20};
+    const ptq_onnx_load_options opt = {.memory_limit = (size_t)64 << 20, .inline_calls = inline_calls};
     ptq_graph *g, *back;
     void *bytes;
     size_t size;
@@ -28,6 +28,12 @@ static ptq_status survives(const void *p, size_t n)
     ptq_graph_free(g);
     free(bytes);
     return PTQ_OK;
+}
+
+static ptq_status survives(const void *p, size_t n)
+{
+    survives_with(p, n, true);
+    return survives_with(p, n, false);
 }
 
 /* An exact copy, so that a sanitizer sees any read past the end. */

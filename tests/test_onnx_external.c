@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "lib/onnx/onnx_priv.h"
 #include "tests/onnx_models.h"
@@ -185,6 +186,60 @@ START_TEST(bad__files_that_are_no_models)
 }
 END_TEST
 
+static bool room_for(size_t bytes)
+{
+    struct statvfs fs;
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    bool disk = statvfs(scratch_dir, &fs) == 0 && (double)fs.f_bavail * (double)fs.f_frsize > 3.0 * (double)bytes;
+    return disk && (double)pages * (double)size > 2.0 * (double)bytes;
+}
+
+/* A weight beyond 2 GiB, in and out: the file holds it sparse, what is written is written in full, beside the
+ * model because it has no room in it. */
+START_TEST(external__beyond_two_gigabytes)
+{
+    enum { FLOATS = 540000000 };
+    const size_t bytes = (size_t)FLOATS * sizeof(float);
+    const int64_t at[] = {0, FLOATS / 2, FLOATS - 1};
+    wire g = {0}, t = wire_tensor_head(PTQ_DT_F32, 1, (int64_t[]){FLOATS});
+    ptq_graph *in, *out;
+    struct stat st;
+    if (!room_for(bytes)) {
+        printf("SKIP: too little disk or memory for a model of 2.2 GB\n");
+        return;
+    }
+    int fd = open(scratch_at("w.bin"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    ck_assert(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0);
+    for (int i = 0; i < 3; i++) {
+        float v = (float)(i + 1);
+        ck_assert_int_eq(pwrite(fd, &v, sizeof v, at[i] * (off_t)sizeof v), sizeof v);
+    }
+    close(fd);
+    wire_str(&t, 8, "w");
+    wire_entry(&t, 13, "location", "w.bin");
+    wire_int(&t, 14, 1);
+    wire_node(&g, 1, "Relu", "relu", "w", NULL, "y");
+    wire_str(&g, 2, "large");
+    wire_msg(&g, 5, &t);
+    wire_value(&g, 12, "y", PTQ_DT_F32, 1, (int64_t[]){FLOATS});
+    wire m = wire_model(&g, 8, 17);
+    scratch_put("m.onnx", m.p, m.n);
+    wire_free(&m);
+    ck_assert_ok(ptq_onnx_load(scratch_at("m.onnx"), NULL, &in));
+    ck_assert_ok(ptq_onnx_save(in, scratch_at("out.onnx"), NULL));
+    ptq_graph_free(in);
+    ck_assert(stat(scratch_at("out.onnx"), &st) == 0 && st.st_size < 4096);
+    ck_assert(stat(scratch_at("out.onnx.data"), &st) == 0 && st.st_size >= (off_t)bytes);
+    ck_assert_ok(ptq_onnx_load(scratch_at("out.onnx"), NULL, &out));
+    const ptq_tensor *w = ptq_graph_find(out, "w")->constant;
+    ck_assert_int_eq(w->dims[0], FLOATS);
+    for (int i = 0; i < 3; i++)
+        ck_assert(((const float *)w->data)[at[i]] == (float)(i + 1));
+    ck_assert(((const float *)w->data)[1] == 0.0f);
+    ptq_graph_free(out);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("onnx_external");
@@ -195,6 +250,7 @@ int main(void)
     tcase_add_test(t, bad__external_data_without_openat2);
     tcase_add_test(t, bad__external_data_that_overlaps);
     tcase_add_test(t, bad__files_that_are_no_models);
+    tcase_add_test(t, external__beyond_two_gigabytes);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -4,6 +4,7 @@
 #define PTQ_CALIB_H
 
 #include <ptq/model.h>
+#include <ptq/team.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -44,8 +45,9 @@ typedef struct ptq_loop_options {
     ptq_progress_fn progress;
     ptq_bad_sample_fn bad_sample;
     void *ctx;
+    const ptq_team *team; /* processes that share the samples; NULL: this one alone. Results do not depend on it */
 } ptq_loop_options;
-#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0}
+#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0}
 
 /* One line on where a loop with these options (NULL: the default ones) runs: backend, instruction set and
  * threads, or device; such as "cpu (vnni, 8 threads)". */

@@ -19,7 +19,7 @@ typedef struct ptq_load_options {
 } ptq_load_options;
 #define PTQ_LOAD_OPTIONS_INIT {sizeof(ptq_load_options), 0}
 
-/* Reads an ONNX file (opset 7 to 23). Weights stay in a read-only mapping of the file. */
+/* Reads an ONNX file (opset 7 to 23; older ones where opset 7 reads their operators, or they can be told in it). Weights stay in a read-only mapping of the file. */
 PTQ_API ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_model **out);
 /* From memory; `bytes` must stay valid as long as the model and those made from it. */
 PTQ_API ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_options *opt,

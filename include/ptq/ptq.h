@@ -10,6 +10,7 @@
 #include <ptq/quant.h>
 #include <ptq/report.h>
 #include <ptq/status.h>
+#include <ptq/team.h>
 #include <ptq/types.h>
 
 #ifdef __cplusplus

@@ -39,6 +39,8 @@ typedef enum ptq_dtype {
     PTQ_DT_S4 = 22,
     PTQ_DT_F4E2M1 = 23,
     PTQ_DT_COUNT
+    /* A model may have sequences and optional values as inputs and outputs: their types are larger than
+     * these, and only the library can make them. */
 } ptq_dtype;
 
 #define PTQ_MAX_RANK 8

@@ -225,8 +225,8 @@ static ptq_status open_session(run *r)
     ptq_session_options so = {
         .backend = r->on_cpu ? "cpu" : r->opt->backend,
         .ops = r->on_cpu ? NULL : r->opt->ops,
-        .device = {.pool = r->opt->pool, .isa = r->opt->isa},
-        .lower = {.fuse = true},
+        .device = {.pool = r->opt->pool, .isa = r->opt->isa, .pack_bytes = PTQ_SESSION_MODEST},
+        .lower = {.fuse = true, .fold_bytes = PTQ_SESSION_MODEST},
         .tap = tap,
         .tap_device = tap_device,
         .tap_select = select_value,
@@ -356,7 +356,7 @@ static ptq_status calibrate(run *r)
                          .graph = r->g,
                          .pool = r->opt->pool,
                          .max_bad_share = r->opt->max_bad_share,
-                         .limit = r->count,
+                         .limit = r->opt->limit ? r->opt->limit : r->count,
                          .on_bad = on_bad,
                          .on_bad_ctx = r};
     PTQ_TRY(make_batch(r, &r->now));

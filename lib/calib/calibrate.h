@@ -40,6 +40,7 @@ typedef struct ptq_calibrate_options {
     size_t batch;         /* wished; 0: 16, or 64 on a device. Falls to 1 where the batch axis is not
                              proven, and by halves where the device has no memory for it */
     size_t samples;       /* use the first n samples; 0: all */
+    size_t limit; /* samples that max_bad_share is a share of; 0: those of this run */
     size_t shard, nshards; /* this run takes samples i with i % nshards == shard; 0: all */
     ptq_pool *pool;
     const char *backend, *isa;

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/core/core.h"
+#include "lib/core/sequence.h"
 
 static const struct {
     const char *name;
@@ -36,6 +36,8 @@ static const struct {
 
 const char *ptq_dtype_name(ptq_dtype t)
 {
+    if (ptq_is_sequence(t))
+        return "sequence";
     return (unsigned)t < PTQ_DT_COUNT ? dtypes[t].name : "undefined";
 }
 

@@ -6,6 +6,7 @@
 
 #include "lib/cpu/cpu.h"
 #include "lib/cpu/peaks.h"
+#include "lib/cpu/widen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,7 @@ static const ptq_cpu_kernel *kernel_of(const ptq_step *s)
 
 struct ptq_backend {
     ptq_cpu cpu;
+    size_t pack_limit, packed; /* bytes of large constants whose packed form stays */
 };
 
 static bool cpu_probe(char *text, size_t n)
@@ -186,6 +188,7 @@ static ptq_status cpu_open(const ptq_backend_options *opt, ptq_backend **out)
         return ptq_fail_nomem();
     b->cpu.pool = opt ? opt->pool : NULL;
     b->cpu.isa = isa;
+    b->pack_limit = opt && opt->pack_bytes ? opt->pack_bytes : SIZE_MAX;
     *out = b;
     return PTQ_OK;
 }
@@ -225,10 +228,12 @@ static bool cpu_supports(ptq_backend *b, const ptq_program *p, const ptq_step *s
     }
     if (s->node && !s->node->def && strcmp(s->def->name, "float") == 0) {
         if (why)
-            *why = "this opset does not have it";
+            *why = p->graph && p->graph->opset < 7
+                       ? "its form is of before opset 7; see onnx.version_converter"
+                       : "this opset does not have it";
         return false;
     }
-    return !k->supports || k->supports(p, s, why);
+    return ptq_widen_supports(k, p, s, why) && (!k->supports || k->supports(p, s, why));
 }
 
 static ptq_status no_kernel(const ptq_step *s)
@@ -241,7 +246,29 @@ static ptq_status no_kernel(const ptq_step *s)
 typedef struct cpu_step {
     const ptq_cpu_kernel *kernel;
     void *state;
+    ptq_tensor *wide; /* constants in types that the kernel takes, or NULL */
+    const ptq_program *late; /* prepared in each run; NULL: once */
 } cpu_step;
+
+/* Large constants of a step, in bytes. */
+static size_t large_constants(const ptq_program *p, const ptq_step *s)
+{
+    enum { LARGE = 1 << 20 };
+    size_t sum = 0;
+    for (int i = 0; i < s->nin; i++) {
+        const ptq_tensor *t = s->in[i] < 0 ? NULL : p->values.v[s->in[i]].constant;
+        sum += t && t->nbytes >= LARGE ? t->nbytes : 0;
+    }
+    return sum;
+}
+
+/* What has been packed, or will not be read before the next run, need not stay. */
+static void rest_constants(const ptq_program *p, const ptq_step *s)
+{
+    for (int i = 0; i < s->nin; i++)
+        if (s->in[i] >= 0)
+            ptq_graph_rest(p->graph, p->values.v[s->in[i]].constant);
+}
 
 static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
 {
@@ -252,26 +279,43 @@ static ptq_status cpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_st
     if (!own)
         return ptq_fail_nomem();
     own->kernel = k;
-    ptq_status e = k->prepare ? k->prepare(&b->cpu, p, s, &own->state) : PTQ_OK;
+    size_t large = k->prepare || ptq_widen_any(k, p, s) ? large_constants(p, s) : 0;
+    *state = own;
+    if (large > b->pack_limit - b->packed) {
+        own->late = p;
+        return PTQ_OK;
+    }
+    b->packed += large;
+    ptq_status e = ptq_widen_constants(&b->cpu, k, p, s, &own->wide);
+    if (e == PTQ_OK && k->prepare)
+        e = ptq_widen_prepare(&b->cpu, k, p, s, own->wide, &own->state);
     if (e != PTQ_OK) {
+        *state = NULL;
+        ptq_widen_free(s, own->wide);
         free(own);
         return e;
     }
-    *state = own;
+    if (own->state || own->wide)
+        rest_constants(p, s);
     return PTQ_OK;
+}
+
+static void release_state(const ptq_cpu_kernel *k, void *state)
+{
+    if (state && k->release)
+        k->release(state);
+    else
+        free(state);
 }
 
 static void cpu_release(ptq_backend *b, const ptq_step *s, void *state)
 {
     (void)b;
-    (void)s;
     cpu_step *own = state;
     if (!own)
         return;
-    if (own->state && own->kernel->release)
-        own->kernel->release(own->state);
-    else
-        free(own->state);
+    ptq_widen_free(s, own->wide);
+    release_state(own->kernel, own->state);
     free(own);
 }
 
@@ -284,7 +328,14 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
                         r->step->name);
     ptq_step_run inner = *r;
     inner.state = own->state;
-    return k->run(&b->cpu, &inner);
+    if (!own->late)
+        return ptq_widen_run(&b->cpu, k, &inner, own->wide);
+    if (k->prepare && !k->unprepared)
+        PTQ_TRY(ptq_widen_prepare(&b->cpu, k, own->late, r->step, NULL, &inner.state));
+    ptq_status s = ptq_widen_run(&b->cpu, k, &inner, NULL);
+    release_state(k, inner.state);
+    rest_constants(own->late, r->step);
+    return s;
 }
 
 static ptq_status cpu_peaks(ptq_backend *b, ptq_peaks *out)

@@ -38,6 +38,18 @@ ptq_status ptq_cpu_ranges(ptq_cpu *c, int64_t n, int64_t grain, ptq_range_fn fn,
 /* Allocates an output whose shape the kernel alone knows (malloc'ed; the runner frees it). */
 ptq_status ptq_cpu_out(const ptq_step_run *r, int i, int rank, const int64_t *dims);
 
+/* Sets of element types. */
+#define PTQ_TAKES(t) (1u << (t))
+#define PTQ_TAKES_F32 PTQ_TAKES(PTQ_DT_F32)
+#define PTQ_TAKES_FLOATS (PTQ_TAKES_F32 | PTQ_TAKES(PTQ_DT_F64))
+#define PTQ_TAKES_S64 PTQ_TAKES(PTQ_DT_S64)
+#define PTQ_TAKES_INTS (PTQ_TAKES_S64 | PTQ_TAKES(PTQ_DT_U64))
+/* With S64: uint64 may be read as int64, the low 64 bits of results are right either way. */
+#define PTQ_TAKES_MODULO (1u << 31)
+/* Whole bytes: what movers need. */
+#define PTQ_TAKES_BYTES (~(PTQ_TAKES_MODULO | PTQ_TAKES(PTQ_DT_UNDEFINED) | PTQ_TAKES(PTQ_DT_STRING) | PTQ_TAKES(PTQ_DT_C128) | \
+                           PTQ_TAKES(PTQ_DT_U4) | PTQ_TAKES(PTQ_DT_S4) | PTQ_TAKES(PTQ_DT_F4E2M1)))
+
 typedef struct ptq_cpu_kernel {
     const char *name; /* operator type for float steps, step kind for integer steps */
     /* NULL: always. */
@@ -46,6 +58,11 @@ typedef struct ptq_cpu_kernel {
     ptq_status (*prepare)(ptq_cpu *c, const ptq_program *p, const ptq_step *s, void **state);
     void (*release)(void *state);
     ptq_status (*run)(ptq_cpu *c, const ptq_step_run *r);
+    /* Element types that run has loops for; others are converted to them on the way in and back on
+     * the way out (widen.h). 0: run sees all tensors as they are. */
+    unsigned takes;
+    uint32_t keep_in, keep_out; /* bit i: input or output i is not converted */
+    bool unprepared;  /* run does without what prepare makes, at little cost */
     bool finds_shape; /* run allocates an output whose data is NULL (ptq_cpu_out) */
 } ptq_cpu_kernel;
 

@@ -23,11 +23,6 @@ typedef struct conv_ctx {
     bool merged;        /* the columns of all images form one product per group */
 } conv_ctx;
 
-static bool supports_conv(const ptq_program *p, const ptq_step *s, const char **why)
-{
-    return ptq_supports_f32(p, s, why);
-}
-
 typedef struct fill_ctx {
     const ptq_conv_geometry *g;
     const ptq_conv_planes *pl;
@@ -265,7 +260,7 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
 extern const ptq_cpu_kernel ptq_cpu_f_conv;
 const ptq_cpu_kernel ptq_cpu_f_conv = {
     .name = "Conv",
-    .supports = supports_conv,
+    .takes = PTQ_TAKES_F32,
     .prepare = conv_prepare,
     .release = conv_release,
     .run = conv_run,
@@ -310,6 +305,6 @@ static ptq_status conv_transpose_run(ptq_cpu *c, const ptq_step_run *r)
 extern const ptq_cpu_kernel ptq_cpu_f_conv_transpose;
 const ptq_cpu_kernel ptq_cpu_f_conv_transpose = {
     .name = "ConvTranspose",
-    .supports = supports_conv,
+    .takes = PTQ_TAKES_F32,
     .run = conv_transpose_run,
 };

@@ -101,8 +101,9 @@ static ptq_status matmul_run(ptq_cpu *c, const ptq_step_run *r)
 extern const ptq_cpu_kernel ptq_cpu_f_matmul;
 const ptq_cpu_kernel ptq_cpu_f_matmul = {
     .name = "MatMul",
-    .supports = ptq_supports_f32,
+    .takes = PTQ_TAKES_F32,
     .prepare = matmul_prepare,
+    .unprepared = true,
     .run = matmul_run,
 };
 
@@ -171,7 +172,8 @@ static ptq_status gemm_run(ptq_cpu *c, const ptq_step_run *r)
 extern const ptq_cpu_kernel ptq_cpu_f_gemm;
 const ptq_cpu_kernel ptq_cpu_f_gemm = {
     .name = "Gemm",
-    .supports = ptq_supports_f32,
+    .takes = PTQ_TAKES_F32,
     .prepare = gemm_prepare,
+    .unprepared = true,
     .run = gemm_run,
 };

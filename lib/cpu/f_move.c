@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators that move elements of any type: the 8-bit movers of integer steps are these too. */
+#include "lib/core/cast.h"
 #include "lib/cpu/walk.h"
 #include "lib/exec/moves.h"
 
 #define ROW(symbol, op)                                                                            \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
-    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .supports = whole_bytes,                \
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .takes = PTQ_TAKES_BYTES,               \
                                                .run = symbol##_run};
-
-static bool whole_bytes(const ptq_program *p, const ptq_step *s, const char **why)
-{
-    int bits = s->nin > 0 && s->in[0] >= 0 ? ptq_dtype_bits(p->values.v[s->in[0]].dtype) : 0;
-    if (bits == 8 || bits == 16 || bits == 32 || bits == 64)
-        return true;
-    if (why)
-        *why = "elements of this type cannot be moved";
-    return false;
-}
 
 /* ---- another shape for the same bytes ---- */
 
 static ptq_status copy_run(ptq_cpu *c, const ptq_step_run *r)
 {
     (void)c;
+    if (!r->out[0].data) { /* a sequence, or an optional value, through Identity */
+        r->out[0] = *r->in[0];
+        r->out[0].data = ptq_alloc_aligned(r->in[0]->nbytes);
+        if (!r->out[0].data)
+            return ptq_fail_nomem();
+    }
     if (r->out[0].data != r->in[0]->data)
         memcpy(r->out[0].data, r->in[0]->data, r->in[0]->nbytes);
     return PTQ_OK;
@@ -30,7 +27,8 @@ static ptq_status copy_run(ptq_cpu *c, const ptq_step_run *r)
 #define COPY_ROW(symbol, op)                                                                       \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
     const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = copy_run};
-COPY_ROW(identity, "Identity")
+extern const ptq_cpu_kernel ptq_cpu_f_identity;
+const ptq_cpu_kernel ptq_cpu_f_identity = {.name = "Identity", .run = copy_run, .finds_shape = true};
 COPY_ROW(reshape, "Reshape")
 COPY_ROW(flatten, "Flatten")
 COPY_ROW(squeeze, "Squeeze")
@@ -39,8 +37,11 @@ COPY_ROW(unsqueeze, "Unsqueeze")
 /* Inference: nothing is dropped, the mask is all true. */
 static ptq_status dropout_run(ptq_cpu *c, const ptq_step_run *r)
 {
-    const ptq_tensor *mode = ptq_in(r, 2);
-    if (mode && *(const uint8_t *)mode->data)
+    const ptq_tensor *mode = ptq_in(r, 2), *ratio = ptq_in(r, 1);
+    if ((mode && ptq_tensor_elements(mode) != 1) || (ratio && ptq_tensor_elements(ratio) != 1))
+        return ptq_bad_args(r);
+    bool drops = !ratio || !ptq_castable(ratio->dtype) || ptq_number_load(ratio->dtype, ratio->data, 0).d != 0.0;
+    if (mode && *(const uint8_t *)mode->data && drops)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: Dropout in training mode is not supported",
                         r->step->name);
     PTQ_TRY(copy_run(c, r));

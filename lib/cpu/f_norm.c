@@ -64,9 +64,9 @@ static ptq_status softmax_run(ptq_cpu *c, const ptq_step_run *r)
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_softmax, ptq_cpu_f_log_softmax;
-const ptq_cpu_kernel ptq_cpu_f_softmax = {.name = "Softmax", .supports = ptq_supports_f32,
+const ptq_cpu_kernel ptq_cpu_f_softmax = {.name = "Softmax", .takes = PTQ_TAKES_F32,
                                           .prepare = ptq_prepare_opset, .run = softmax_run};
-const ptq_cpu_kernel ptq_cpu_f_log_softmax = {.name = "LogSoftmax", .supports = ptq_supports_f32,
+const ptq_cpu_kernel ptq_cpu_f_log_softmax = {.name = "LogSoftmax", .takes = PTQ_TAKES_F32,
                                               .prepare = ptq_prepare_opset, .run = softmax_run};
 
 /* ---- LayerNormalization ----
@@ -145,7 +145,7 @@ static ptq_status layer_norm_run(ptq_cpu *c, const ptq_step_run *r)
 }
 extern const ptq_cpu_kernel ptq_cpu_f_layer_norm;
 const ptq_cpu_kernel ptq_cpu_f_layer_norm = {
-    .name = "LayerNormalization", .supports = ptq_supports_f32, .run = layer_norm_run};
+    .name = "LayerNormalization", .takes = PTQ_TAKES_F32, .run = layer_norm_run};
 
 /* ---- BatchNormalization (inference): fmaf(x, a, b), a = scale / sqrt(var + eps),
  * b = bias - mean * a ---- */
@@ -197,15 +197,41 @@ static planes_ctx planes_of(ptq_cpu *c, const ptq_step_run *r)
                         .act = ptq_step_act(r->step)};
 }
 
+/* In training mode: normalized by its own mean and variance, which also move the running ones. */
+static void train_channel(const planes_ctx *v, const ptq_step_run *r, int64_t ch, double momentum)
+{
+    int64_t images = r->in[0]->dims[0], count = images * v->n;
+    double sum = 0, var = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)v->x[(i / v->n * v->channels + ch) * v->n + i % v->n];
+    double mean = sum / (double)count;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)v->x[(i / v->n * v->channels + ch) * v->n + i % v->n] - mean;
+        var += d * d;
+    }
+    var /= (double)count;
+    float a = v->scale[ch] / sqrtf((float)var + v->eps), b = v->bias[ch] - (float)mean * a;
+    for (int64_t i = 0; i < images; i++) {
+        int64_t at = (i * v->channels + ch) * v->n;
+        v->f->affine(v->x + at, a, b, v->y + at, v->n);
+    }
+    for (int k = 1; k < 3 && k < r->step->nout; k++)
+        if (r->out[k].data)
+            ((float *)r->out[k].data)[ch] =
+                (float)((double)(k == 1 ? v->mean : v->var)[ch] * momentum + (k == 1 ? mean : var) * (1 - momentum));
+}
+
 static ptq_status batch_norm_run(ptq_cpu *c, const ptq_step_run *r)
 {
     planes_ctx v = planes_of(c, r);
     v.mean = r->in[3]->data;
     v.var = r->in[4]->data;
-    if (ptq_attr_int(r->step->node, "training_mode", 0))
-        return ptq_fail(PTQ_ERR_UNSUPPORTED,
-                        "node %s: BatchNormalization in training mode is not supported",
-                        r->step->name);
+    if (ptq_attr_int(r->step->node, "training_mode", 0)) {
+        double momentum = (double)ptq_attr_float(r->step->node, "momentum", 0.9f);
+        for (int64_t ch = 0; ch < v.channels; ch++)
+            train_channel(&v, r, ch, momentum);
+        return PTQ_OK;
+    }
     return ptq_cpu_ranges(c, r->in[0]->dims[0] * v.channels, 1 + 16384 / (v.n + 1), batch_part, &v);
 }
 
@@ -217,9 +243,9 @@ static ptq_status instance_norm_run(ptq_cpu *c, const ptq_step_run *r)
 }
 extern const ptq_cpu_kernel ptq_cpu_f_batch_norm, ptq_cpu_f_instance_norm;
 const ptq_cpu_kernel ptq_cpu_f_batch_norm = {
-    .name = "BatchNormalization", .supports = ptq_supports_f32, .run = batch_norm_run};
+    .name = "BatchNormalization", .takes = PTQ_TAKES_F32, .run = batch_norm_run};
 const ptq_cpu_kernel ptq_cpu_f_instance_norm = {
-    .name = "InstanceNormalization", .supports = ptq_supports_f32, .run = instance_norm_run};
+    .name = "InstanceNormalization", .takes = PTQ_TAKES_F32, .run = instance_norm_run};
 
 /* ---- LRN: x / (bias + alpha / size * sum of squares over neighbouring channels) ^ beta ---- */
 
@@ -248,4 +274,4 @@ static ptq_status lrn_run(ptq_cpu *c, const ptq_step_run *r)
     return PTQ_OK;
 }
 extern const ptq_cpu_kernel ptq_cpu_f_lrn;
-const ptq_cpu_kernel ptq_cpu_f_lrn = {.name = "LRN", .supports = ptq_supports_f32, .run = lrn_run};
+const ptq_cpu_kernel ptq_cpu_f_lrn = {.name = "LRN", .takes = PTQ_TAKES_F32, .run = lrn_run};

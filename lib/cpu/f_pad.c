@@ -66,4 +66,4 @@ static ptq_status pad_run(ptq_cpu *c, const ptq_step_run *r)
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_pad;
-const ptq_cpu_kernel ptq_cpu_f_pad = {.name = "Pad", .run = pad_run};
+const ptq_cpu_kernel ptq_cpu_f_pad = {.name = "Pad", .run = pad_run, .takes = PTQ_TAKES_BYTES};

@@ -166,10 +166,12 @@ static ptq_status global_run(ptq_cpu *c, const ptq_step_run *r)
 
 extern const ptq_cpu_kernel ptq_cpu_f_max_pool, ptq_cpu_f_average_pool, ptq_cpu_f_global_max_pool,
     ptq_cpu_f_global_average_pool;
-const ptq_cpu_kernel ptq_cpu_f_max_pool = {.name = "MaxPool", .run = max_pool_run};
+const ptq_cpu_kernel ptq_cpu_f_max_pool = {
+    .name = "MaxPool", .takes = PTQ_TAKES_F32 | PTQ_TAKES(PTQ_DT_S8) | PTQ_TAKES(PTQ_DT_U8), .keep_out = 2,
+    .run = max_pool_run};
 const ptq_cpu_kernel ptq_cpu_f_average_pool = {
-    .name = "AveragePool", .supports = ptq_supports_f32, .run = average_pool_run};
+    .name = "AveragePool", .takes = PTQ_TAKES_F32, .run = average_pool_run};
 const ptq_cpu_kernel ptq_cpu_f_global_max_pool = {
-    .name = "GlobalMaxPool", .supports = ptq_supports_f32, .run = global_run};
+    .name = "GlobalMaxPool", .takes = PTQ_TAKES_F32, .run = global_run};
 const ptq_cpu_kernel ptq_cpu_f_global_average_pool = {
-    .name = "GlobalAveragePool", .supports = ptq_supports_f32, .run = global_run};
+    .name = "GlobalAveragePool", .takes = PTQ_TAKES_F32, .run = global_run};

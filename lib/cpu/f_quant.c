@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* QuantizeLinear and DequantizeLinear as float steps: per tensor, per axis, per block; the law is
  * ptq_quantize and ptq_dequantize of qmath.h. */
+#include "lib/core/small.h"
 #include "lib/cpu/fkernel.h"
 
 typedef struct quant_ctx {
@@ -10,40 +11,23 @@ typedef struct quant_ctx {
     const ptq_tensor *zp;
     const ptq_tensor *x, *y;
     int32_t lo, hi;
+    bool saturate; /* small floats */
 } quant_ctx;
 
 static int32_t load_int(ptq_dtype t, const void *p, int64_t i)
 {
-    unsigned nibble;
-    switch (t) {
-    case PTQ_DT_S8: return ((const int8_t *)p)[i];
-    case PTQ_DT_U8: return ((const uint8_t *)p)[i];
-    case PTQ_DT_S16: return ((const int16_t *)p)[i];
-    case PTQ_DT_U16: return ((const uint16_t *)p)[i];
-    case PTQ_DT_S32: return ((const int32_t *)p)[i];
-    default: /* two per byte, the first in the low half */
-        nibble = ((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15u;
-        return t == PTQ_DT_S4 && nibble > 7 ? (int32_t)nibble - 16 : (int32_t)nibble;
-    }
+    return (int32_t)ptq_any_load(t, p, i).i;
 }
 
 static void store_int(ptq_dtype t, void *p, int64_t i, int32_t v)
 {
-    uint8_t *b;
-    switch (t) {
-    case PTQ_DT_S8: case PTQ_DT_U8: ((uint8_t *)p)[i] = (uint8_t)v; break;
-    case PTQ_DT_S16: case PTQ_DT_U16: ((uint16_t *)p)[i] = (uint16_t)v; break;
-    default:
-        b = (uint8_t *)p + i / 2;
-        *b = i % 2 ? (uint8_t)((*b & 15u) | ((unsigned)v & 15u) << 4) : (uint8_t)((unsigned)v & 15u);
-        break;
-    }
+    ptq_any_store(t, p, i, ptq_number_int(v), false, true);
 }
 
 static ptq_status read_quant(ptq_cpu *c, const ptq_step_run *r, quant_ctx *v)
 {
     *v = (quant_ctx){.f = ptq_cpu_f32(c), .scale = r->in[1]->data, .zp = ptq_in(r, 2), .x = r->in[0],
-                     .y = &r->out[0]};
+                     .y = &r->out[0], .saturate = ptq_attr_int(r->step->node, "saturate", 1) != 0};
     return ptq_quant_grid_of(r, &v->g);
 }
 
@@ -94,6 +78,27 @@ static void dequantize_part(const void *ctx, int64_t from, int64_t to, int worke
     }
 }
 
+/* Small floats: their zero points are 0, and are added: -0 becomes 0. */
+static void quantize_small(const quant_ctx *v)
+{
+    for (int64_t row = 0; row < v->g.outer * v->g.n; row++)
+        for (int64_t i = 0; i < v->g.inner; i++) {
+            int64_t at = row * v->g.inner + i;
+            float x = ((const float *)v->x->data)[at] / v->scale[ptq_quant_scale_at(&v->g, row, i)];
+            ptq_any_store(v->y->dtype, v->y->data, at, ptq_number_real((double)(x + 0.0f)), false, v->saturate);
+        }
+}
+
+static void dequantize_small(const quant_ctx *v)
+{
+    for (int64_t row = 0; row < v->g.outer * v->g.n; row++)
+        for (int64_t i = 0; i < v->g.inner; i++) {
+            int64_t at = row * v->g.inner + i;
+            float x = (float)ptq_any_load(v->x->dtype, v->x->data, at).d;
+            ((float *)v->y->data)[at] = x * v->scale[ptq_quant_scale_at(&v->g, row, i)];
+        }
+}
+
 /* A single long row is cut into pieces. */
 static void cut(quant_ctx *v)
 {
@@ -108,6 +113,10 @@ static ptq_status quantize_run(ptq_cpu *c, const ptq_step_run *r)
 {
     quant_ctx v;
     PTQ_TRY(read_quant(c, r, &v));
+    if (v.x->dtype == PTQ_DT_F32 && ptq_small_float_of(v.y->dtype)) {
+        quantize_small(&v);
+        return PTQ_OK;
+    }
     if (v.x->dtype != PTQ_DT_F32 || !ptq_quant_bounds(v.y->dtype, &v.lo, &v.hi))
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: QuantizeLinear from %s to %s is not supported",
                         r->step->name, ptq_dtype_name(v.x->dtype), ptq_dtype_name(v.y->dtype));
@@ -124,6 +133,10 @@ static ptq_status dequantize_run(ptq_cpu *c, const ptq_step_run *r)
 {
     quant_ctx v;
     PTQ_TRY(read_quant(c, r, &v));
+    if (v.y->dtype == PTQ_DT_F32 && ptq_small_float_of(v.x->dtype)) {
+        dequantize_small(&v);
+        return PTQ_OK;
+    }
     if (v.y->dtype != PTQ_DT_F32 ||
         (!ptq_quant_bounds(v.x->dtype, &v.lo, &v.hi) && v.x->dtype != PTQ_DT_S32))
         return ptq_fail(PTQ_ERR_UNSUPPORTED,
@@ -133,6 +146,8 @@ static ptq_status dequantize_run(ptq_cpu *c, const ptq_step_run *r)
     return ptq_cpu_ranges(c, v.g.outer * v.g.n, 1 + 16384 / (v.g.inner + 1), dequantize_part, &v);
 }
 
+/* Half floats go through float32. */
+#define CODES ~(PTQ_TAKES_MODULO | PTQ_TAKES(PTQ_DT_F16) | PTQ_TAKES(PTQ_DT_BF16) | PTQ_TAKES(PTQ_DT_F64))
 extern const ptq_cpu_kernel ptq_cpu_f_quantize, ptq_cpu_f_dequantize;
-const ptq_cpu_kernel ptq_cpu_f_quantize = {.name = "QuantizeLinear", .run = quantize_run};
-const ptq_cpu_kernel ptq_cpu_f_dequantize = {.name = "DequantizeLinear", .run = dequantize_run};
+const ptq_cpu_kernel ptq_cpu_f_quantize = {.name = "QuantizeLinear", .takes = CODES, .run = quantize_run};
+const ptq_cpu_kernel ptq_cpu_f_dequantize = {.name = "DequantizeLinear", .takes = CODES, .run = dequantize_run};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions over any set of axes, ArgMax, ArgMin. Sums of floats follow the law of fmath.h with
  * the reduced axes in row-major order. */
+#include "lib/core/cast.h"
 #include "lib/cpu/walk.h"
 
 /* Copies x with the reduced axes last into scratch, unless they are neighbours already. */
@@ -112,16 +113,64 @@ static ptq_status reduce_f32(ptq_cpu *c, const ptq_step_run *r, unsigned mask, k
     return ptq_cpu_ranges(c, v.s.outer, grain, rows_part, &v);
 }
 
+/* ---- double ---- */
+
+static double term(kind k, double x, double shift)
+{
+    switch (k) {
+    case K_L1: return fabs(x);
+    case K_L2: case K_SQUARE: return x * x;
+    case K_LOGEXP: return exp(x - shift);
+    default: return x;
+    }
+}
+
+static double extreme(const double *x, int64_t n, bool max)
+{
+    double m = max ? -INFINITY : INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != x[i] || (max ? x[i] > m : x[i] < m))
+            m = m != m ? m : x[i];
+    return m;
+}
+
+static double reduce_row_f64(const double *x, int64_t n, kind k)
+{
+    double shift = 0, a = k == K_PROD ? 1 : 0;
+    if (k == K_MAX || k == K_MIN)
+        return extreme(x, n, k == K_MAX);
+    if (k == K_LOGEXP) {
+        shift = extreme(x, n, true);
+        shift = isfinite(shift) ? shift : 0;
+    }
+    for (int64_t i = 0; i < n; i++)
+        a = k == K_PROD ? a * x[i] : a + term(k, x[i], shift);
+    switch (k) {
+    case K_MEAN: return a / (double)n;
+    case K_L2: return sqrt(a);
+    case K_LOG: return log(a);
+    case K_LOGEXP: return shift + log(a);
+    default: return a;
+    }
+}
+
+static ptq_status reduce_f64(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
+{
+    ptq_shape3 s;
+    const void *data;
+    PTQ_TRY(arrange(c, r->in[0], mask, true, &s, &data));
+    for (int64_t i = 0; i < s.outer; i++)
+        ((double *)r->out[0].data)[i] = reduce_row_f64((const double *)data + i * s.n, s.n, k);
+    return PTQ_OK;
+}
+
 /* ---- integers ---- */
 
 static int64_t reduce_int(const ptq_shape3 *s, const void *data, ptq_dtype t, int64_t row, kind k)
 {
     int64_t a = k == K_PROD ? 1 : k == K_MAX ? INT64_MIN : k == K_MIN ? INT64_MAX : 0;
     for (int64_t i = row * s->n; i < (row + 1) * s->n; i++) {
-        int64_t v = t == PTQ_DT_S64   ? ((const int64_t *)data)[i]
-                    : t == PTQ_DT_S32 ? ((const int32_t *)data)[i]
-                    : t == PTQ_DT_S8  ? ((const int8_t *)data)[i]
-                                      : ((const uint8_t *)data)[i];
+        int64_t v = ptq_number_load(t, data, i).i;
         switch (k) {
         case K_MAX: a = v > a ? v : a; break;
         case K_MIN: a = v < a ? v : a; break;
@@ -134,39 +183,52 @@ static int64_t reduce_int(const ptq_shape3 *s, const void *data, ptq_dtype t, in
     return k == K_MEAN && s->n ? a / s->n : a;
 }
 
+/* Roots and logarithms, which integers have too. */
+static int64_t reduce_real(const ptq_shape3 *s, const void *data, ptq_dtype t, int64_t row, kind k)
+{
+    double a = 0;
+    for (int64_t i = row * s->n; i < (row + 1) * s->n; i++)
+        a += term(k, (double)ptq_number_load(t, data, i).i, 0);
+    return (int64_t)(k == K_L2 ? sqrt(a) : log(a));
+}
+
 static ptq_status reduce_ints(ptq_cpu *c, const ptq_step_run *r, unsigned mask, kind k)
 {
     ptq_shape3 s;
     const void *data;
     ptq_dtype t = r->in[0]->dtype;
-    bool bytes = t == PTQ_DT_S8 || t == PTQ_DT_U8;
-    if ((t != PTQ_DT_S64 && t != PTQ_DT_S32 && !bytes) || k == K_L2 || k == K_LOG ||
-        k == K_LOGEXP || (bytes && k != K_MAX && k != K_MIN))
-        return ptq_bad_type(r, r->in[0]->dtype);
+    bool real = k == K_L2 || k == K_LOG || k == K_LOGEXP;
     PTQ_TRY(arrange(c, r->in[0], mask, true, &s, &data));
-    for (int64_t i = 0; i < s.outer; i++) {
-        int64_t v = reduce_int(&s, data, t, i, k);
-        if (t == PTQ_DT_S64)
-            ((int64_t *)r->out[0].data)[i] = v;
-        else if (t == PTQ_DT_S32)
-            ((int32_t *)r->out[0].data)[i] = (int32_t)v;
-        else
-            ((uint8_t *)r->out[0].data)[i] = (uint8_t)v;
-    }
+    for (int64_t i = 0; i < s.outer; i++)
+        ptq_number_store(t, r->out[0].data, i,
+                         ptq_number_int((real ? reduce_real : reduce_int)(&s, data, t, i, k)), 0);
     return PTQ_OK;
 }
 
+static ptq_status reduce(ptq_cpu *c, const ptq_step_run *r, kind k)
+{
+    unsigned mask;
+    PTQ_TRY(ptq_reduced_axes(r, &mask));
+    switch (r->in[0]->dtype) {
+    case PTQ_DT_F32: return reduce_f32(c, r, mask, k);
+    case PTQ_DT_F64: return reduce_f64(c, r, mask, k);
+    default: return reduce_ints(c, r, mask, k);
+    }
+}
+
+/* The axes are read as they are. */
+enum {
+    REDUCED = PTQ_TAKES_FLOATS | PTQ_TAKES_S64 | PTQ_TAKES(PTQ_DT_S32) | PTQ_TAKES(PTQ_DT_S8) |
+              PTQ_TAKES(PTQ_DT_U8) | PTQ_TAKES(PTQ_DT_BOOL)
+};
 #define REDUCE_ROW(symbol, op, k)                                                                  \
     static ptq_status symbol##_run(ptq_cpu *c, const ptq_step_run *r)                              \
     {                                                                                              \
-        unsigned mask;                                                                             \
-        PTQ_TRY(ptq_reduced_axes(r, &mask));                                                           \
-        if (r->in[0]->dtype == PTQ_DT_F32)                                                         \
-            return reduce_f32(c, r, mask, k);                                                      \
-        return reduce_ints(c, r, mask, k);                                                         \
+        return reduce(c, r, k);                                                                    \
     }                                                                                              \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
-    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = symbol##_run};
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {                                                    \
+        .name = op, .takes = REDUCED, .keep_in = 2, .run = symbol##_run};
 REDUCE_ROW(reduce_sum, "ReduceSum", K_SUM)
 REDUCE_ROW(reduce_mean, "ReduceMean", K_MEAN)
 REDUCE_ROW(reduce_max, "ReduceMax", K_MAX)
@@ -204,7 +266,9 @@ static ptq_status arg_run(ptq_cpu *c, const ptq_step_run *r)
         int64_t best = 0;
         switch (x->dtype) {
         case PTQ_DT_F32: ARG(float)
+        case PTQ_DT_F64: ARG(double)
         case PTQ_DT_S64: ARG(int64_t)
+        case PTQ_DT_U64: ARG(uint64_t)
         case PTQ_DT_S32: ARG(int32_t)
         case PTQ_DT_S8: ARG(int8_t)
         case PTQ_DT_U8: ARG(uint8_t)
@@ -214,6 +278,9 @@ static ptq_status arg_run(ptq_cpu *c, const ptq_step_run *r)
     }
     return PTQ_OK;
 }
+enum {
+    ARGS = PTQ_TAKES_FLOATS | PTQ_TAKES_INTS | PTQ_TAKES(PTQ_DT_S32) | PTQ_TAKES(PTQ_DT_S8) | PTQ_TAKES(PTQ_DT_U8)
+};
 extern const ptq_cpu_kernel ptq_cpu_f_argmax, ptq_cpu_f_argmin;
-const ptq_cpu_kernel ptq_cpu_f_argmax = {.name = "ArgMax", .run = arg_run};
-const ptq_cpu_kernel ptq_cpu_f_argmin = {.name = "ArgMin", .run = arg_run};
+const ptq_cpu_kernel ptq_cpu_f_argmax = {.name = "ArgMax", .takes = ARGS, .keep_out = 1, .run = arg_run};
+const ptq_cpu_kernel ptq_cpu_f_argmin = {.name = "ArgMin", .takes = ARGS, .keep_out = 1, .run = arg_run};

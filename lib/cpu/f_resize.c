@@ -1,146 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Resize and Upsample: nearest, linear, cubic. One axis after the other, each output element a
- * chain of at most four taps: fmaf in rising order of the source. */
-#include "lib/cpu/fkernel.h"
-
-typedef struct tap {
-    int64_t at[4];
-    float w[4];
-} tap;
-
-typedef struct resize_args {
-    const char *mode, *coord, *nearest;
-    float cubic_a;
-    bool exclude_outside, simple; /* simple: the rounding of Upsample and opset 10 */
-    float scale[PTQ_MAX_RANK];
-} resize_args;
-
-/* The place in the input that output position o comes from. */
-static float source(const resize_args *a, int64_t o, int64_t n, int64_t m, float scale)
-{
-    float x = (float)o;
-    if (strcmp(a->coord, "asymmetric") == 0)
-        return x / scale;
-    if (strcmp(a->coord, "align_corners") == 0)
-        return m == 1 ? 0.0f : x * (float)(n - 1) / (float)(m - 1);
-    if (strcmp(a->coord, "pytorch_half_pixel") == 0)
-        return m > 1 ? (x + 0.5f) / scale - 0.5f : 0.0f;
-    if (strcmp(a->coord, "half_pixel_symmetric") == 0) {
-        float fit = (float)m / (scale * (float)n), center = (float)n / 2.0f;
-        return center * (1.0f - fit) + (x + 0.5f) / scale - 0.5f;
-    }
-    return (x + 0.5f) / scale - 0.5f;
-}
-
-static int64_t clamp(int64_t v, int64_t n)
-{
-    return v < 0 ? 0 : v >= n ? n - 1 : v;
-}
-
-static float nearest(const resize_args *a, float x, float scale)
-{
-    if (a->simple)
-        return scale < 1.0f ? ceilf(x) : floorf(x);
-    if (strcmp(a->nearest, "floor") == 0)
-        return floorf(x);
-    if (strcmp(a->nearest, "ceil") == 0)
-        return ceilf(x);
-    if (strcmp(a->nearest, "round_prefer_ceil") == 0)
-        return floorf(x + 0.5f);
-    return ceilf(x - 0.5f); /* round_prefer_floor */
-}
-
-/* Keys' cubic kernel with parameter A. */
-static void cubic_weights(float f, float A, float w[4])
-{
-    float g = 1.0f - f;
-    w[0] = ((A * (f + 1) - 5 * A) * (f + 1) + 8 * A) * (f + 1) - 4 * A;
-    w[1] = ((A + 2) * f - (A + 3)) * f * f + 1;
-    w[2] = ((A + 2) * g - (A + 3)) * g * g + 1;
-    w[3] = ((A * (g + 1) - 5 * A) * (g + 1) + 8 * A) * (g + 1) - 4 * A;
-}
-
-/* Returns the number of taps. */
-static int make_tap(const resize_args *a, int64_t o, int64_t n, int64_t m, float scale, tap *t)
-{
-    float x = source(a, o, n, m, scale);
-    if (strcmp(a->mode, "nearest") == 0) {
-        t->at[0] = clamp((int64_t)nearest(a, x, scale), n);
-        t->w[0] = 1.0f;
-        return 1;
-    }
-    if (strcmp(a->mode, "linear") == 0) {
-        x = x < 0.0f ? 0.0f : x > (float)(n - 1) ? (float)(n - 1) : x;
-        t->at[0] = (int64_t)x;
-        t->at[1] = clamp(t->at[0] + 1, n);
-        t->w[1] = x - (float)t->at[0];
-        t->w[0] = 1.0f - t->w[1];
-        return 2;
-    }
-    float base = floorf(x), sum = 0.0f;
-    cubic_weights(x - base, a->cubic_a, t->w);
-    for (int i = 0; i < 4; i++) {
-        int64_t at = (int64_t)base - 1 + i;
-        t->at[i] = clamp(at, n);
-        if (a->exclude_outside && t->at[i] != at)
-            t->w[i] = 0.0f;
-        sum += t->w[i];
-    }
-    for (int i = 0; a->exclude_outside && i < 4; i++)
-        t->w[i] /= sum;
-    return 4;
-}
+/* Resize and Upsample: nearest, linear, cubic, each with or without antialias. One axis after the
+ * other, each output element a chain of taps: fmaf in rising order of the source. */
+#include "lib/cpu/f_resize.h"
+#include "lib/cpu/widen.h"
 
 /* ---- one axis ---- */
 
 typedef struct axis_ctx {
     const char *x;
     char *y;
-    const tap *taps;
-    int ntaps;
+    const ptq_resize_taps *t;
     int64_t n, m, inner;
     size_t e;
+    float outside; /* extrapolation_value */
 } axis_ctx;
+
+static void axis_row(const axis_ctx *v, int64_t o, const float *x, float *y)
+{
+    const int64_t *at = v->t->at + o * v->t->n;
+    const float *w = v->t->w + o * v->t->n;
+    for (int64_t i = 0; i < v->inner; i++) {
+        float s = 0.0f;
+        for (int k = 0; k < v->t->n; k++)
+            s = fmaf(x[at[k] * v->inner + i], w[k], s);
+        y[i] = s;
+    }
+}
 
 static void axis_part(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const axis_ctx *v = ctx;
     (void)worker;
     for (int64_t row = from; row < to; row++) { /* rows of the output: [outer, m] */
-        const tap *t = &v->taps[row % v->m];
+        int64_t o = row % v->m, first = v->t->at[o * v->t->n];
         size_t run = (size_t)v->inner * v->e;
         const char *src = v->x + (size_t)(row / v->m * v->n) * run;
         char *dst = v->y + (size_t)row * run;
-        if (v->ntaps == 1) {
-            memcpy(dst, src + (size_t)t->at[0] * run, run);
-            continue;
-        }
-        const float *x = (const float *)(const void *)src;
         float *y = (float *)(void *)dst;
-        for (int64_t i = 0; i < v->inner; i++) {
-            float s = 0.0f;
-            for (int k = 0; k < v->ntaps; k++)
-                s = fmaf(x[t->at[k] * v->inner + i], t->w[k], s);
-            y[i] = s;
-        }
+        if (first < 0)
+            for (int64_t i = 0; i < v->inner; i++)
+                y[i] = v->outside;
+        else if (v->t->n == 1)
+            memcpy(dst, src + (size_t)first * run, run);
+        else
+            axis_row(v, o, (const float *)(const void *)src, y);
     }
 }
 
-static ptq_status resize_axis(ptq_cpu *c, const resize_args *a, axis_ctx *v, int64_t outer,
-                              float scale)
+static ptq_status resize_axis(ptq_cpu *c, const ptq_resize_args *a, int d, axis_ctx *v, int64_t outer)
 {
-    tap *taps = ptq_calloc((size_t)v->m + 1, sizeof *taps);
-    if (!taps)
-        return ptq_fail_nomem();
-    v->taps = taps;
-    for (int64_t o = 0; o < v->m; o++)
-        v->ntaps = make_tap(a, o, v->n, v->m, scale, &taps[o]);
+    ptq_resize_taps t;
+    PTQ_TRY(ptq_resize_taps_of(a, d, v->n, v->m, &t));
+    v->t = &t;
+    v->outside = a->outside;
     ptq_status s = ptq_cpu_ranges(c, outer * v->m, 1 + 4096 / (v->inner + 1), axis_part, v);
-    free(taps);
+    free(t.at);
+    free(t.w);
     return s;
 }
 
-static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const resize_args *a)
+static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const ptq_resize_args *a)
 {
     const ptq_tensor *x = r->in[0], *y = &r->out[0];
     int64_t dims[PTQ_MAX_RANK], most = 0, left = 0;
@@ -152,7 +71,8 @@ static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const resize_arg
     }
     bool change[PTQ_MAX_RANK] = {false};
     for (int d = 0; d < x->rank; d++) {
-        change[d] = y->dims[d] != x->dims[d] || a->scale[d] != 1.0f;
+        bool cut = a->crop && (a->roi[0][d] != 0.0f || a->roi[1][d] != 1.0f);
+        change[d] = y->dims[d] != x->dims[d] || a->scale[d] != 1.0f || cut;
         left += change[d];
         dims[d] = y->dims[d];
         int64_t n = ptq_product(dims, 0, d + 1) * ptq_product(x->dims, d + 1, x->rank);
@@ -172,7 +92,7 @@ static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const resize_arg
         char *dst = --left ? tmp + (size_t)(turn++ % 2) * (size_t)most * e : y->data;
         axis_ctx v = {.x = src, .y = dst, .n = x->dims[d], .m = y->dims[d],
                       .inner = ptq_product(x->dims, d + 1, x->rank), .e = e};
-        PTQ_TRY(resize_axis(c, a, &v, ptq_product(y->dims, 0, d), a->scale[d]));
+        PTQ_TRY(resize_axis(c, a, d, &v, ptq_product(y->dims, 0, d)));
         src = dst;
     }
     return PTQ_OK;
@@ -180,58 +100,126 @@ static ptq_status resize_all(ptq_cpu *c, const ptq_step_run *r, const resize_arg
 
 /* ---- arguments ---- */
 
-static ptq_status read_scales(const ptq_step_run *r, int opset, resize_args *a)
+/* The dimension that entry i of scales, sizes and roi is for; -1: none. */
+static int entry_axis(const ptq_step_run *r, size_t i)
+{
+    size_t n;
+    const int64_t *axes = ptq_attr_ints(r->step->node, "axes", &n);
+    int rank = r->in[0]->rank;
+    int d = axes ? (i < n ? ptq_axis(axes[i], rank) : -1) : (int)i;
+    return d < rank ? d : -1;
+}
+
+static size_t entries(const ptq_step_run *r)
+{
+    size_t n;
+    return ptq_attr_ints(r->step->node, "axes", &n) ? n : (size_t)r->in[0]->rank;
+}
+
+/* Sizes with one scale for all axes: the smallest or largest that they ask for. */
+static void common_scale(const ptq_step_run *r, ptq_resize_args *a, bool larger)
+{
+    int64_t sizes[PTQ_MAX_RANK];
+    int n = 0;
+    double best = 0;
+    const ptq_tensor *t = ptq_in(r, 3);
+    if (!t || !ptq_ints_of(t, sizes, PTQ_MAX_RANK, &n))
+        return;
+    for (int i = 0; i < n; i++) {
+        int d = entry_axis(r, (size_t)i);
+        double s = d < 0 ? 1.0 : (double)sizes[i] / (double)r->in[0]->dims[d];
+        best = i == 0 || (larger ? s < best : s > best) ? s : best;
+    }
+    for (int i = 0; i < n; i++)
+        if (entry_axis(r, (size_t)i) >= 0)
+            a->scale[entry_axis(r, (size_t)i)] = (float)best;
+}
+
+static ptq_status read_scales(const ptq_step_run *r, int opset, ptq_resize_args *a)
 {
     const ptq_tensor *x = r->in[0], *y = &r->out[0];
     const ptq_tensor *t = ptq_in(r, opset < 11 ? 1 : 2);
-    size_t n = 0, na = 0;
+    const char *policy = ptq_attr_str(r->step->node, "keep_aspect_ratio_policy", "stretch");
+    size_t n = 0;
     const float *given = ptq_attr_floats(r->step->node, "scales", &n);
-    const int64_t *axes = ptq_attr_ints(r->step->node, "axes", &na);
     if (t && ptq_tensor_elements(t) > 0 && t->dtype == PTQ_DT_F32) {
         given = t->data;
         n = (size_t)ptq_tensor_elements(t);
     }
-    for (int d = 0; d < x->rank; d++)
+    for (int d = 0; d < x->rank; d++) {
         a->scale[d] = x->dims[d] ? (float)y->dims[d] / (float)x->dims[d] : 1.0f;
+        a->length[d] = (float)y->dims[d];
+    }
+    if (strcmp(policy, "stretch") != 0)
+        common_scale(r, a, strcmp(policy, "not_larger") == 0);
     if (!given || n == 0)
         return PTQ_OK;
-    if (n != (axes ? na : (size_t)x->rank))
+    if (n != entries(r))
         return ptq_fail(PTQ_ERR_MODEL, "node %s: %zu scales for rank %d", r->step->name, n, x->rank);
     for (size_t i = 0; i < n; i++) {
-        int d = axes ? ptq_axis(axes[i], x->rank) : (int)i;
-        if (d >= 0 && d < x->rank)
-            a->scale[d] = given[i];
+        int d = entry_axis(r, i);
+        if (d < 0)
+            continue;
+        a->scale[d] = given[i];
+        a->length[d] = (float)x->dims[d] * given[i];
     }
     return PTQ_OK;
 }
 
-static ptq_status resize_run(ptq_cpu *c, const ptq_step_run *r)
+static ptq_status read_roi(const ptq_step_run *r, ptq_resize_args *a)
+{
+    const ptq_tensor *t = ptq_in(r, 1);
+    size_t n = entries(r);
+    for (int d = 0; d < PTQ_MAX_RANK; d++) {
+        a->roi[0][d] = 0.0f;
+        a->roi[1][d] = 1.0f;
+    }
+    if (!a->crop)
+        return PTQ_OK;
+    if (!t || t->dtype != PTQ_DT_F32 || (size_t)ptq_tensor_elements(t) != 2 * n)
+        return ptq_fail(PTQ_ERR_MODEL, "node %s: tf_crop_and_resize needs a roi of two float32 numbers for each axis",
+                        r->step->name);
+    for (size_t i = 0; i < 2 * n; i++)
+        if (entry_axis(r, i % n) >= 0)
+            a->roi[i / n][entry_axis(r, i % n)] = ((const float *)t->data)[i];
+    return PTQ_OK;
+}
+
+static ptq_status read_args(const ptq_step_run *r, ptq_resize_args *a)
 {
     const ptq_node *n = r->step->node;
     int opset = ptq_state_opset(r);
     bool old = opset < 11;
-    resize_args a = {
+    *a = (ptq_resize_args){
         .mode = ptq_attr_str(n, "mode", "nearest"),
         .coord = ptq_attr_str(n, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel"),
         .nearest = ptq_attr_str(n, "nearest_mode", "round_prefer_floor"),
         .cubic_a = ptq_attr_float(n, "cubic_coeff_a", -0.75f),
+        .outside = ptq_attr_float(n, "extrapolation_value", 0.0f),
         .exclude_outside = ptq_attr_int(n, "exclude_outside", 0) != 0,
+        .antialias = ptq_attr_int(n, "antialias", 0) != 0,
         .simple = old,
     };
-    if (strcmp(a.mode, "bilinear") == 0)
-        a.mode = "linear";
-    const char *policy = ptq_attr_str(n, "keep_aspect_ratio_policy", "stretch");
-    bool known = strcmp(a.mode, "nearest") == 0 || strcmp(a.mode, "linear") == 0 ||
-                 strcmp(a.mode, "cubic") == 0;
-    if (!known || strcmp(a.coord, "tf_crop_and_resize") == 0 || strcmp(policy, "stretch") != 0 ||
-        ptq_attr_int(n, "antialias", 0))
-        return ptq_fail(PTQ_ERR_UNSUPPORTED,
-                        "node %s: Resize with mode %s, coordinates %s, policy %s is not supported",
-                        r->step->name, a.mode, a.coord, policy);
+    if (strcmp(a->mode, "bilinear") == 0)
+        a->mode = "linear";
+    a->crop = strcmp(a->coord, "tf_crop_and_resize") == 0;
+    bool known = strcmp(a->mode, "nearest") == 0 || strcmp(a->mode, "linear") == 0 ||
+                 strcmp(a->mode, "cubic") == 0;
+    if (!known || (a->crop && r->in[0]->dtype != PTQ_DT_F32))
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: Resize of %s with mode %s, coordinates %s is not supported",
+                        r->step->name, ptq_dtype_name(r->in[0]->dtype), a->mode, a->coord);
+    PTQ_TRY(read_scales(r, opset, a));
+    return read_roi(r, a);
+}
+
+static ptq_status resize_run(ptq_cpu *c, const ptq_step_run *r)
+{
+    /* The nearest element is copied, whatever its type; the others are sums of float32. */
+    static const ptq_cpu_kernel sums = {.name = "Resize", .takes = PTQ_TAKES_F32, .keep_in = ~1u, .run = resize_run};
+    ptq_resize_args a;
+    PTQ_TRY(read_args(r, &a));
     if (strcmp(a.mode, "nearest") != 0 && r->in[0]->dtype != PTQ_DT_F32)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: Resize of %s with interpolation is not supported",
-                        r->step->name, ptq_dtype_name(r->in[0]->dtype));
-    PTQ_TRY(read_scales(r, opset, &a));
+        return ptq_widen_run(c, &sums, r, NULL);
     return resize_all(c, r, &a);
 }
 

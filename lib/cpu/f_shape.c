@@ -70,6 +70,8 @@ static ptq_status constant_of_shape_run(ptq_cpu *c, const ptq_step_run *r)
 }
 ROW(constant_of_shape, "ConstantOfShape")
 
+enum { NUMBERS = PTQ_TAKES_FLOATS | PTQ_TAKES_S64 | PTQ_TAKES(PTQ_DT_S32) };
+
 /* ---- Range ---- */
 
 /* The number of elements is known before only for integers. */
@@ -107,7 +109,7 @@ static ptq_status range_run(ptq_cpu *c, const ptq_step_run *r)
 }
 extern const ptq_cpu_kernel ptq_cpu_f_range;
 const ptq_cpu_kernel ptq_cpu_f_range = {
-    .name = "Range", .run = range_run, .finds_shape = true};
+    .name = "Range", .takes = NUMBERS, .run = range_run, .finds_shape = true};
 
 /* ---- CumSum ---- */
 
@@ -149,4 +151,6 @@ static ptq_status cumsum_run(ptq_cpu *c, const ptq_step_run *r)
     }
     return PTQ_OK;
 }
-ROW(cumsum, "CumSum")
+extern const ptq_cpu_kernel ptq_cpu_f_cumsum;
+const ptq_cpu_kernel ptq_cpu_f_cumsum = {.name = "CumSum", .takes = (unsigned)NUMBERS | PTQ_TAKES_MODULO, .keep_in = 2,
+                                         .run = cumsum_run};

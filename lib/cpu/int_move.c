@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qmove: the float kernel of the anchor's operator, which moves elements of any size. */
 #include "lib/cpu/int.h"
+#include "lib/cpu/widen.h"
 
 static const ptq_cpu_kernel *mover(const ptq_step *s)
 {
@@ -27,7 +28,7 @@ static ptq_status prepare(ptq_cpu *c, const ptq_program *p, const ptq_step *s, v
 
 static ptq_status run(ptq_cpu *c, const ptq_step_run *r)
 {
-    return mover(r->step)->run(c, r);
+    return ptq_widen_run(c, mover(r->step), r, NULL);
 }
 
 extern const ptq_cpu_kernel ptq_cpu_int_qmove;

@@ -14,6 +14,8 @@ typedef struct ptq_backend_options {
     const char *isa; /* cap on the CPU instruction set ("ref", "avx2", "avx512", "vnni"); NULL:
                         environment PTQ_ISA, else the best the machine has */
     int device;      /* GPU index */
+    size_t pack_bytes; /* constants whose packed form may stay in host memory beside the originals; those of
+                          steps beyond are packed, or read as they lie, in each run. 0: all stay */
 } ptq_backend_options;
 
 /* One run of one step. Tensors lie in backend memory (those of host_inputs in host memory); in[i]

@@ -24,6 +24,11 @@ bool ptq_batch_proven(const ptq_graph *g, bool (*select)(void *ctx, const ptq_va
         snprintf(why, n, "the first input has no symbolic axis 0");
         return false;
     }
+    PTQ_GRAPH_EACH_NODE (g, node)
+        if (node->def && node->def->flags & PTQ_OPF_CONTROL) { /* a condition may be asked of all samples at once */
+            snprintf(why, n, "%s: which way a %s goes may depend on the other samples", node->name, node->op);
+            return false;
+        }
     int32_t sym = g->inputs.v[0]->shape.dims[0].sym;
     for (size_t i = 0; i < g->inputs.n + g->values.n; i++) {
         const ptq_value *v = i < g->inputs.n ? g->inputs.v[i] : g->values.v[i - g->inputs.n];

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/bind.h"
 #include "lib/exec/plan.h"
 
@@ -33,6 +34,8 @@ ptq_status ptq_check_shapes(const ptq_graph *g, const ptq_tensor *in, size_t n)
         const ptq_value *v = g->inputs.v[i];
         const ptq_shape *s = &v->shape;
         size_t nbytes;
+        if (ptq_is_none(&in[i])) /* an optional value that is not there has no type */
+            continue;
         if (v->dtype != PTQ_DT_UNDEFINED && in[i].dtype != v->dtype)
             return ptq_fail(PTQ_ERR_DATA, "input %s: expected %s, got %s", v->name,
                             ptq_dtype_name(v->dtype), ptq_dtype_name(in[i].dtype));
@@ -70,6 +73,12 @@ ptq_status ptq_check_inputs(const ptq_graph *g, const ptq_tensor *in, size_t n)
     return PTQ_OK;
 }
 
+/* What is not there is not a scalar. */
+static int64_t key_rank(const ptq_tensor *t)
+{
+    return ptq_is_none(t) ? -1 : t->rank;
+}
+
 static size_t key_size(const ptq_tensor *in, size_t n)
 {
     size_t k = 0;
@@ -84,7 +93,7 @@ bool ptq_binding_matches(const ptq_binding *b, const ptq_tensor *in, size_t n)
     if (b->nkey != key_size(in, n))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (b->key[k++] != in[i].rank)
+        if (b->key[k++] != key_rank(&in[i]))
             return false;
         for (int d = 0; d < in[i].rank; d++)
             if (b->key[k++] != in[i].dims[d])
@@ -125,7 +134,7 @@ static ptq_status bind_alloc(const ptq_program *p, const ptq_tensor *in, ptq_bin
     if (!b->key || !b->t || !b->type || !b->contents || !b->place || !b->root || !b->end || !b->offset)
         return ptq_fail_nomem();
     for (size_t i = 0; i < ni; i++) {
-        b->key[k++] = in[i].rank;
+        b->key[k++] = key_rank(&in[i]);
         for (int d = 0; d < in[i].rank; d++)
             b->key[k++] = in[i].dims[d];
     }
@@ -145,7 +154,8 @@ static ptq_status bind_alloc(const ptq_program *p, const ptq_tensor *in, ptq_bin
         int v = p->inputs[i];
         b->place[v] = PTQ_IN_INPUT;
         b->t[v] = in[i];
-        b->type[v] = ptq_type_of(&in[i]);
+        if (!ptq_is_none(&in[i]))
+            b->type[v] = ptq_type_of(&in[i]);
     }
     return PTQ_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/exec/executable.h"
+#include "lib/exec/control.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,10 @@ static ptq_status check_support(ptq_executable *s)
     for (size_t i = 0; i < s->p->steps.n; i++) {
         const ptq_step *st = &s->p->steps.v[i];
         const char *why = NULL;
+        if (s->control[i]) { /* its subgraphs have been asked */
+            s->on_host[i] = s->remote;
+            continue;
+        }
         if (s->ops->supports(s->backend, s->p, st, &why))
             continue;
         if (s->remote && s->host_ops->supports(s->host, s->p, st, &why)) {
@@ -61,10 +65,11 @@ static ptq_status open_backend(const ptq_executable_options *opt, ptq_executable
 static ptq_status make_arrays(ptq_executable *e)
 {
     e->state = ptq_calloc(e->p->steps.n, sizeof *e->state);
+    e->control = ptq_calloc(e->p->steps.n, sizeof(ptq_control *));
     e->on_host = ptq_calloc(e->p->steps.n, sizeof *e->on_host);
     e->host_inputs = ptq_calloc(e->p->steps.n, sizeof *e->host_inputs);
     e->constant = ptq_calloc(e->p->values.n, sizeof *e->constant);
-    return e->state && e->on_host && e->host_inputs && e->constant ? PTQ_OK : ptq_fail_nomem();
+    return e->state && e->control && e->on_host && e->host_inputs && e->constant ? PTQ_OK : ptq_fail_nomem();
 }
 
 /* Constants that the kernel of step i reads on the device. */
@@ -83,18 +88,44 @@ static ptq_status upload_constants(ptq_executable *e, size_t i)
     return PTQ_OK;
 }
 
+static ptq_status prepare_bodies(ptq_executable *e, const ptq_executable_options *opt)
+{
+    for (size_t i = 0; i < e->p->steps.n; i++)
+        if (ptq_step_is_control(&e->p->steps.v[i]))
+            PTQ_TRY(ptq_control_new(&e->p->steps.v[i], e->p, opt, &e->control[i]));
+    return PTQ_OK;
+}
+
+/* What has been packed or uploaded is seldom read again; *read counts it. */
+static void rest_constants(const ptq_executable *e, const ptq_step *st, size_t *read)
+{
+    enum { OFTEN = 16 << 20 };
+    for (int i = 0; i < st->nin; i++) {
+        const ptq_tensor *t = st->in[i] < 0 ? NULL : e->p->values.v[st->in[i]].constant;
+        *read += t ? t->nbytes : 0;
+    }
+    if (*read < OFTEN && st != &e->p->steps.v[e->p->steps.n - 1])
+        return;
+    ptq_graph_rest_all(e->g);
+    *read = 0;
+}
+
 static ptq_status prepare_steps(ptq_executable *e)
 {
+    size_t read = 0;
     for (size_t i = 0; i < e->p->steps.n; i++) {
         const ptq_step *st = &e->p->steps.v[i];
+        if (e->control[i])
+            continue;
         const ptq_backend_ops *ops = e->on_host[i] ? e->host_ops : e->ops;
         if (ops->prepare)
             PTQ_TRY(ops->prepare(e->on_host[i] ? e->host : e->backend, e->p, st, &e->state[i]));
-        if (!e->remote || e->on_host[i])
-            continue;
-        if (ops->host_inputs)
-            e->host_inputs[i] = ops->host_inputs(e->backend, e->p, st);
-        PTQ_TRY(upload_constants(e, i));
+        if (e->remote && !e->on_host[i]) {
+            if (ops->host_inputs)
+                e->host_inputs[i] = ops->host_inputs(e->backend, e->p, st);
+            PTQ_TRY(upload_constants(e, i));
+        }
+        rest_constants(e, st, &read);
     }
     return PTQ_OK;
 }
@@ -121,6 +152,8 @@ ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *
     if (s == PTQ_OK)
         s = make_arrays(e);
     if (s == PTQ_OK)
+        s = prepare_bodies(e, opt);
+    if (s == PTQ_OK)
         s = check_support(e);
     if (s == PTQ_OK)
         s = prepare_steps(e);
@@ -139,7 +172,9 @@ void ptq_executable_free(ptq_executable *e)
     for (size_t i = 0; e->p && e->state && i < e->p->steps.n; i++) {
         bool host = e->on_host && e->on_host[i];
         const ptq_backend_ops *ops = host ? e->host_ops : e->ops;
-        if (ops->release)
+        if (e->control && e->control[i])
+            ptq_control_free(e->control[i]);
+        else if (ops->release)
             ops->release(host ? e->host : e->backend, &e->p->steps.v[i], e->state[i]);
     }
     for (size_t v = 0; e->p && e->constant && v < e->p->values.n; v++)
@@ -152,6 +187,7 @@ void ptq_executable_free(ptq_executable *e)
     ptq_program_free(e->p);
     ptq_graph_free(e->own);
     free(e->state);
+    free(e->control);
     free(e->on_host);
     free(e->host_inputs);
     free(e->constant);

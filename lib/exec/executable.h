@@ -13,6 +13,8 @@ typedef struct ptq_executable_options {
     ptq_lower_options lower; /* all zero: float simulation, no fusion */
 } ptq_executable_options;
 
+struct ptq_control; /* lib/exec/control.h */
+
 typedef struct ptq_executable {
     const ptq_graph *g; /* borrowed */
     ptq_graph *own;     /* the copy that was lowered instead; NULL: none */
@@ -21,6 +23,7 @@ typedef struct ptq_executable {
     ptq_backend *backend;
     ptq_backend_options device;
     void **state; /* [steps] */
+    struct ptq_control **control; /* [steps] subgraphs of If, Loop, Scan; NULL: another step */
     /* A backend with memory of its own (remote): the steps that it has no kernel for run on the
      * CPU; constants that its kernels read lie there too. */
     bool remote;

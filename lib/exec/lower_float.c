@@ -128,11 +128,13 @@ ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
         return PTQ_OK;
     ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
     ptq_step s;
-    PTQ_TRY(new_step(l, n, "float", fp, n->nin, n->nout, &s));
+    PTQ_TRY(new_step(l, n, "float", fp, n->nin + n->ncaptures, n->nout, &s));
     const ptq_node *act = fusable_act(l, n, &fp->act);
     s.macs = count_macs(n);
     for (int i = 0; i < n->nin; i++)
         PTQ_TRY(ptq_lower_value(l, n->in[i], &s.in[i]));
+    for (int i = 0; i < n->ncaptures; i++)
+        PTQ_TRY(ptq_lower_value(l, n->captures[i], &s.in[n->nin + i]));
     for (int i = 0; i < n->nout; i++) {
         const ptq_value *v = act && i == 0 ? act->out[0] : n->out[i];
         if (v && i > 0 && v->uses.n == 0 && !ptq_lower_kept(l, v))
@@ -216,6 +218,29 @@ static bool foldable(const ptq_lower_ctx *l, const ptq_node *n)
     return true;
 }
 
+/* Would the outputs go beyond the room that there is for computed constants? Small ones always fit: shapes and
+ * axes must be known. */
+static bool too_much(ptq_lower_ctx *l, const ptq_node *n)
+{
+    enum { LARGE = 1 << 20 };
+    size_t sum = 0, bytes;
+    for (int i = 0; i < n->nout && l->opt->fold_bytes; i++) {
+        int64_t dims[PTQ_MAX_RANK];
+        const ptq_value *v = n->out[i];
+        if (!v || !ptq_shape_known(&v->shape))
+            continue;
+        for (int k = 0; k < v->shape.rank; k++)
+            dims[k] = v->shape.dims[k].add;
+        if (ptq_tensor_nbytes(v->dtype, v->shape.rank, dims, &bytes) && bytes >= LARGE)
+            sum += bytes;
+    }
+    if (sum == 0 || sum <= l->opt->fold_bytes - l->folded) {
+        l->folded += sum;
+        return false;
+    }
+    return true;
+}
+
 ptq_status ptq_lower_fold(ptq_lower_ctx *l, const ptq_node *n, bool *done)
 {
     *done = false;
@@ -233,7 +258,7 @@ ptq_status ptq_lower_fold(ptq_lower_ctx *l, const ptq_node *n, bool *done)
         *done = true;
         return PTQ_OK;
     }
-    if (!foldable(l, n))
+    if (!foldable(l, n) || too_much(l, n))
         return PTQ_OK;
     const ptq_tensor **in = ptq_arena_array(l->scratch, (size_t)n->nin, sizeof *in);
     ptq_tensor *out = ptq_arena_array(l->scratch, (size_t)n->nout, sizeof *out);

@@ -30,6 +30,8 @@ typedef struct ptq_lower_options {
                        that the result is that of the simulation to the last bit */
     const struct ptq_plugin *const *plugins; /* operators from outside (ptq/plugin.h) */
     size_t nplugins;
+    size_t fold_bytes; /* at most so many bytes of large constants are computed here; what is beyond is computed
+                          in each run. 0: all */
     bool fuse;    /* fuse float Conv/Gemm/Add + Relu/Clip */
     bool rearrange; /* with integer and fuse, where nothing is kept: the executable lowers a rewritten
                        copy of the graph (rearrange.h) */

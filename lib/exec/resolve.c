@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/resolve.h"
 
 ptq_status ptq_resolver_init(ptq_resolver *r, const ptq_program *p)
@@ -66,7 +67,7 @@ ptq_type ptq_type_of(const ptq_tensor *t)
 
 bool ptq_type_numbers(const ptq_type *type, ptq_tensor *t)
 {
-    if (type->dtype == PTQ_DT_UNDEFINED || type->shape.rank < 0)
+    if (type->dtype == PTQ_DT_UNDEFINED || type->shape.rank < 0 || ptq_is_sequence(type->dtype))
         return false;
     for (int i = 0; i < type->shape.rank; i++)
         if (!ptq_dim_known(type->shape.dims[i]) || type->shape.dims[i].add < 0)
@@ -78,10 +79,11 @@ bool ptq_type_numbers(const ptq_type *type, ptq_tensor *t)
     return true;
 }
 
-static bool is_integer(ptq_dtype t)
+bool ptq_may_tell_shapes(const ptq_tensor *t)
 {
-    return t == PTQ_DT_S64 || t == PTQ_DT_S32 || t == PTQ_DT_BOOL || t == PTQ_DT_U8 ||
-           t == PTQ_DT_S8;
+    if (t->dtype == PTQ_DT_F32 || t->dtype == PTQ_DT_F64)
+        return t->rank == 0 || (t->rank == 1 && t->dims[0] <= PTQ_CONTENTS_MAX);
+    return t->dtype == PTQ_DT_S64 || t->dtype == PTQ_DT_S32;
 }
 
 ptq_status ptq_resolve_step(ptq_resolver *r, const ptq_program *p, const ptq_step *s,
@@ -98,7 +100,7 @@ ptq_status ptq_resolve_step(ptq_resolver *r, const ptq_program *p, const ptq_ste
         r->in[i] = k->type[v];
         if (p->values.v[v].constant)
             r->value[i] = p->values.v[v].constant;
-        else if (k->tensor && k->tensor[v] && k->tensor[v]->data && is_integer(k->tensor[v]->dtype))
+        else if (k->tensor && k->tensor[v] && k->tensor[v]->data && ptq_may_tell_shapes(k->tensor[v]))
             r->value[i] = k->tensor[v];
         if (k->contents[v])
             r->in_contents[i] = *k->contents[v];

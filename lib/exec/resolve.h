@@ -26,6 +26,10 @@ typedef struct ptq_known {
 ptq_status ptq_resolve_step(ptq_resolver *r, const ptq_program *p, const ptq_step *s,
                             const ptq_known *k);
 
+/* Are the elements shown to shape functions at run time? Integers (sizes, axes), and small lists of
+ * floats (scales). */
+bool ptq_may_tell_shapes(const ptq_tensor *t);
+
 /* Elements of an int32/int64 tensor of rank 0 or 1; n = -1 when it is not one. */
 void ptq_contents_read(const ptq_tensor *t, ptq_contents *c);
 ptq_type ptq_type_of(const ptq_tensor *t);

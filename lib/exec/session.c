@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/exec/session_impl.h"
 
 /* ---- making one ---- */
@@ -55,6 +56,19 @@ static ptq_status open_lines(ptq_session *s, const ptq_executable *e)
     return e->remote ? e->host_ops->open(&device, &s->host) : PTQ_OK;
 }
 
+/* Sessions of the subgraphs of If, Loop and Scan. */
+static ptq_status start_bodies(ptq_session *s)
+{
+    ptq_pool *pool = s->opt.device.pool ? s->opt.device.pool : s->exe->device.pool;
+    s->control = ptq_calloc(s->p->steps.n, sizeof(ptq_control_run *));
+    if (!s->control)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < s->p->steps.n; i++)
+        if (s->exe->control[i])
+            PTQ_TRY(ptq_control_run_new(s->exe->control[i], pool, &s->control[i]));
+    return PTQ_OK;
+}
+
 static ptq_status start(ptq_session *s, const ptq_executable *e)
 {
     const char *poison = getenv("PTQ_POISON");
@@ -63,6 +77,7 @@ static ptq_status start(ptq_session *s, const ptq_executable *e)
     s->p = e->p;
     PTQ_TRY(open_lines(s, e));
     PTQ_TRY(session_arrays(s));
+    PTQ_TRY(start_bodies(s));
     return e->remote ? ptq_copies_init(e, s->backend, &s->copies) : PTQ_OK;
 }
 
@@ -130,6 +145,8 @@ void ptq_session_free(ptq_session *s)
     for (size_t i = 0; i < PTQ_SESSION_BINDINGS; i++)
         if (s->bindings[i])
             drop_binding(s, i);
+    for (size_t i = 0; s->control && i < s->p->steps.n; i++)
+        ptq_control_run_free(s->control[i]);
     if (s->copies.v)
         ptq_copies_clear(&s->copies);
     if (s->backend)
@@ -140,6 +157,7 @@ void ptq_session_free(ptq_session *s)
         s->exe->host_ops->close(s->host);
     ptq_resolver_clear(&s->resolver);
     ptq_executable_free(s->own);
+    free(s->control);
     free(s->tap);
     free(s->shapes);
     free(s->in);
@@ -245,9 +263,9 @@ void ptq_session_place(ptq_session *s, ptq_binding *b, const ptq_tensor *in)
 static ptq_status resolve_late(ptq_session *s, ptq_binding *b, const ptq_step *st, bool host)
 {
     ptq_known known = {b->type, b->contents, s->tensor};
-    for (int i = 0; s->exe->remote && i < st->nin; i++) { /* integers may tell shapes: they are read here */
+    for (int i = 0; s->exe->remote && i < st->nin; i++) { /* what tells shapes is read here */
         int v = st->in[i];
-        if (v >= 0 && (b->t[v].dtype == PTQ_DT_S64 || b->t[v].dtype == PTQ_DT_S32))
+        if (v >= 0 && ptq_may_tell_shapes(&b->t[v]))
             PTQ_TRY(ptq_copies_read_host(&s->copies, b->root[v], b->t[v].nbytes, &b->t[v].data));
     }
     for (int i = 0; i < st->nin; i++)
@@ -345,7 +363,9 @@ static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
     if (all_empty(s, st))
         return PTQ_OK;
     ptq_step_run r = {st, s->exe->state[i], s->in, s->in_layout, s->out, s->out_layout};
-    ptq_status status = s->exe->on_host[i] ? s->exe->host_ops->run(s->host, &r) : s->exe->ops->run(s->backend, &r);
+    ptq_status status = s->control[i]        ? ptq_control_step(s->control[i], &r)
+                        : s->exe->on_host[i] ? s->exe->host_ops->run(s->host, &r)
+                                             : s->exe->ops->run(s->backend, &r);
     for (int k = 0; k < st->nout; k++) {
         int v = st->out[k];
         if (v < 0 || b->place[v] != PTQ_IN_DYNAMIC)
@@ -372,6 +392,10 @@ static ptq_status run_step(ptq_session *s, ptq_binding *b, int i)
     if (v < 0 || b->root[v] == v)
         return run_kernel(s, b, i);
     const ptq_tensor *from = &b->t[st->in[0]];
+    if (ptq_is_sequence(from->dtype)) { /* Identity: its bytes are all there is to it */
+        b->t[v] = *from;
+        return PTQ_OK;
+    }
     b->t[v].data = from->data;
     b->t[v].nbytes = from->nbytes;
     size_t nbytes;

@@ -26,6 +26,10 @@ typedef struct ptq_session_options {
     bool replay;             /* enqueued runs are recorded and replayed */
 } ptq_session_options;
 
+/* pack_bytes and fold_bytes of jobs, which must not hold the weights of a large model in memory a second time: with
+ * one session, with two, and with several that run few samples. */
+enum { PTQ_SESSION_MODEST = 384 << 20, PTQ_SESSION_HALF = 192 << 20, PTQ_SESSION_SMALL = 64 << 20 };
+
 /* `g` must outlive the session and must not change. */
 ptq_status ptq_session_new(const ptq_graph *g, const ptq_session_options *opt, ptq_session **out);
 /* A session of its own on a shared executable; several may run at the same time, each in one thread.

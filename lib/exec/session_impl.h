@@ -3,6 +3,7 @@
 #ifndef PTQ_EXEC_SESSION_IMPL_H
 #define PTQ_EXEC_SESSION_IMPL_H
 
+#include "lib/exec/control.h"
 #include "lib/exec/copies.h"
 #include "lib/exec/session.h"
 
@@ -47,6 +48,7 @@ struct ptq_session {
     size_t plain_bytes;
     size_t alive_bytes; /* of the last reserve */
     bool outputs_known;
+    ptq_control_run **control; /* [steps] NULL: not If, Loop or Scan */
     struct ptq_marks *marks; /* while a run is profiled (profile.c); else NULL */
     bool poison;
 };

@@ -11,6 +11,12 @@ const ptq_attr *ptq_attr_find(const ptq_node *n, const char *name)
     return NULL;
 }
 
+ptq_graph *ptq_node_body(const ptq_node *n, const char *name)
+{
+    const ptq_attr *a = ptq_attr_find(n, name);
+    return a && a->type == PTQ_ATTR_GRAPH ? a->graph : NULL;
+}
+
 static const ptq_attr *typed(const ptq_node *n, const char *name, ptq_attr_type type)
 {
     const ptq_attr *a = ptq_attr_find(n, name);
@@ -95,6 +101,27 @@ ptq_status ptq_attr_set_ints(ptq_graph *g, ptq_node *n, const char *name, const 
     if (count)
         memcpy(copy, v, count * sizeof *copy);
     return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_INTS, .n = count, .ints = copy});
+}
+
+ptq_status ptq_attr_set_floats(ptq_graph *g, ptq_node *n, const char *name, const float *v, size_t count)
+{
+    float *copy = ptq_arena_array(g->arena, count, sizeof *copy);
+    if (!copy)
+        return ptq_fail_nomem();
+    if (count)
+        memcpy(copy, v, count * sizeof *copy);
+    return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_FLOATS, .n = count, .floats = copy});
+}
+
+ptq_status ptq_attr_set_strings(ptq_graph *g, ptq_node *n, const char *name, const char *const *v, size_t count)
+{
+    const char **copy = ptq_arena_array(g->arena, count, sizeof *copy);
+    if (!copy)
+        return ptq_fail_nomem();
+    for (size_t i = 0; i < count; i++)
+        if (!(copy[i] = ptq_arena_strdup(g->arena, v[i])))
+            return ptq_fail_nomem();
+    return put(g, n, name, (ptq_attr){.type = PTQ_ATTR_STRINGS, .n = count, .strings = copy});
 }
 
 void ptq_attr_remove(ptq_node *n, const char *name)

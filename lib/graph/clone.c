@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A copy of the structure; strings, constants' bytes, origins and subgraphs are shared, and kept as long as the
- * copy. */
+/* A copy of the structure, subgraphs included; strings, constants' bytes and origins are shared, and kept as
+ * long as the copy. Recursion over subgraphs is as deep as the loader lets them be. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +30,29 @@ static void *copy_array(ptq_arena *a, const void *src, size_t n, size_t size)
     return p;
 }
 
+static void free_body(void *g)
+{
+    ptq_graph_free(g);
+}
+
+static ptq_status clone_bodies(ptq_graph *c, ptq_node *m)
+{
+    for (int i = 0; i < m->nattrs; i++) {
+        if (m->attrs[i].type != PTQ_ATTR_GRAPH)
+            continue;
+        ptq_graph *body;
+        PTQ_TRY(ptq_graph_clone(m->attrs[i].graph, &body));
+        ptq_status s = ptq_graph_own(c, body, free_body);
+        if (s != PTQ_OK) {
+            ptq_graph_free(body);
+            return s;
+        }
+        body->outer = c;
+        m->attrs[i].graph = body;
+    }
+    return PTQ_OK;
+}
+
 static ptq_status clone_node(ptq_graph *c, const ptq_node *n)
 {
     ptq_node *m = ptq_arena_alloc(c->arena, sizeof *m);
@@ -56,7 +79,7 @@ static ptq_status clone_node(ptq_graph *c, const ptq_node *n)
             ptq_node_set_output(c, m, i, c->values.v[n->out[i]->id]);
     for (int i = 0; i < n->ncaptures; i++)
         PTQ_TRY(ptq_node_capture(c, m, c->values.v[n->captures[i]->id]));
-    return PTQ_OK;
+    return clone_bodies(c, m);
 }
 
 static ptq_status clone_into(const ptq_graph *g, ptq_graph *c)
@@ -77,9 +100,14 @@ static ptq_status clone_into(const ptq_graph *g, ptq_graph *c)
         PTQ_TRY(ptq_graph_add_input(c, c->values.v[g->inputs.v[i]->id]));
     for (size_t i = 0; i < g->outputs.n; i++)
         PTQ_TRY(ptq_graph_add_output(c, c->values.v[g->outputs.v[i]->id]));
+    for (size_t i = 0; i < g->captured.n; i++)
+        if (!PTQ_VEC_PUSH(c->arena, &c->captured, c->values.v[g->captured.v[i]->id]))
+            return ptq_fail_nomem();
     for (size_t i = 0; i < g->metadata.n; i++)
         if (!PTQ_VEC_PUSH(c->arena, &c->metadata, g->metadata.v[i]))
             return ptq_fail_nomem();
+    for (size_t i = 0; i < g->files.n; i++)
+        PTQ_TRY(ptq_graph_file_range(c, g->files.v[i].p, g->files.v[i].n));
     if (!ptq_symtab_copy(c->arena, c->syms, g->syms))
         return ptq_fail_nomem();
     for (size_t i = 0; i < g->taken_names.n; i++)

@@ -175,6 +175,22 @@ int32_t ptq_symbol(ptq_graph *g, const char *name)
     return add_symbol(g->arena, t, ptq_arena_strdup(g->arena, buf));
 }
 
+ptq_shape ptq_shape_import(ptq_graph *g, const ptq_graph *from, const ptq_shape *s)
+{
+    ptq_shape r = *s;
+    for (int i = 0; i < r.rank; i++) {
+        const char *name = ptq_symbol_name(from->syms, r.dims[i].sym);
+        if (r.dims[i].sym == PTQ_SYM_NONE)
+            continue;
+        int32_t sym = name && strncmp(name, "unk__", 5) != 0 ? ptq_symbol(g, name) : PTQ_SYM_UNKNOWN;
+        if (sym > 0)
+            r.dims[i].sym = sym;
+        else
+            r.dims[i] = ptq_dim_unknown();
+    }
+    return r;
+}
+
 const char *ptq_symbol_name(const ptq_symtab *tab, int32_t id)
 {
     return tab && id > 0 && (size_t)id <= tab->names.n ? tab->names.v[id - 1] : NULL;

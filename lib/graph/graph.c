@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/spill.h"
 #include "lib/graph/graph_impl.h"
 #include "lib/graph/ops.h"
 
@@ -74,6 +75,71 @@ ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *))
     return PTQ_OK;
 }
 
+ptq_status ptq_graph_file_range(ptq_graph *g, const void *p, size_t n)
+{
+    ptq_file_range r = {p, n};
+    return PTQ_VEC_PUSH(g->arena, &g->files, r) ? PTQ_OK : ptq_fail_nomem();
+}
+
+void ptq_graph_rest(const ptq_graph *g, const ptq_tensor *t)
+{
+    enum { LEAST = 1 << 20 };
+    if (!t || t->nbytes < LEAST)
+        return;
+    for (size_t i = g->files.n; i-- > 0;) {
+        const ptq_file_range *r = &g->files.v[i];
+        if ((uintptr_t)t->data >= (uintptr_t)r->p && (uintptr_t)t->data - (uintptr_t)r->p < r->n) {
+            ptq_pages_rest(t->data, t->nbytes);
+            return;
+        }
+    }
+}
+
+void ptq_graph_rest_all(const ptq_graph *g)
+{
+    for (size_t i = 0; i < g->files.n; i++)
+        ptq_pages_rest(g->files.v[i].p, g->files.v[i].n);
+}
+
+/* Pieces double, so that small models take little and large ones few files. */
+static bool new_piece(ptq_graph *g, size_t n)
+{
+    enum { FIRST = 4 << 20, MOST = 256 << 20 };
+    size_t size = g->pool_piece ? 2 * g->pool_piece : FIRST;
+    size = size < MOST ? size : MOST;
+    size = size > n ? size : n;
+    char *p = ptq_spill_alloc(size);
+    if (!p)
+        return false;
+    if (ptq_graph_own(g, p, ptq_spill_free) != PTQ_OK) {
+        ptq_spill_free(p);
+        return false;
+    }
+    if (ptq_spill_in_file(p) && ptq_graph_file_range(g, p, size) != PTQ_OK)
+        return false;
+    g->pool = p;
+    g->pool_left = g->pool_piece = size;
+    return true;
+}
+
+void *ptq_graph_bytes(ptq_graph *g, size_t n)
+{
+    enum { LEAST = 1 << 16, ALIGN = 64 };
+    if (n > SIZE_MAX - ALIGN)
+        return NULL;
+    size_t whole = (n + ALIGN - 1) / ALIGN * ALIGN;
+    if (n < LEAST) {
+        char *p = ptq_arena_alloc(g->arena, whole + ALIGN);
+        return p ? (void *)(((uintptr_t)p + ALIGN - 1) / ALIGN * ALIGN) : NULL;
+    }
+    if (whole > g->pool_left && !new_piece(g, whole))
+        return NULL;
+    void *p = g->pool;
+    g->pool += whole;
+    g->pool_left -= whole;
+    return p;
+}
+
 ptq_status ptq_graph_add_input(ptq_graph *g, ptq_value *v)
 {
     if (!PTQ_VEC_PUSH(g->arena, &g->inputs, v))
@@ -110,6 +176,8 @@ ptq_status ptq_graph_set_metadata(ptq_graph *g, const char *key, const char *val
 
 ptq_status ptq_graph_reserve_name(ptq_graph *g, const char *name)
 {
+    if (ptq_map_get(g->taken, name))
+        return PTQ_OK;
     char *s = ptq_arena_strdup(g->arena, name);
     if (!s || !ptq_map_put(g->taken, s, s) || !PTQ_VEC_PUSH(g->arena, &g->taken_names, s))
         return ptq_fail_nomem();
@@ -133,9 +201,29 @@ static const char *unique_name(ptq_graph *g, const char *base, const ptq_map *a,
     return ptq_map_put(g->suffixes, key, (void *)i) ? s : NULL;
 }
 
+/* A name that no graph around g has: there it may not be used again either. */
+static const char *unique_below(ptq_graph *g, const char *base)
+{
+    for (;;) {
+        const char *name = unique_name(g, base, g->by_name, g->taken);
+        bool free_name = name != NULL;
+        for (const ptq_graph *o = g->outer; o && free_name; o = o->outer)
+            free_name = !ptq_map_get(o->by_name, name) && !ptq_map_get(o->taken, name);
+        if (!name)
+            return NULL;
+        for (ptq_graph *o = g->outer; o && free_name; o = o->outer)
+            if (ptq_graph_reserve_name(o, name) != PTQ_OK)
+                return NULL;
+        if (free_name)
+            return name;
+        if (ptq_graph_reserve_name(g, name) != PTQ_OK)
+            return NULL;
+    }
+}
+
 const char *ptq_graph_unique_name(ptq_graph *g, const char *base)
 {
-    return unique_name(g, base, g->by_name, g->taken);
+    return g->outer ? unique_below(g, base) : unique_name(g, base, g->by_name, g->taken);
 }
 
 const char *ptq_graph_unique_node_name(ptq_graph *g, const char *base)
@@ -183,7 +271,7 @@ static ptq_status set_constant(ptq_graph *g, ptq_value *v, const ptq_tensor *t, 
         return ptq_fail_nomem();
     *c = *t;
     if (copy) {
-        c->data = ptq_arena_alloc(g->arena, t->nbytes);
+        c->data = ptq_graph_bytes(g, t->nbytes);
         if (!c->data)
             return ptq_fail_nomem();
         if (t->nbytes)

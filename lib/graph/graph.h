@@ -78,7 +78,7 @@ typedef struct ptq_attr {
     const int64_t *ints;
     const char *const *strings;
     const ptq_tensor *tensor;
-    ptq_graph *graph; /* parsed subgraph; read-only to every pass */
+    ptq_graph *graph; /* subgraph; belongs to the graph of the node */
     const void *origin; /* the AttributeProto, for lib/onnx */
 } ptq_attr;
 
@@ -130,6 +130,12 @@ typedef struct ptq_metadata {
     const char *key, *value;
 } ptq_metadata;
 
+/* Memory of a file mapping that constants lie in. */
+typedef struct ptq_file_range {
+    const char *p;
+    size_t n;
+} ptq_file_range;
+
 struct ptq_graph {
     ptq_arena *arena;
     const char *name;
@@ -143,6 +149,8 @@ struct ptq_graph {
     int next_node_id;
     PTQ_VEC(ptq_value *) inputs;
     PTQ_VEC(ptq_value *) outputs;
+    ptq_graph *outer; /* of a subgraph: the graph around it; NULL for the main graph */
+    PTQ_VEC(ptq_value *) captured; /* of a subgraph: stand for the values of these names in `outer` */
     ptq_map *by_name; /* value by name */
     ptq_map *node_by_name;
     ptq_symtab *syms;
@@ -150,6 +158,9 @@ struct ptq_graph {
     struct ptq_owned *owned;
     struct ptq_life *life; /* who still needs this graph */
     struct ptq_life *base; /* of the graph that this one is a clone of, or NULL */
+    PTQ_VEC(struct ptq_file_range) files; /* memory that comes back from files by itself */
+    char *pool; /* what is left of the memory for constants (ptq_graph_bytes), and how large the last piece was */
+    size_t pool_left, pool_piece;
     PTQ_VEC(ptq_metadata) metadata; /* added or changed metadata_props */
     ptq_map *taken;    /* names that subgraphs use: never made up again */
     PTQ_VEC(const char *) taken_names;
@@ -163,6 +174,16 @@ ptq_status ptq_graph_new(ptq_graph **out);
 void ptq_graph_free(ptq_graph *g);
 /* Makes the graph call release(thing) when it is freed (a mapping, an unpacked message). */
 ptq_status ptq_graph_own(ptq_graph *g, void *thing, void (*release)(void *));
+/* Tells that [p, p + n) is a mapping of a file, which outlives the graph. */
+ptq_status ptq_graph_file_range(ptq_graph *g, const void *p, size_t n);
+/* Where a constant of 1 MiB or more lies in a file, its pages leave this process's memory: what is read once in
+ * a while need not stay. Nothing changes for who reads it. */
+void ptq_graph_rest(const ptq_graph *g, const ptq_tensor *t);
+/* The same for all that lies in files. */
+void ptq_graph_rest_all(const ptq_graph *g);
+/* Room for a constant that is made here; it dies with the graph. Of 64 KiB and more it lies in a file where there
+ * can be one (lib/core/spill.h). Not zeroed, 64-byte aligned; NULL when out of memory. */
+void *ptq_graph_bytes(ptq_graph *g, size_t n);
 /* A copy of nodes and values. Strings, constants' bytes and origins are shared: `g` may be freed
  * before the copy, what they share then goes with the last of them. */
 ptq_status ptq_graph_clone(const ptq_graph *g, ptq_graph **out);
@@ -203,6 +224,15 @@ void ptq_node_move_before(ptq_graph *g, ptq_node *n, ptq_node *before); /* NULL:
 void ptq_value_remove(ptq_graph *g, ptq_value *v);
 /* Turns v into a constant (its producer is detached from that slot). Bytes copied when copy. */
 ptq_status ptq_value_make_constant(ptq_graph *g, ptq_value *v, const ptq_tensor *t, bool copy);
+/* What n->attrs[name] holds when it is a graph, else NULL. */
+ptq_graph *ptq_node_body(const ptq_node *n, const char *name);
+/* Puts the nodes of `body` in the place of `at`, which is removed: its inputs are in[] (NULL: omitted),
+ * what it captures are values of g, its outputs those of `at`. Names that are taken are made anew behind
+ * `prefix` and a slash; constants' bytes are shared, so that g must own body. */
+ptq_status ptq_graph_inline(ptq_graph *g, ptq_node *at, const ptq_graph *body, ptq_value *const *in,
+                            size_t nin, const char *prefix);
+/* A shape of graph `from` in the symbols of g: those with a name keep it, others become unknown. */
+ptq_shape ptq_shape_import(ptq_graph *g, const ptq_graph *from, const ptq_shape *s);
 /* Sorts nodes topologically (stable: file order where free); PTQ_ERR_MODEL names a cycle.
  * *moved tells whether the order changed. Linear time, no recursion. */
 ptq_status ptq_graph_sort(ptq_graph *g, bool *moved);
@@ -228,6 +258,8 @@ ptq_status ptq_attr_set_int(ptq_graph *g, ptq_node *n, const char *name, int64_t
 ptq_status ptq_attr_set_float(ptq_graph *g, ptq_node *n, const char *name, float v);
 ptq_status ptq_attr_set_str(ptq_graph *g, ptq_node *n, const char *name, const char *v);
 ptq_status ptq_attr_set_ints(ptq_graph *g, ptq_node *n, const char *name, const int64_t *v, size_t count);
+ptq_status ptq_attr_set_floats(ptq_graph *g, ptq_node *n, const char *name, const float *v, size_t count);
+ptq_status ptq_attr_set_strings(ptq_graph *g, ptq_node *n, const char *name, const char *const *v, size_t count);
 void ptq_attr_remove(ptq_node *n, const char *name);
 ptq_status ptq_graph_set_metadata(ptq_graph *g, const char *key, const char *value);
 

@@ -254,7 +254,8 @@ static ptq_status check_arity(const ptq_node *n)
         return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): has %d outputs, the operator gives %d to %d",
                         n->name, n->op, n->nout, d->min_out,
                         d->max_out < 0 ? (int)PTQ_MAX_OUT : d->max_out);
-    for (int i = 0; i < d->min_in && !*d->domain; i++) /* com.microsoft leaves out zero points */
+    bool open = *d->domain || (d->flags & PTQ_OPF_CONTROL); /* com.microsoft leaves out zero points */
+    for (int i = 0; i < d->min_in && !open; i++)
         if (!n->in[i])
             return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): input %d is missing", n->name, n->op, i);
     return PTQ_OK;

@@ -95,11 +95,16 @@ ptq_status ptq_window_read(const ptq_node *n, int nd, const int64_t *spatial, co
 
 int64_t ptq_window_out(const ptq_window *w, int d, int64_t in, bool pooling)
 {
-    /* ceil_mode as ONNX Runtime 1.20 reads it: the last window may reach over the end, or lie in
-     * the trailing pad as a whole. */
+    /* ceil_mode: the last window may reach over the end. Before opset 22 it may lie in the padding
+     * behind the end as a whole, by the formula and in ONNX Runtime 1.20. */
+    bool ceil_mode = pooling && w->ceil_mode;
     int64_t span = in + w->pad_begin[d] + w->pad_end[d] - extent(w, d);
-    span += pooling && w->ceil_mode ? w->stride[d] - 1 : 0;
-    return span < 0 ? -1 : span / w->stride[d] + 1;
+    span += ceil_mode ? w->stride[d] - 1 : 0;
+    if (span < 0)
+        return -1;
+    int64_t out = span / w->stride[d] + 1;
+    bool outside = (out - 1) * w->stride[d] >= in + w->pad_begin[d];
+    return ceil_mode && w->starts_inside && outside && out > 1 ? out - 1 : out;
 }
 
 static bool numbers(const ptq_dim *d, int n, int64_t *out)
@@ -136,6 +141,7 @@ static ptq_status window_dims(ptq_infer *in, const ptq_shape *x, const ptq_dim *
     if (kernel && !has_kernel && !ptq_attr_find(in->node, "kernel_shape"))
         return PTQ_OK;
     PTQ_TRY(ptq_window_read(in->node, nd, known ? spatial : NULL, has_kernel ? k : NULL, &w));
+    w.starts_inside = in->opset >= 22;
     bool same = strncmp(ptq_attr_str(in->node, "auto_pad", ""), "SAME", 4) == 0;
     for (int i = 0; i < nd; i++) {
         ptq_dim d = x->dims[first + i];
@@ -196,6 +202,22 @@ ptq_status ptq_infer_conv(ptq_infer *in)
     ptq_shape s;
     PTQ_TRY(conv_shape(in, 1, 2, &s));
     ptq_infer_set(in, 0, in->in[0].dtype, &s);
+    return PTQ_OK;
+}
+
+ptq_status ptq_infer_deform_conv(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(conv_shape(in, 1, 3, &s));
+    ptq_infer_set(in, 0, in->in[0].dtype, &s);
+    return PTQ_OK;
+}
+
+ptq_status ptq_infer_conv_integer(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(conv_shape(in, 1, in->nin, &s));
+    ptq_infer_set(in, 0, PTQ_DT_S32, &s);
     return PTQ_OK;
 }
 
@@ -383,6 +405,14 @@ ptq_status ptq_infer_matmul(ptq_infer *in)
     ptq_shape s;
     PTQ_TRY(matmul_shape(in, 1, &s));
     ptq_infer_set(in, 0, in->in[0].dtype, &s);
+    return PTQ_OK;
+}
+
+ptq_status ptq_infer_matmul_integer(ptq_infer *in)
+{
+    ptq_shape s;
+    PTQ_TRY(matmul_shape(in, 1, &s));
+    ptq_infer_set(in, 0, PTQ_DT_S32, &s);
     return PTQ_OK;
 }
 

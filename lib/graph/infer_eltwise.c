@@ -23,6 +23,13 @@ ptq_status ptq_infer_not(ptq_infer *in)
     return PTQ_OK;
 }
 
+/* IsNaN, IsInf. */
+ptq_status ptq_infer_test(ptq_infer *in)
+{
+    ptq_infer_set(in, 0, PTQ_DT_BOOL, &in->in[0].shape);
+    return PTQ_OK;
+}
+
 static bool fits(ptq_dtype t, int64_t v)
 {
     switch (t) {

@@ -123,3 +123,63 @@ ptq_status ptq_infer_arg_reduce(ptq_infer *in)
     ptq_infer_set(in, 0, PTQ_DT_S64, &s);
     return PTQ_OK;
 }
+
+ptq_status ptq_infer_rms_norm(ptq_infer *in)
+{
+    const ptq_shape *x = &in->in[0].shape;
+    if (x->rank >= 0) {
+        int axis;
+        PTQ_TRY(ptq_infer_axis(in, ptq_attr_int(in->node, "axis", -1), x->rank, &axis));
+        ptq_shape tail = {.rank = x->rank - axis}, s;
+        for (int i = axis; i < x->rank; i++)
+            tail.dims[i - axis] = x->dims[i];
+        PTQ_TRY(ptq_infer_broadcast_shapes(in, &tail, &in->in[1].shape, &s));
+    }
+    ptq_infer_set(in, 0, in->in[0].dtype, x);
+    return PTQ_OK;
+}
+
+/* A scale and a bias for each group, from opset 21 on for each channel. */
+ptq_status ptq_infer_group_norm(ptq_infer *in)
+{
+    const ptq_shape *x = &in->in[0].shape;
+    int64_t groups = ptq_attr_int(in->node, "num_groups", 0);
+    ptq_dim c = x->rank > 1 ? x->dims[1] : ptq_dim_unknown(), d;
+    if (groups < 1 || (x->rank >= 0 && x->rank < 2) || (ptq_dim_known(c) && c.add % groups != 0))
+        return ptq_infer_fail(in, "%lld groups of an input of rank %d", (long long)groups, x->rank);
+    ptq_dim want = in->opset < 21 ? ptq_dim_of(groups) : c;
+    for (int i = 1; i < 3; i++) {
+        const ptq_shape *p = &in->in[i].shape;
+        if (p->rank >= 0 && (p->rank != 1 || !ptq_dim_merge(p->dims[0], want, &d)))
+            return ptq_infer_fail(in, "input %d does not have one element for each %s", i,
+                                  in->opset < 21 ? "group" : "channel");
+    }
+    ptq_infer_set(in, 0, in->in[0].dtype, x);
+    return PTQ_OK;
+}
+
+/* LpNormalization. */
+ptq_status ptq_infer_lp_norm(ptq_infer *in)
+{
+    int axis;
+    int64_t p = ptq_attr_int(in->node, "p", 2);
+    if (p != 1 && p != 2)
+        return ptq_infer_fail(in, "p is %lld; 1 and 2 work", (long long)p);
+    if (in->in[0].shape.rank >= 0)
+        PTQ_TRY(ptq_infer_axis(in, ptq_attr_int(in->node, "axis", -1), in->in[0].shape.rank, &axis));
+    ptq_infer_set(in, 0, in->in[0].dtype, &in->in[0].shape);
+    return PTQ_OK;
+}
+
+/* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss: scores [N, C, ...], classes [N, ...]. */
+ptq_status ptq_infer_loss(ptq_infer *in)
+{
+    const ptq_shape *x = &in->in[0].shape, *t = &in->in[1].shape;
+    const ptq_shape scalar = {.rank = 0};
+    bool none = strcmp(ptq_attr_str(in->node, "reduction", "mean"), "none") == 0;
+    if (x->rank >= 0 && (x->rank < 2 || (t->rank >= 0 && t->rank != x->rank - 1)))
+        return ptq_infer_fail(in, "scores of rank %d, classes of rank %d", x->rank, t->rank);
+    ptq_infer_set(in, 0, in->in[0].dtype, none ? t : &scalar);
+    ptq_infer_set(in, 1, in->in[0].dtype, x);
+    return PTQ_OK;
+}

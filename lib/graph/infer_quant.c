@@ -41,7 +41,18 @@ ptq_status ptq_infer_quantize(ptq_infer *in)
 ptq_status ptq_infer_dequantize(ptq_infer *in)
 {
     PTQ_TRY(check_params(in));
-    ptq_infer_set(in, 0, in->in[1].dtype, &in->in[0].shape);
+    int64_t given = ptq_attr_int(in->node, "output_dtype", 0); /* opset 23 */
+    bool known = given > 0 && given < PTQ_DT_COUNT;
+    ptq_infer_set(in, 0, known ? (ptq_dtype)given : in->in[1].dtype, &in->in[0].shape);
+    return PTQ_OK;
+}
+
+ptq_status ptq_infer_dynamic_quantize(ptq_infer *in)
+{
+    const ptq_shape scalar = {.rank = 0};
+    ptq_infer_set(in, 0, PTQ_DT_U8, &in->in[0].shape);
+    ptq_infer_set(in, 1, PTQ_DT_F32, &scalar);
+    ptq_infer_set(in, 2, PTQ_DT_U8, &scalar);
     return PTQ_OK;
 }
 

@@ -15,7 +15,8 @@ enum {
     PTQ_OPF_WEIGHTED = 1 << 3, /* input 1 may be a weight: Conv, Gemm, MatMul, ConvTranspose */
     PTQ_OPF_SHAPE = 1 << 4,   /* works on shapes, not on data */
     PTQ_OPF_RANDOM = 1 << 5,  /* not a function of its inputs: never folded or shared */
-    PTQ_OPF_VIEW = 1 << 6     /* the output is input 0's bytes under another shape (Reshape, Flatten) */
+    PTQ_OPF_VIEW = 1 << 6,    /* the output is input 0's bytes under another shape (Reshape, Flatten) */
+    PTQ_OPF_CONTROL = 1 << 7  /* runs subgraphs */
 };
 
 /* What a shape function sees. Inputs that are omitted have dtype PTQ_DT_UNDEFINED and rank -1. */
@@ -86,6 +87,7 @@ typedef struct ptq_window {
     int64_t kernel[3], stride[3], dilation[3], pad_begin[3], pad_end[3];
     int64_t group;
     bool ceil_mode, count_include_pad;
+    bool starts_inside; /* ceil_mode of opset 22: no window begins in the padding at the end */
 } ptq_window;
 /* Reads the attributes of a Conv or pooling node; `spatial` are the input's spatial sizes (all
  * numbers, needed for auto_pad SAME; may be NULL when auto_pad is not SAME_*), `kernel` the

@@ -42,6 +42,7 @@ ptq_status ptq_passes_run(ptq_pass_ctx *ctx)
         if (ctx->changes == before)
             break;
     }
+    ptq_graph_rest_all(ctx->graph); /* what was folded into others is read no more */
     return ptq_graph_verify(ctx->graph);
 }
 

@@ -36,4 +36,29 @@ ptq_status ptq_passes_run(ptq_pass_ctx *ctx);
  * half converted and must be thrown away. Nodes of other domains stay. Never lowers. */
 ptq_status ptq_graph_upgrade(ptq_graph *g, int opset);
 
+/* A graph of before opset 7 becomes one of opset 7, where the forms of its operators can be told so
+ * (broadcasting along an axis, a slope for each channel); else it stays. PTQ_ERR_UNSUPPORTED names
+ * what trains. */
+ptq_status ptq_graph_renew(ptq_graph *g);
+
+/* A row of expansions.def: an operator that is others put together. */
+struct ptq_expand; /* lib/graph/expand.h */
+typedef struct ptq_expansion {
+    const char *op, *domain;
+    int min_in, max_in, max_out;
+    int opset; /* of ai.onnx that the others need */
+    void (*expand)(struct ptq_expand *x);
+    const char *text; /* what it becomes */
+} ptq_expansion;
+size_t ptq_expansion_count(void);
+const ptq_expansion *ptq_expansion_at(size_t i);
+const ptq_expansion *ptq_expansion_find(const char *op, const char *domain);
+/* Puts the operators of that table apart, in subgraphs too; the opset is raised where they need it. A graph
+ * without them is not touched. */
+ptq_status ptq_graph_expand(ptq_graph *g);
+
+/* The first node, in subgraphs too, whose operator changed its meaning or form in the opsets above `low`
+ * up to `high`; NULL: the graph means the same in all of them. */
+const ptq_node *ptq_graph_changes_between(const ptq_graph *g, int low, int high);
+
 #endif

@@ -2,7 +2,6 @@
 /* y = BN(conv(x)) is a convolution again: with k = gamma / sqrt(var + epsilon) per output channel,
  * weight' = k weight and bias' = k (bias - mean) + beta, computed in double, rounded once. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "lib/graph/pass_impl.h"
 
@@ -39,16 +38,11 @@ static bool alone(const ptq_value *v)
     return v->uses.n == 1 && !v->is_output && !v->is_input;
 }
 
-/* Puts a tensor (owned by the graph from here on) into an input slot; the value keeps its name
- * unless others read it. */
-static ptq_status put_constant(ptq_graph *g, ptq_node *n, int slot, const char *name, ptq_tensor *t)
+/* Puts a tensor, whose bytes are the graph's, into an input slot; the value keeps its name unless others
+ * read it. */
+static ptq_status put_constant(ptq_graph *g, ptq_node *n, int slot, const char *name, const ptq_tensor *t)
 {
     ptq_value *old = n->in[slot], *c;
-    ptq_status s = ptq_graph_own(g, t->data, free);
-    if (s != PTQ_OK) {
-        free(t->data);
-        return s;
-    }
     if (old && alone(old))
         return ptq_value_make_constant(g, old, t, false);
     PTQ_TRY(ptq_graph_constant(g, name, t, false, &c));
@@ -64,12 +58,12 @@ static ptq_status fold(ptq_graph *g, ptq_node *conv, ptq_node *bn)
                 *var = vec(bn->in[4], m), *bias = vec(ptq_node_input(conv, 2), m);
     double eps = (double)ptq_attr_float(bn, "epsilon", 1e-5f);
     ptq_tensor nw = *w, nb = {.dtype = PTQ_DT_F32, .rank = 1, .dims = {m}};
-    PTQ_TRY(ptq_tensor_alloc(&nw));
-    ptq_status s = ptq_tensor_alloc(&nb);
-    if (s != PTQ_OK) {
-        free(nw.data);
-        return s;
-    }
+    if (!ptq_tensor_nbytes(nb.dtype, 1, nb.dims, &nb.nbytes))
+        return ptq_fail(PTQ_ERR_MODEL, "node '%s': too many channels", conv->name);
+    nw.data = ptq_graph_bytes(g, nw.nbytes);
+    nb.data = ptq_graph_bytes(g, nb.nbytes);
+    if (!nw.data || !nb.data)
+        return ptq_fail_nomem();
     for (int64_t c = 0; c < m; c++) {
         double f = (double)gamma[c] / sqrt((double)var[c] + eps);
         for (int64_t i = c * k; i < (c + 1) * k; i++)
@@ -78,20 +72,10 @@ static ptq_status fold(ptq_graph *g, ptq_node *conv, ptq_node *bn)
         ((float *)nb.data)[c] = (float)(f * (b - (double)mean[c]) + (double)beta[c]);
     }
     char name[512];
-    if (conv->nin < 3) {
-        s = ptq_node_resize_inputs(g, conv, 3);
-        if (s != PTQ_OK) {
-            free(nw.data);
-            free(nb.data);
-            return s;
-        }
-    }
+    if (conv->nin < 3)
+        PTQ_TRY(ptq_node_resize_inputs(g, conv, 3));
     snprintf(name, sizeof name, "%s_folded", conv->in[1]->name);
-    s = put_constant(g, conv, 1, name, &nw);
-    if (s != PTQ_OK) {
-        free(nb.data);
-        return s;
-    }
+    PTQ_TRY(put_constant(g, conv, 1, name, &nw));
     snprintf(name, sizeof name, "%s_bias", conv->in[1]->name);
     return put_constant(g, conv, 2, name, &nb);
 }

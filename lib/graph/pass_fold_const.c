@@ -135,9 +135,12 @@ static ptq_status keep_results(ptq_graph *g, ptq_node *n, ptq_tensor *out)
     for (int i = 0; i < n->nout; i++) {
         if (!n->out[i] || !out[i].data)
             continue;
-        PTQ_TRY(ptq_graph_own(g, out[i].data, free));
         ptq_tensor t = out[i];
-        out[i].data = NULL; /* the graph's now */
+        t.data = ptq_graph_bytes(g, t.nbytes);
+        if (!t.data)
+            return ptq_fail_nomem();
+        memcpy(t.data, out[i].data, t.nbytes);
+        ptq_graph_rest(g, &t);
         PTQ_TRY(ptq_value_make_constant(g, n->out[i], &t, false));
     }
     return PTQ_OK;

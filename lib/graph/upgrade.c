@@ -153,6 +153,60 @@ static ptq_status upgrade_resize(ptq_graph *g, ptq_node *n)
     return PTQ_OK;
 }
 
+static ptq_status upgrade_top_k(ptq_graph *g, ptq_node *n)
+{
+    int64_t k = ptq_attr_int(n, "k", 0);
+    if (ptq_node_input(n, 1))
+        return PTQ_OK;
+    ptq_attr_remove(n, "k");
+    return put_ints(g, n, 1, "k", &k, 1);
+}
+
+static ptq_status upgrade_scatter(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    n->op = "ScatterElements";
+    n->origin = NULL;
+    return PTQ_OK;
+}
+
+static ptq_status upgrade_roi_align(ptq_graph *g, ptq_node *n)
+{
+    return ptq_attr_set_str(g, n, "coordinate_transformation_mode", "output_half_pixel");
+}
+
+/* The axis became an input. */
+static ptq_status upgrade_dft(ptq_graph *g, ptq_node *n)
+{
+    int64_t axis = ptq_attr_int(n, "axis", 1);
+    ptq_tensor t = {.dtype = PTQ_DT_S64, .data = &axis, .nbytes = sizeof axis};
+    ptq_attr_remove(n, "axis");
+    return put_input(g, n, 2, "axis", &t);
+}
+
+/* Modes have the names of Resize's. */
+static ptq_status upgrade_grid_sample(ptq_graph *g, ptq_node *n)
+{
+    const char *mode = ptq_attr_str(n, "mode", "bilinear");
+    if (strcmp(mode, "nearest") == 0)
+        return PTQ_OK;
+    return ptq_attr_set_str(g, n, "mode", strcmp(mode, "bicubic") == 0 ? "cubic" : "linear");
+}
+
+static ptq_status upgrade_resize_coordinates(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    bool gone = strcmp(ptq_attr_str(n, "coordinate_transformation_mode", ""), "tf_half_pixel_for_nn") == 0;
+    return gone ? cannot(n, "opset 13 has no tf_half_pixel_for_nn") : PTQ_OK;
+}
+
+/* The last window may no longer begin in the padding, so that there may be one less. */
+static ptq_status upgrade_ceil_mode(ptq_graph *g, ptq_node *n)
+{
+    (void)g;
+    return ptq_attr_int(n, "ceil_mode", 0) ? cannot(n, "ceil_mode has another meaning there") : PTQ_OK;
+}
+
 static ptq_status upgrade_clip(ptq_graph *g, ptq_node *n)
 {
     if (ptq_attr_find(n, "min"))
@@ -189,7 +243,7 @@ static ptq_status upgrade_split_count(ptq_graph *g, ptq_node *n)
     return ptq_node_input(n, 1) ? PTQ_OK : ptq_attr_set_int(g, n, "num_outputs", n->nout);
 }
 
-/* ---- Softmax ---- */
+/* ---- nodes before a node ---- */
 
 /* A new node with one output of its own, before n. */
 static ptq_status new_before(ptq_graph *g, ptq_node *n, const char *op, const char *suffix,
@@ -207,6 +261,38 @@ static ptq_status new_before(ptq_graph *g, ptq_node *n, const char *op, const ch
     ptq_node_set_output(g, *out, 0, y);
     return PTQ_OK;
 }
+
+/* ---- GroupNormalization ---- */
+
+/* [groups] to [channels]: element g for each channel of group g. */
+static ptq_status per_channel(ptq_graph *g, ptq_node *n, int slot, int64_t groups, int64_t each)
+{
+    static const char *const names[3][2] = {{NULL, NULL}, {"scale_rows", "scale_channels"}, {"bias_rows", "bias_channels"}};
+    ptq_node *rows, *wide, *flat;
+    PTQ_TRY(new_before(g, n, "Reshape", names[slot][0], n->in[slot], &rows));
+    PTQ_TRY(put_ints(g, rows, 1, "shape", (int64_t[]){groups, 1}, 2));
+    PTQ_TRY(new_before(g, n, "Expand", names[slot][1], rows->out[0], &wide));
+    PTQ_TRY(put_ints(g, wide, 1, "shape", (int64_t[]){groups, each}, 2));
+    PTQ_TRY(new_before(g, n, "Reshape", names[slot][1], wide->out[0], &flat));
+    PTQ_TRY(put_ints(g, flat, 1, "shape", (int64_t[]){-1}, 1));
+    ptq_node_set_input(g, n, slot, flat->out[0]);
+    return PTQ_OK;
+}
+
+/* Scale and bias are for each group before opset 21, for each channel from then on. */
+static ptq_status upgrade_group_norm(ptq_graph *g, ptq_node *n)
+{
+    int64_t groups = ptq_attr_int(n, "num_groups", 1);
+    ptq_dim c = n->in[0]->shape.rank > 1 ? n->in[0]->shape.dims[1] : ptq_dim_unknown();
+    if (!ptq_dim_known(c) || groups < 1 || c.add % groups != 0)
+        return cannot(n, "the number of its channels is not known");
+    if (c.add == groups)
+        return PTQ_OK;
+    PTQ_TRY(per_channel(g, n, 1, groups, c.add / groups));
+    return per_channel(g, n, 2, groups, c.add / groups);
+}
+
+/* ---- Softmax ---- */
 
 /* Before opset 13: over everything from the axis on, as if it were one axis. That is Softmax over
  * the last of [.., rest] between Flatten and Reshape; one axis of length above 1 needs neither. */
@@ -262,9 +348,12 @@ static ptq_status check(const ptq_graph *g)
             continue;
         if (!n->def)
             return cannot(n, "the operator is not known here");
-        for (int i = 0; i < n->nattrs; i++)
-            if (n->attrs[i].type == PTQ_ATTR_GRAPH || n->attrs[i].type == PTQ_ATTR_GRAPHS)
-                return cannot(n, "it has a subgraph");
+        for (int i = 0; i < n->nattrs; i++) {
+            if (n->attrs[i].type == PTQ_ATTR_GRAPHS)
+                return cannot(n, "it has a list of subgraphs");
+            if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+                PTQ_TRY(check(n->attrs[i].graph));
+        }
     }
     return PTQ_OK;
 }
@@ -282,17 +371,11 @@ static int ir_for(int opset)
     return ir;
 }
 
-ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
+/* Row by row through the graph and its subgraphs. */
+static ptq_status convert(ptq_graph *g, int opset)
 {
-    if (opset <= g->opset)
-        return PTQ_OK;
-    if (opset < 13)
-        return ptq_fail(PTQ_ERR_ARG, "opset %d: models are upgraded to 13 or newer", opset);
-    PTQ_TRY(check(g));
-    PTQ_TRY(ptq_infer_graph(g));
-    int from = g->opset;
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
-        if (rows[i].at <= from || rows[i].at > opset)
+        if (rows[i].at <= g->opset || rows[i].at > opset)
             continue;
         PTQ_GRAPH_EACH_NODE_SAFE (g, n, next)
             if (ptq_node_is(n, rows[i].op))
@@ -302,12 +385,43 @@ ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
     if (g->ir_version < ir_for(opset))
         g->ir_version = ir_for(opset);
     PTQ_GRAPH_EACH_NODE (g, n) {
+        for (int i = 0; i < n->nattrs; i++)
+            if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+                PTQ_TRY(convert(n->attrs[i].graph, opset));
         if (*n->domain)
             continue;
         n->def = ptq_op_find(n->op, "", opset);
         if (!n->def)
             return cannot(n, "the opset does not have it");
     }
+    return PTQ_OK;
+}
+
+ptq_status ptq_graph_upgrade(ptq_graph *g, int opset)
+{
+    if (opset <= g->opset)
+        return PTQ_OK;
+    if (opset < 13)
+        return ptq_fail(PTQ_ERR_ARG, "opset %d: models are upgraded to 13 or newer", opset);
+    PTQ_TRY(check(g));
+    PTQ_TRY(ptq_infer_graph(g));
+    PTQ_TRY(convert(g, opset));
     PTQ_TRY(ptq_infer_graph(g));
     return ptq_graph_verify(g);
+}
+
+const ptq_node *ptq_graph_changes_between(const ptq_graph *g, int low, int high)
+{
+    PTQ_GRAPH_EACH_NODE (g, n) {
+        for (size_t i = 0; i < PTQ_COUNT(rows); i++)
+            if (ptq_node_is(n, rows[i].op) && rows[i].at > low && rows[i].at <= high)
+                return n;
+        for (int i = 0; i < n->nattrs; i++) {
+            const ptq_graph *body = n->attrs[i].type == PTQ_ATTR_GRAPH ? n->attrs[i].graph : NULL;
+            const ptq_node *found = body ? ptq_graph_changes_between(body, low, high) : NULL;
+            if (found)
+                return found;
+        }
+    }
+    return NULL;
 }

@@ -104,6 +104,20 @@ static size_t find_scores(const ptq_accuracy *a, const ptq_batch *b)
     return a->labelled || (b->noutputs == 1 && b->outputs[0][k].rank <= 3) ? k : b->noutputs;
 }
 
+ptq_status ptq_accuracy_parts(ptq_accuracy *a, size_t noutputs, ptq_part *parts, size_t *nparts)
+{
+    parts[0] = (ptq_part){a, offsetof(ptq_accuracy, out)};
+    *nparts = 1;
+    if (a->nmodels < 2)
+        return PTQ_OK;
+    a->nout = noutputs;
+    a->out = ptq_calloc(noutputs, sizeof *a->out);
+    if (!a->out)
+        return ptq_fail_nomem();
+    parts[(*nparts)++] = (ptq_part){a->out, noutputs * sizeof *a->out};
+    return PTQ_OK;
+}
+
 ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b)
 {
     PTQ_TRY(check_outputs(a, b));

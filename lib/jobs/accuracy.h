@@ -26,10 +26,12 @@ typedef struct ptq_accuracy {
     double agree;                      /* same first choice */
     double nats[PTQ_LOOP_MODELS];      /* sum of cross-entropies */
     double seqs, diff, diff2;          /* per sample mean nats of second minus first */
-    ptq_output_distance *out;          /* [nout] */
+    ptq_output_distance *out;          /* [nout]; from here on each process has its own */
     size_t nout;
 } ptq_accuracy;
 
+/* What a team hands on: *nparts of at most PTQ_LOOP_PARTS. Models have that many outputs. */
+ptq_status ptq_accuracy_parts(ptq_accuracy *a, size_t noutputs, ptq_part *parts, size_t *nparts);
 /* Adds a batch; labels are read from `samples`. */
 ptq_status ptq_accuracy_add(ptq_accuracy *a, const ptq_samples *samples, const ptq_batch *b);
 void ptq_accuracy_clear(ptq_accuracy *a);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/jobs/judge.h"
+#include "lib/jobs/rank.h"
 
 /* Three questions, each answered by running the quantized model on kept samples:
  *   1. Which method serves the model best?
@@ -14,7 +15,9 @@
 enum {
     JUDGE_SAMPLES = 64,  /* for the first question and for every acceptance */
     TRIAL_SAMPLES = 16,  /* for ranking */
-    TENSOR_TRIALS = 24   /* tensors looked at for the second question */
+    TENSOR_TRIALS = 24,  /* tensors looked at for the second question */
+    RANK_NODES = 1 << 20, /* nodes in all trials of the third question together, */
+    RANK_LEAST = 64       /* but at least so many trials */
 };
 static const double KEEP_GAIN = 0.01;   /* a tensor's change must lower the noise by this share */
 static const double FLOAT_GAIN = 0.02;  /* a layer in float must lower the noise by this share */
@@ -188,45 +191,79 @@ typedef struct layer {
     double macs;
 } layer;
 
-static int by_gain(const void *a, const void *b)
+typedef struct layers {
+    state *s;
+    layer *list;
+    size_t n;
+    double base, total_macs;
+} layers;
+
+/* What these layers gain in float. */
+static ptq_status gain_of(void *ctx, size_t first, size_t n, double *gain)
 {
-    const layer *x = a, *y = b;
-    if (x->gain != y->gain)
-        return x->gain < y->gain ? 1 : -1;
-    return x->node->id - y->node->id;
+    layers *l = ctx;
+    double nsr;
+    for (size_t i = first; i < first + n; i++)
+        l->s->float_nodes[l->list[i].node->id] = true;
+    ptq_status st = score(l->s, l->s->method, TRIAL_SAMPLES, &nsr);
+    for (size_t i = first; i < first + n; i++)
+        l->s->float_nodes[l->list[i].node->id] = false;
+    *gain = st == PTQ_OK ? (l->base - nsr) / l->base : 0.0;
+    return st;
 }
 
-static ptq_status rank_layers(state *s, layer **out, size_t *count, double *total_macs)
+static int by_id(const void *a, const void *b)
 {
-    ptq_decision d;
-    double base;
-    PTQ_TRY(score(s, s->method, TRIAL_SAMPLES, &base));
-    PTQ_TRY(decide(s, s->method, s->per_tensor, &d));
-    layer *list = ptq_calloc((size_t)d.place->nnodes, sizeof *list);
-    ptq_status st = list ? PTQ_OK : ptq_fail_nomem();
-    *count = 0;
-    *total_macs = 0.0;
-    PTQ_GRAPH_EACH_NODE (s->m->graph, n) {
-        ptq_role role = d.place->nodes[n->id].role;
-        double macs = ptq_node_macs(n), nsr;
-        *total_macs += macs;
-        /* Movers and absorbed activations follow their neighbours. */
-        if (st != PTQ_OK || !d.place->nodes[n->id].quantized || role == PTQ_ROLE_MOVER || role == PTQ_ROLE_ACT)
-            continue;
-        s->float_nodes[n->id] = true;
-        st = score(s, s->method, TRIAL_SAMPLES, &nsr);
-        s->float_nodes[n->id] = false;
-        if (st == PTQ_OK && nsr < base)
-            list[(*count)++] = (layer){n, (base - nsr) / base, macs};
+    return ((const layer *)a)->node->id - ((const layer *)b)->node->id;
+}
+
+/* Movers and absorbed activations follow their neighbours. */
+static void list_layers(layers *l, const ptq_placement *p)
+{
+    PTQ_GRAPH_EACH_NODE (l->s->m->graph, n) {
+        ptq_role role = p->nodes[n->id].role;
+        double macs = ptq_node_macs(n);
+        l->total_macs += macs;
+        if (p->nodes[n->id].quantized && role != PTQ_ROLE_MOVER && role != PTQ_ROLE_ACT)
+            l->list[l->n++] = (layer){.node = n, .macs = macs};
     }
-    ptq_decision_clear(&d);
+    qsort(l->list, l->n, sizeof *l->list, by_id);
+}
+
+/* The layers that gain something become the list, the best first. */
+static ptq_status rank_list(layers *l)
+{
+    size_t n, trials = RANK_NODES / ((size_t)l->s->m->graph->nnodes + 1);
+    ptq_ranked *r = ptq_calloc(l->n, sizeof *r);
+    layer *best = ptq_calloc(l->n, sizeof *best);
+    ptq_status st = r && best ? PTQ_OK : ptq_fail_nomem();
+    if (st == PTQ_OK)
+        st = ptq_rank(l->n, trials > RANK_LEAST ? trials : RANK_LEAST, gain_of, l, r, &n);
+    for (size_t i = 0; st == PTQ_OK && i < n; i++) {
+        best[i] = l->list[r[i].item];
+        best[i].gain = r[i].gain;
+    }
+    free(r);
     if (st != PTQ_OK) {
-        free(list);
+        free(best);
         return st;
     }
-    qsort(list, *count, sizeof *list, by_gain);
-    *out = list;
+    free(l->list);
+    l->list = best;
+    l->n = n;
     return PTQ_OK;
+}
+
+static ptq_status rank_layers(layers *l)
+{
+    ptq_decision d;
+    PTQ_TRY(score(l->s, l->s->method, TRIAL_SAMPLES, &l->base));
+    PTQ_TRY(decide(l->s, l->s->method, l->s->per_tensor, &d));
+    l->list = ptq_calloc((size_t)d.place->nnodes, sizeof *l->list);
+    if (l->list)
+        list_layers(l, d.place);
+    ptq_decision_clear(&d);
+    return l->list ? rank_list(l) : ptq_fail_nomem();
 }
 
 static ptq_status leave_layers(state *s, const layer *list, size_t count, double total_macs, json_t *out)
@@ -260,15 +297,14 @@ static ptq_status leave_layers(state *s, const layer *list, size_t count, double
 static ptq_status choose_layers(state *s, json_t *root)
 {
     json_t *out = json_array();
-    layer *list;
-    size_t count;
-    double total;
+    layers l = {.s = s};
     PTQ_TRY(ptq_json_set(root, "float_layers", out));
     if (ptq_judge_db(s->nsr) >= GOOD_DB)
         return PTQ_OK;
-    PTQ_TRY(rank_layers(s, &list, &count, &total));
-    ptq_status st = leave_layers(s, list, count, total, out);
-    free(list);
+    ptq_status st = rank_layers(&l);
+    if (st == PTQ_OK)
+        st = leave_layers(s, l.list, l.n, l.total_macs, out);
+    free(l.list);
     return st;
 }
 

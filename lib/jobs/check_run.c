@@ -80,11 +80,14 @@ static ptq_status prepare(state *s, const ptq_loop_options *opt)
         if (strcmp(q->op, "QuantizeLinear") == 0 && q->out[0] && ptq_dtype_bits(q->out[0]->dtype) == 8)
             s->chosen[q->out[0]->id] = true;
     PTQ_TRY(ptq_pool_new(opt->threads, &s->pool));
-    ptq_session_options so = {.backend = "cpu", .device = {.pool = s->pool, .isa = opt->isa},
+    ptq_session_options so = {.backend = "cpu",
+                              .device = {.pool = s->pool, .isa = opt->isa, .pack_bytes = PTQ_SESSION_SMALL},
+                              .lower = {.fold_bytes = PTQ_SESSION_SMALL},
                               .tap = keep, .tap_select = is_chosen, .tap_ctx = s};
     PTQ_TRY(ptq_session_new(s->g, &so, &s->sim));
     so.backend = opt->backend;
-    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true};
+    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true,
+                                   .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare;
     return ptq_session_new(s->g, &so, &s->real);
 }

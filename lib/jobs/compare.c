@@ -95,12 +95,26 @@ static ptq_status size_json(const compare *c, json_t *root)
     return ptq_json_set(o, "ratio", ptq_json_real((double)a / (double)b));
 }
 
+static size_t constant_bytes(const ptq_graph *g)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < g->values.n; i++)
+        if (g->values.v[i] && g->values.v[i]->constant)
+            sum += g->values.v[i]->constant->nbytes;
+    return sum;
+}
+
 static ptq_status latency_json(const compare *c, json_t *root)
 {
     double seconds = c->opt->latency_seconds, a, b;
     char machine[256];
-    if (seconds < 0.0)
+    if (seconds < 0.0 || ptq_team_rank(c->opt->loop.team) > 0) /* others running would show in it: rank 0 alone */
         return PTQ_OK;
+    if (constant_bytes(c->ref->graph) > (size_t)1 << 30) {
+        ptq_log(PTQ_LOG_WARN, "the latency is not measured: for that, more than 1 GiB of weights would have to be held in "
+                "memory a second time; quantize bench does it");
+        return PTQ_OK;
+    }
     seconds = seconds > 0.0 ? seconds : 1.0;
     PTQ_TRY(ptq_latency(c->ref, c->samples, &c->opt->loop, seconds, &a));
     PTQ_TRY(ptq_latency(c->cand, c->samples, &c->opt->loop, seconds, &b));
@@ -216,8 +230,11 @@ ptq_status ptq_compare(const ptq_model *ref, const ptq_model *cand, const ptq_sa
     PTQ_TRY(ptq_check_loop(samples, &c.opt->loop));
     PTQ_TRY(check_same(ref->graph, cand->graph));
     PTQ_TRY(check_inputs(ref, cand));
+    ptq_part parts[PTQ_LOOP_PARTS];
+    size_t nparts;
+    PTQ_TRY(ptq_accuracy_parts(&c.acc, ref->graph->outputs.n, parts, &nparts));
     ptq_loop_spec spec = {.models = {ref, cand}, .nmodels = 2, .samples = samples, .opt = &c.opt->loop,
-                          .what = "comparing", .fn = add, .ctx = &c};
+                          .what = "comparing", .fn = add, .ctx = &c, .parts = parts, .nparts = nparts};
     ptq_report *r = NULL;
     ptq_status s = ptq_loop_run(&spec);
     if (s == PTQ_OK)

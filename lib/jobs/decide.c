@@ -141,22 +141,25 @@ static ptq_status check_override(const char *name, json_t *o)
     return PTQ_OK;
 }
 
+static ptq_status no_tensor(const ptq_placement *p, const char *name)
+{
+    const char *names[4096];
+    size_t n = 0;
+    for (int i = 0; i < p->ntensors && n < PTQ_COUNT(names); i++)
+        names[n++] = p->tensors[i].value->name;
+    return ptq_fail_unknown(name, names, n, "overrides: no tensor '%s'", name);
+}
+
 ptq_status ptq_check_overrides(const ptq_qspec *spec, const ptq_placement *p)
 {
-    const char *key, *names[4096];
-    json_t *v;
-    json_object_foreach (json_object_get(spec->overrides, "tensors"), key, v) {
-        PTQ_TRY(check_override(key, v));
-        size_t n = 0;
-        bool known = false;
-        for (int i = 0; i < p->ntensors && !known; i++) {
-            known = strcmp(p->tensors[i].value->name, key) == 0;
-            if (n < PTQ_COUNT(names))
-                names[n++] = p->tensors[i].value->name;
-        }
-        if (!known && !ptq_graph_find(p->graph, key))
-            return ptq_fail_unknown(key, names, n, "overrides: no tensor '%s'", key);
-        if (!known)
+    const char *key;
+    json_t *o;
+    json_object_foreach (json_object_get(spec->overrides, "tensors"), key, o) {
+        PTQ_TRY(check_override(key, o));
+        const ptq_value *v = ptq_graph_find(p->graph, key);
+        if (!v)
+            return no_tensor(p, key);
+        if (p->tensor_of[v->id] < 0)
             ptq_log(PTQ_LOG_WARN, "overrides: tensor '%s' is not quantized here, so its entry does nothing", key);
     }
     return PTQ_OK;

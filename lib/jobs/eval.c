@@ -24,8 +24,11 @@ ptq_status ptq_eval(const ptq_model *m, const ptq_samples *samples, const ptq_lo
     if (!samples->labels)
         return ptq_fail(PTQ_ERR_DATA, "the data set has no labels; name a file with --labels");
     eval e = {.acc = {.nmodels = 1}, .samples = samples};
+    ptq_part parts[PTQ_LOOP_PARTS];
+    size_t nparts;
+    PTQ_TRY(ptq_accuracy_parts(&e.acc, m->graph->outputs.n, parts, &nparts));
     ptq_loop_spec spec = {.models = {m}, .nmodels = 1, .samples = samples, .opt = opt ? opt : &dflt,
-                          .what = "evaluating", .fn = add, .ctx = &e};
+                          .what = "evaluating", .fn = add, .ctx = &e, .parts = parts, .nparts = nparts};
     PTQ_TRY(ptq_loop_run(&spec));
     if (e.acc.n == 0.0)
         return ptq_fail(PTQ_ERR_DATA, "the model's first float32 output is not a row of class scores for each label");

@@ -67,6 +67,8 @@ static const char *why_other(const ptq_node *n)
         return "unknown operator";
     if (n->def->flags & PTQ_OPF_SHAPE)
         return "works on shapes";
+    if (n->def->flags & PTQ_OPF_CONTROL)
+        return "runs subgraphs, which stay in float";
     if (t != PTQ_DT_F32 && t != PTQ_DT_UNDEFINED)
         return "its values are not float32";
     return has_integer_form(n) ? "its inputs are not in 8 bits, or no reader wants them so" : "no 8-bit form of this operator";

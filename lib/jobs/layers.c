@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/core/qmath.h"
+#include "lib/core/team.h"
 
 /* The reference runs first and its tensors of one sample are kept; then the candidate runs and
  * each of its quantized tensors is dequantized and held against the kept one. A quantized value
@@ -24,6 +25,10 @@ typedef struct state {
     size_t *nkept;
     float *row;     /* dequantized candidate */
     size_t nrow;
+    ptq_distance *entire, *single; /* [nlayers] */
+    /* In a team a sample's values wait until those of the samples before have been added. */
+    bool team;
+    float **late[2]; /* [nlayers] candidate's values, entire and single; NULL: none */
 } state;
 
 /* Reference tensor that candidate value v stands for; NULL when there is none. */
@@ -93,14 +98,39 @@ static ptq_status layer_values(state *s, const ptq_pvalue *v, const ptq_tensor *
     return PTQ_OK;
 }
 
+/* Adds the values in s->row, or keeps them for later. which: 0 entire, 1 single. */
+static ptq_status add_row(state *s, int l, int which)
+{
+    if (!s->team) {
+        ptq_distance_add(which ? &s->single[l] : &s->entire[l], s->kept[l], s->row, s->nkept[l]);
+        return PTQ_OK;
+    }
+    const size_t n = s->nkept[l] * sizeof *s->row;
+    float *p = realloc(s->late[which][l], n ? n : 1);
+    if (!p)
+        return ptq_fail_nomem();
+    memcpy(p, s->row, n);
+    s->late[which][l] = p;
+    return PTQ_OK;
+}
+
+static void add_late(state *s, bool add)
+{
+    for (int which = 0; which < 2; which++)
+        for (size_t l = 0; l < s->nlayers; l++) {
+            if (add && s->late[which][l])
+                ptq_distance_add(which ? &s->single[l] : &s->entire[l], s->kept[l], s->late[which][l], s->nkept[l]);
+            free(s->late[which][l]);
+            s->late[which][l] = NULL;
+        }
+}
+
 static ptq_status compare(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
 {
     state *s = ctx;
     int l;
     PTQ_TRY(layer_values(s, v, t, &l));
-    if (l >= 0)
-        ptq_distance_add(&s->layers[l].entire, s->kept[l], s->row, s->nkept[l]);
-    return PTQ_OK;
+    return l >= 0 ? add_row(s, l, 0) : PTQ_OK;
 }
 
 /* The same, and then the reference's own value is put in its place, so that the next layer starts
@@ -112,7 +142,7 @@ static ptq_status compare_forced(void *ctx, const ptq_pvalue *v, const ptq_tenso
     PTQ_TRY(layer_values(s, v, t, &l));
     if (l < 0)
         return PTQ_OK;
-    ptq_distance_add(&s->layers[l].single, s->kept[l], s->row, s->nkept[l]);
+    PTQ_TRY(add_row(s, l, 1));
     bool s8 = t->dtype == PTQ_DT_S8;
     uint8_t *q = t->data;
     for (size_t i = 0; i < s->nkept[l]; i++)
@@ -147,75 +177,123 @@ static ptq_status find_layers(state *s)
 
 static ptq_status open_both(state *s, const ptq_loop_options *opt)
 {
-    ptq_session_options so = {.backend = opt->backend, .device = {.pool = s->pool, .isa = opt->isa},
-                              .lower = {.fuse = true},
+    ptq_session_options so = {.backend = opt->backend,
+                              .device = {.pool = s->pool, .isa = opt->isa, .pack_bytes = PTQ_SESSION_SMALL},
+                              .lower = {.fuse = true, .fold_bytes = PTQ_SESSION_SMALL},
                               .tap = keep,
                               .tap_select = ref_selected,
                               .tap_ctx = s};
     PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
-    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true};
+    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true,
+                                   .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare;
     so.tap_select = cand_selected;
     PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));
-    so.lower = (ptq_lower_options){.integer = true, .float_out = true};
+    so.lower = (ptq_lower_options){.integer = true, .float_out = true, .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare_forced;
     return ptq_session_new(s->cand, &so, &s->forced);
 }
 
-static ptq_status run_samples(state *s, const ptq_samples *samples, const ptq_loop_options *opt, size_t n)
+typedef struct loop {
+    const ptq_loop_options *opt;
+    ptq_feed feed;
+    ptq_tensor *in, *out;
+    size_t n;
+} loop;
+
+static ptq_status run_sample(state *s, loop *w, size_t i)
 {
-    size_t ni = s->ref->inputs.n, no = s->ref->outputs.n;
-    ptq_tensor *in = ptq_calloc(ni, sizeof *in), *out = ptq_calloc(no, sizeof *out);
-    ptq_sample_source source = ptq_source_of(samples);
-    ptq_feed feed = {.source = &source, .graph = s->ref, .limit = n, .max_bad_share = 1.0};
-    ptq_status st = in && out ? PTQ_OK : ptq_fail_nomem();
-    for (size_t i = 0; i < n && st == PTQ_OK; i++) {
-        size_t kept, nkept = 0, used;
-        if (opt->progress && !opt->progress(opt->ctx, "comparing layers", i, n)) {
-            st = ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted");
-            break;
-        }
-        st = ptq_feed_batch(&feed, &i, 1, in, &kept, &nkept, &used);
-        if (st == PTQ_OK && nkept)
-            st = ptq_session_run(s->rs, in, ni, out, no);
-        if (st == PTQ_OK && nkept)
-            st = ptq_session_run(s->cs, in, ni, out, no);
-        if (st == PTQ_OK && nkept)
-            st = ptq_session_run(s->forced, in, ni, out, no);
-        ptq_feed_release(s->ref, in);
-    }
-    if (st == PTQ_OK && opt->progress)
-        opt->progress(opt->ctx, "comparing layers", n, n);
-    free(in);
-    free(out);
+    const size_t ni = s->ref->inputs.n, no = s->ref->outputs.n;
+    size_t kept, nkept = 0, used;
+    if (w->opt->progress && !w->opt->progress(w->opt->ctx, "comparing layers", i, w->n))
+        return ptq_fail(PTQ_ERR_INTERRUPTED, "interrupted");
+    ptq_status st = ptq_feed_batch(&w->feed, &i, 1, w->in, &kept, &nkept, &used);
+    if (st == PTQ_OK && nkept)
+        st = ptq_session_run(s->rs, w->in, ni, w->out, no);
+    if (st == PTQ_OK && nkept)
+        st = ptq_session_run(s->cs, w->in, ni, w->out, no);
+    if (st == PTQ_OK && nkept)
+        st = ptq_session_run(s->forced, w->in, ni, w->out, no);
+    ptq_feed_release(s->ref, w->in);
     return st;
+}
+
+static ptq_status run_samples(state *s, loop *w)
+{
+    const ptq_part parts[] = {{s->entire, s->nlayers * sizeof *s->entire}, {s->single, s->nlayers * sizeof *s->single}};
+    const ptq_turns t = {w->opt->team, parts, PTQ_COUNT(parts), w->n};
+    ptq_status st = PTQ_OK;
+    for (size_t i = 0; i < w->n; i++) {
+        if (!ptq_turn_is_mine(&t, i))
+            continue;
+        if (st == PTQ_OK)
+            st = run_sample(s, w, i);
+        ptq_status before = ptq_turn_take(&t, i);
+        st = before != PTQ_OK ? before : st;
+        if (s->team)
+            add_late(s, st == PTQ_OK);
+        st = ptq_turn_give(&t, i, st);
+    }
+    PTQ_TRY(ptq_turns_end(&t, st));
+    if (w->opt->progress)
+        w->opt->progress(w->opt->ctx, "comparing layers", w->n, w->n);
+    return PTQ_OK;
+}
+
+static ptq_status prepare(state *s, loop *w)
+{
+    PTQ_TRY(ptq_pool_new(w->opt->threads, &s->pool));
+    PTQ_TRY(find_layers(s));
+    s->entire = ptq_calloc(s->nlayers, sizeof *s->entire);
+    s->single = ptq_calloc(s->nlayers, sizeof *s->single);
+    s->late[0] = ptq_calloc(s->nlayers, sizeof(float *));
+    s->late[1] = ptq_calloc(s->nlayers, sizeof(float *));
+    w->in = ptq_calloc(s->ref->inputs.n, sizeof *w->in);
+    w->out = ptq_calloc(s->ref->outputs.n, sizeof *w->out);
+    if (!s->entire || !s->single || !s->late[0] || !s->late[1] || !w->in || !w->out)
+        return ptq_fail_nomem();
+    return open_both(s, w->opt);
+}
+
+static void clear(state *s, loop *w)
+{
+    ptq_session_free(s->rs);
+    ptq_session_free(s->cs);
+    ptq_session_free(s->forced);
+    ptq_pool_free(s->pool);
+    for (size_t i = 0; s->kept && i < s->nlayers; i++)
+        free(s->kept[i]);
+    if (s->late[0] && s->late[1])
+        add_late(s, false);
+    free(s->late[0]);
+    free(s->late[1]);
+    free(s->entire);
+    free(s->single);
+    free(s->kept);
+    free(s->nkept);
+    free(s->row);
+    free(s->layer_of);
+    free(s->cand_of);
+    free(w->in);
+    free(w->out);
 }
 
 ptq_status ptq_layer_distances(const ptq_model *ref, const ptq_model *cand, const ptq_samples *samples,
                                const ptq_loop_options *opt, size_t nsamples, ptq_layer_distance **out,
                                size_t *n)
 {
-    state s = {.ref = ref->graph, .cand = cand->graph};
-    if (nsamples > samples->count)
-        nsamples = samples->count;
-    ptq_status st = ptq_pool_new(opt->threads, &s.pool);
+    state s = {.ref = ref->graph, .cand = cand->graph, .team = ptq_team_ranks(opt->team) > 1};
+    ptq_sample_source source = ptq_source_of(samples);
+    loop w = {.opt = opt, .n = nsamples < samples->count ? nsamples : samples->count};
+    w.feed = (ptq_feed){.source = &source, .graph = ref->graph, .limit = w.n, .max_bad_share = 1.0};
+    ptq_status st = ptq_team_agree(opt->team, prepare(&s, &w));
     if (st == PTQ_OK)
-        st = find_layers(&s);
-    if (st == PTQ_OK)
-        st = open_both(&s, opt);
-    if (st == PTQ_OK)
-        st = run_samples(&s, samples, opt, nsamples);
-    ptq_session_free(s.rs);
-    ptq_session_free(s.cs);
-    ptq_session_free(s.forced);
-    ptq_pool_free(s.pool);
-    for (size_t i = 0; i < s.nlayers; i++)
-        free(s.kept[i]);
-    free(s.kept);
-    free(s.nkept);
-    free(s.row);
-    free(s.layer_of);
-    free(s.cand_of);
+        st = run_samples(&s, &w);
+    for (size_t i = 0; i < s.nlayers && st == PTQ_OK; i++) {
+        s.layers[i].entire = s.entire[i];
+        s.layers[i].single = s.single[i];
+    }
+    clear(&s, &w);
     if (st != PTQ_OK) {
         free(s.layers);
         return st;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One loop over data for every job that runs models: one or two models see the same batches. */
+/* One loop over data for every job that runs models: one or two models see the same batches. A team deals the
+ * batches out, and calls fn in their order, on the sum so far (lib/core/team.h). */
 #ifndef PTQ_JOBS_LOOP_H
 #define PTQ_JOBS_LOOP_H
 
+#include "lib/core/team.h"
 #include "lib/jobs/jobs.h"
 
-enum { PTQ_LOOP_MODELS = 2 };
+enum { PTQ_LOOP_MODELS = 2, PTQ_LOOP_PARTS = 2 };
 
 typedef struct ptq_loop ptq_loop;
 
@@ -28,6 +30,8 @@ typedef struct ptq_loop_spec {
     const char *what; /* for progress */
     ptq_batch_fn fn;
     void *ctx;
+    const ptq_part *parts; /* what fn adds to: bytes that mean the same in every process */
+    size_t nparts;
 } ptq_loop_spec;
 
 ptq_status ptq_loop_run(const ptq_loop_spec *spec);

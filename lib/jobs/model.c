@@ -33,7 +33,14 @@ ptq_status ptq_model_wrap(ptq_graph *g, ptq_model **out)
 
 static ptq_onnx_load_options load_options(const ptq_load_options *opt)
 {
-    return (ptq_onnx_load_options){.memory_limit = opt ? opt->memory_limit : 0};
+    return (ptq_onnx_load_options){.memory_limit = opt ? opt->memory_limit : 0, .inline_calls = true};
+}
+
+/* Forms of before opset 7, and operators that are others put together, become those that run. */
+static ptq_status settle(ptq_graph *g)
+{
+    PTQ_TRY(ptq_graph_renew(g));
+    return ptq_graph_expand(g);
 }
 
 ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_model **out)
@@ -45,6 +52,11 @@ ptq_status ptq_model_load(const char *path, const ptq_load_options *opt, ptq_mod
     PTQ_NEEDS(out);
     PTQ_OPTIONS(opt);
     PTQ_TRY(ptq_onnx_load(path, &lo, &g));
+    ptq_status s = settle(g);
+    if (s != PTQ_OK) {
+        ptq_graph_free(g);
+        return ptq_fail_prefix(s, "%s", path);
+    }
     PTQ_TRY(ptq_model_wrap(g, &m));
     char *copy = strdup(path);
     if (!copy) {
@@ -68,6 +80,11 @@ ptq_status ptq_model_load_memory(const void *bytes, size_t n, const ptq_load_opt
     ptq_status s = ptq_onnx_load_memory(bytes, n, NULL, &lo, &g);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "model in memory");
+    s = settle(g);
+    if (s != PTQ_OK) {
+        ptq_graph_free(g);
+        return ptq_fail_prefix(s, "model in memory");
+    }
     PTQ_TRY(ptq_model_wrap(g, out));
     (*out)->file_bytes = n;
     return PTQ_OK;

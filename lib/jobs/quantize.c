@@ -175,7 +175,7 @@ static ptq_status check_same_model(const ptq_model *m, const ptq_statistics *sta
                     "calibrate this one", stats->model_sha256, m->path, m->sha256);
 }
 
-static ptq_status check_finite(const ptq_node *n, const ptq_value *v)
+static ptq_status check_finite(const ptq_graph *g, const ptq_node *n, const ptq_value *v)
 {
     const ptq_tensor *t = v ? v->constant : NULL;
     if (!t || t->dtype != PTQ_DT_F32)
@@ -186,6 +186,7 @@ static ptq_status check_finite(const ptq_node *n, const ptq_value *v)
             return ptq_fail(PTQ_ERR_MODEL, "node %s: constant %s holds %s at element %lld; repair the model, or leave "
                             "the node in float with --exclude", n->name, v->name, isnan(x[i]) ? "NaN" : "infinity",
                             (long long)i);
+    ptq_graph_rest(g, t);
     return PTQ_OK;
 }
 
@@ -195,7 +196,7 @@ static ptq_status check_weights(const ptq_placement *p)
     PTQ_GRAPH_EACH_NODE (p->graph, n)
         if (p->nodes[n->id].role == PTQ_ROLE_WEIGHTED)
             for (int i = 1; i < n->nin; i++)
-                PTQ_TRY(check_finite(n, n->in[i]));
+                PTQ_TRY(check_finite(p->graph, n, n->in[i]));
     return PTQ_OK;
 }
 

@@ -42,7 +42,9 @@ static ptq_status read_subgraph(ptq_onnx_build *b, ptq_node *n, const pb_graph *
     g->opset_ms = b->g->opset_ms;
     g->ir_version = b->g->ir_version;
     g->path = b->g->path;
+    g->outer = b->g;
     ptq_onnx_build sub = *b;
+    sub.depth++;
     sub.g = g;
     sub.p = p;
     sub.up = b;
@@ -93,13 +95,7 @@ static ptq_status read_graphs(ptq_onnx_build *b, ptq_node *n, const pb_attr *p)
 static ptq_status read_attr(ptq_onnx_build *b, ptq_node *n, const pb_attr *p, ptq_attr *a)
 {
     ptq_arena *arena = b->g->arena;
-    if (!p->name || !*p->name)
-        return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): an attribute has no name", n->name, n->op);
     *a = (ptq_attr){.name = p->name, .origin = p, .type = PTQ_ATTR_OTHER};
-    if (p->ref_attr_name && *p->ref_attr_name)
-        return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): attribute '%s' refers to '%s', which only nodes "
-                                       "inside a function may do", n->name, n->op, p->name,
-                        p->ref_attr_name);
     int type = type_of(p);
     switch (type) {
     case PTQ_ATTR_FLOAT:
@@ -151,6 +147,31 @@ static ptq_status read_attr(ptq_onnx_build *b, ptq_node *n, const pb_attr *p, pt
     return PTQ_OK;
 }
 
+/* Inside a function: the attribute of the call, or the function's default; *given false: neither. */
+static ptq_status refer(ptq_onnx_build *b, ptq_node *n, const pb_attr *p, ptq_attr *a, bool *given)
+{
+    if (!b->call)
+        return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): attribute '%s' refers to '%s', which only nodes "
+                                       "inside a function may do", n->name, n->op, p->name,
+                        p->ref_attr_name);
+    const ptq_attr *of_call = ptq_attr_find(b->call, p->ref_attr_name);
+    *given = of_call != NULL;
+    if (of_call)
+        *a = *of_call;
+    for (size_t i = 0; i < b->function->n_attribute_proto && !*given; i++) {
+        const pb_attr *d = b->function->attribute_proto[i];
+        *given = d->name && strcmp(d->name, p->ref_attr_name) == 0;
+        if (*given)
+            PTQ_TRY(read_attr(b, n, d, a));
+    }
+    a->name = p->name;
+    a->origin = NULL; /* which has another name */
+    if (*given && (a->type > PTQ_ATTR_STRINGS || a->type == PTQ_ATTR_GRAPH))
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node '%s' (%s): attribute '%s' of a function cannot be of this kind",
+                        b->call->name, b->call->op, p->ref_attr_name);
+    return PTQ_OK;
+}
+
 static ptq_status check_twice(const ptq_node *n)
 {
     ptq_map *seen = ptq_map_new();
@@ -177,8 +198,15 @@ ptq_status ptq_onnx_read_attrs(ptq_onnx_build *b, ptq_node *n, const pb_node *p)
     if (!n->attrs)
         return ptq_fail_nomem();
     for (size_t i = 0; i < p->n_attribute; i++) {
-        PTQ_TRY(read_attr(b, n, p->attribute[i], &n->attrs[i]));
-        n->nattrs++;
+        const pb_attr *at = p->attribute[i];
+        bool given = true;
+        if (!at->name || !*at->name)
+            return ptq_fail(PTQ_ERR_MODEL, "node '%s' (%s): an attribute has no name", n->name, n->op);
+        if (at->ref_attr_name && *at->ref_attr_name)
+            PTQ_TRY(refer(b, n, at, &n->attrs[n->nattrs], &given));
+        else
+            PTQ_TRY(read_attr(b, n, at, &n->attrs[n->nattrs]));
+        n->nattrs += given;
     }
     return n->nattrs > 1 ? check_twice(n) : PTQ_OK;
 }

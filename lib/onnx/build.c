@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GraphProto to ptq_graph. Recursion over subgraphs is bounded: the guard lets 33 levels pass. */
+/* GraphProto to ptq_graph. Recursion over subgraphs is bounded: the guard lets 33 levels pass, and calls of
+ * functions count as levels too (calls.c). */
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/graph/ops.h"
+#include "lib/core/spill.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- types ---- */
@@ -38,6 +41,16 @@ ptq_status ptq_onnx_read_type(ptq_graph *g, const pb_type *t, const char *name, 
 {
     *dtype = PTQ_DT_UNDEFINED;
     *shape = ptq_shape_unknown();
+    if (t && (t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE ||
+              t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE)) {
+        bool list = t->value_case == PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+        const pb_type *of = list ? t->sequence_type->elem_type : t->optional_type->elem_type;
+        PTQ_TRY(ptq_onnx_read_type(g, of, name, dtype, shape)); /* as deep as the guard lets it be */
+        if (list && *dtype != PTQ_DT_UNDEFINED) /* sequences of sequences run nowhere here */
+            *dtype = ptq_is_sequence(*dtype) ? PTQ_DT_UNDEFINED : ptq_sequence_of(*dtype);
+        *shape = ptq_shape_unknown(); /* an optional value may not be there */
+        return PTQ_OK;
+    }
     if (!t || t->value_case != PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type)
         return PTQ_OK;
     int32_t elem = t->tensor_type->elem_type;
@@ -94,6 +107,26 @@ static ptq_status new_value(ptq_onnx_build *b, const char *name, const char *wha
     return PTQ_OK;
 }
 
+/* Large payloads that do not lie on a whole element in the file are copied to where the memory may be taken back,
+ * and the file's own pages go at once. */
+static ptq_status view_of(ptq_onnx_build *b, const pb_tensor *p, ptq_tensor *t)
+{
+    enum { LARGE = 1 << 16 };
+    const ptq_onnx_map *m = &b->file->main;
+    const size_t align = (size_t)ptq_dtype_bits((ptq_dtype)p->data_type) / 8;
+    pb_tensor moved = *p;
+    if (!p->has_raw_data || p->raw_data.len < LARGE || align < 2 || (uintptr_t)p->raw_data.data % align == 0)
+        return ptq_onnx_tensor_view(b->g->arena, p, t);
+    moved.raw_data.data = ptq_graph_bytes(b->g, p->raw_data.len);
+    if (!moved.raw_data.data)
+        return ptq_fail_nomem();
+    memcpy(moved.raw_data.data, p->raw_data.data, p->raw_data.len);
+    if (m->p && p->raw_data.data >= m->p && p->raw_data.data < m->p + m->n)
+        ptq_pages_rest(p->raw_data.data, p->raw_data.len);
+    ptq_graph_rest(b->g, &(ptq_tensor){.data = moved.raw_data.data, .nbytes = moved.raw_data.len});
+    return ptq_onnx_tensor_view(b->g->arena, &moved, t);
+}
+
 static ptq_status add_initializers(ptq_onnx_build *b)
 {
     const pb_graph *p = b->p;
@@ -104,7 +137,7 @@ static ptq_status add_initializers(ptq_onnx_build *b)
         ptq_value *v;
         ptq_tensor t;
         PTQ_TRY(new_value(b, p->initializer[i]->name, "initializer", &v));
-        PTQ_TRY(ptq_onnx_tensor_view(b->g->arena, p->initializer[i], &t));
+        PTQ_TRY(view_of(b, p->initializer[i], &t));
         PTQ_TRY(ptq_value_make_constant(b->g, v, &t, false));
         ptq_onnx_value_origin *o = origin_of(b->g, v);
         o->init = p->initializer[i];
@@ -139,13 +172,9 @@ static ptq_status capture(ptq_onnx_build *b, ptq_value *outer, ptq_value **out)
     PTQ_TRY(ptq_node_capture(b->up->g, b->up_node, outer));
     PTQ_TRY(ptq_graph_value(b->g, outer->name, &v));
     v->dtype = outer->dtype;
-    v->shape = outer->shape;
-    for (int i = 0; i < v->shape.rank; i++) { /* symbols by name: each graph has its own table */
-        ptq_dim *d = &v->shape.dims[i];
-        const char *name = ptq_symbol_name(b->up->g->syms, d->sym);
-        if (name)
-            d->sym = ptq_symbol(b->g, name);
-    }
+    v->shape = ptq_shape_import(b->g, b->up->g, &outer->shape);
+    if (!PTQ_VEC_PUSH(b->g->arena, &b->g->captured, v))
+        return ptq_fail_nomem();
     *out = v;
     return PTQ_OK;
 }
@@ -183,14 +212,7 @@ static ptq_status node_name(ptq_graph *g, const ptq_map *given, const pb_node *p
     return name ? PTQ_OK : ptq_fail_nomem();
 }
 
-static bool is_function(const ptq_onnx_build *b, const ptq_node *n)
-{
-    char key[512];
-    int len = snprintf(key, sizeof key, "%s\n%s", n->domain, n->op);
-    return len > 0 && (size_t)len < sizeof key && ptq_map_get(b->functions, key);
-}
-
-static ptq_status check_arity(const ptq_node *n)
+ptq_status ptq_onnx_check_arity(const ptq_node *n)
 {
     const ptq_op *def = n->def;
     if (n->nin < def->min_in || (def->max_in >= 0 && n->nin > def->max_in))
@@ -225,7 +247,9 @@ static ptq_status add_node(ptq_onnx_build *b, const ptq_map *given, size_t index
     PTQ_TRY(ptq_graph_node(b->g, p->op_type, domain, name, (int)p->n_input, (int)p->n_output, NULL,
                            &n));
     n->origin = p;
-    if (n->def && is_function(b, n))
+    const pb_function *called;
+    PTQ_TRY(ptq_onnx_called(b, n, &called));
+    if (called)
         n->def = NULL;
     for (size_t i = 0; i < p->n_output; i++) {
         ptq_value *v;
@@ -269,7 +293,7 @@ static ptq_status connect(ptq_onnx_build *b, ptq_node *n)
         ptq_node_set_input(b->g, n, i, v);
     }
     if (n->def)
-        PTQ_TRY(check_arity(n));
+        PTQ_TRY(ptq_onnx_check_arity(n));
     return PTQ_OK;
 }
 
@@ -354,5 +378,6 @@ ptq_status ptq_onnx_build_graph(ptq_onnx_build *b)
         if (v->constant && v->origin)
             origin_of(b->g, v)->unused = v->uses.n == 0 && !v->is_output;
     }
-    return sort(b);
+    PTQ_TRY(sort(b));
+    return ptq_onnx_inline_calls(b);
 }

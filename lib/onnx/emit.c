@@ -277,6 +277,13 @@ static ptq_status emit_metadata(emitter *e, pb_model *m, bool loaded)
     return PTQ_OK;
 }
 
+ptq_status ptq_onnx_emit_body(const ptq_graph *g, ptq_arena *a, pb_graph **out)
+{
+    const ptq_onnx_origin *o = g->origin;
+    emitter e = {.g = g, .old = o ? o->graph : NULL, .dangling = o ? o->dangling : NULL, .a = a};
+    return g->nomem ? ptq_fail_nomem() : emit_graph(&e, out);
+}
+
 ptq_status ptq_onnx_emit(const ptq_graph *g, ptq_arena *a, pb_model **out)
 {
     const ptq_onnx_origin *o = g->origin;
@@ -298,6 +305,8 @@ ptq_status ptq_onnx_emit(const ptq_graph *g, ptq_arena *a, pb_model **out)
     PTQ_GRAPH_EACH_NODE (g, n) /* domains of a graph that was never a file */
         if (n->domain[0] && old_version(m, n->domain) == 0)
             PTQ_TRY(import(&e, m, n->domain, 1));
+    if (o && o->file->inline_calls && m->n_training_info == 0)
+        m->n_functions = 0;
     m->has_ir_version = 1;
     m->ir_version = needed_ir(&e, old);
     /* Listed, an initializer is a default that a caller may replace; a graph that was worked on

@@ -2,6 +2,7 @@
 /* Nodes, attributes, tensors and value types as messages. */
 #include <string.h>
 
+#include "lib/core/sequence.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- tensors ---- */
@@ -105,7 +106,10 @@ static ptq_status emit_shape(const ptq_graph *g, ptq_arena *a, const ptq_shape *
 ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value *v, const pb_value *p,
                                pb_value **out)
 {
-    if (p && type_holds(g, v, p->type)) {
+    /* Sequences and optional values keep the type that the file declares. */
+    bool open = p && p->type && p->type->value_case != PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE &&
+                p->type->value_case != PTQ_ONNX__TYPE_PROTO__VALUE__NOT_SET;
+    if (p && (open || type_holds(g, v, p->type))) {
         *out = ptq_onnx_mut(p);
         return PTQ_OK;
     }
@@ -126,10 +130,22 @@ ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value
     }
     n->name = ptq_onnx_mut(v->name);
     n->type = type;
+    tensor->has_elem_type = 1;
+    tensor->elem_type = (int32_t)ptq_sequence_element(v->dtype);
+    if (ptq_is_sequence(v->dtype)) {
+        pb_type *of = ptq_arena_alloc(a, sizeof *of);
+        PtqOnnx__TypeProto__Sequence *list = ptq_arena_alloc(a, sizeof *list);
+        if (!of || !list)
+            return ptq_fail_nomem();
+        ptq_onnx__type_proto__init(of);
+        ptq_onnx__type_proto__sequence__init(list);
+        type->value_case = PTQ_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+        type->sequence_type = list;
+        list->elem_type = of;
+        type = of;
+    }
     type->value_case = PTQ_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     type->tensor_type = tensor;
-    tensor->has_elem_type = 1;
-    tensor->elem_type = (int32_t)v->dtype;
     if (v->shape.rank >= 0)
         PTQ_TRY(emit_shape(g, a, &v->shape, old, &tensor->shape));
     *out = n;
@@ -190,12 +206,29 @@ static ptq_status new_attr(ptq_arena *a, const ptq_node *n, const ptq_attr *at, 
     return PTQ_OK;
 }
 
+/* The subgraph as it is now, with what else the file said of the attribute. */
+static ptq_status graph_attr(ptq_arena *a, const ptq_attr *at, pb_attr **out)
+{
+    pb_attr *p = ptq_arena_alloc(a, sizeof *p);
+    if (!p)
+        return ptq_fail_nomem();
+    if (at->origin)
+        *p = *(const pb_attr *)at->origin;
+    else
+        ptq_onnx__attribute_proto__init(p);
+    p->name = ptq_onnx_mut(at->name);
+    p->has_type = 1;
+    p->type = PTQ_ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH;
+    *out = p;
+    return ptq_onnx_emit_body(at->graph, a, &p->g);
+}
+
 static ptq_status emit_attrs(ptq_arena *a, const ptq_node *n, pb_node *p)
 {
     const pb_node *o = n->origin;
     bool same = o && (size_t)n->nattrs == o->n_attribute;
     for (int i = 0; i < n->nattrs && same; i++)
-        same = n->attrs[i].origin == o->attribute[i];
+        same = n->attrs[i].origin == o->attribute[i] && n->attrs[i].type != PTQ_ATTR_GRAPH;
     if (same)
         return PTQ_OK;
     p->n_attribute = (size_t)n->nattrs;
@@ -204,7 +237,9 @@ static ptq_status emit_attrs(ptq_arena *a, const ptq_node *n, pb_node *p)
         return ptq_fail_nomem();
     for (int i = 0; i < n->nattrs; i++) {
         p->attribute[i] = ptq_onnx_mut(n->attrs[i].origin);
-        if (!p->attribute[i])
+        if (n->attrs[i].type == PTQ_ATTR_GRAPH)
+            PTQ_TRY(graph_attr(a, &n->attrs[i], &p->attribute[i]));
+        else if (!p->attribute[i])
             PTQ_TRY(new_attr(a, n, &n->attrs[i], &p->attribute[i]));
     }
     return PTQ_OK;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Model-local functions are carried, not inlined; but a circle of calls would make every consumer
- * that inlines them run forever, so it is refused here. */
+/* A circle of calls would make inlining run forever (calls.c), so it is refused before. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +25,7 @@ typedef struct scan {
 
 typedef PTQ_VEC(scan) scan_stack;
 
-static const char *key_of(ptq_arena *a, const char *domain, const char *name, const char *overload)
+const char *ptq_onnx_function_key(ptq_arena *a, const char *domain, const char *name, const char *overload)
 {
     return ptq_arena_printf(a, "%s\n%s\n%s", ptq_onnx_domain(domain), ptq_onnx_str(name),
                             ptq_onnx_str(overload));
@@ -73,7 +72,7 @@ static ptq_status follow(calls *c, scan_stack *st)
     const pb_node *n = s->nodes[s->at];
     if (!s->called) {
         s->called = true;
-        const char *key = key_of(c->arena, n->domain, n->op_type, n->overload);
+        const char *key = ptq_onnx_function_key(c->arena, n->domain, n->op_type, n->overload);
         if (!key)
             return ptq_fail_nomem();
         uintptr_t i = (uintptr_t)ptq_map_get(c->index, key);
@@ -95,7 +94,7 @@ static ptq_status check(calls *c)
     scan_stack st = {0};
     for (size_t i = 0; i < c->m->n_functions; i++) {
         const pb_function *fn = c->m->functions[i];
-        const char *key = key_of(c->arena, fn->domain, fn->name, fn->overload);
+        const char *key = ptq_onnx_function_key(c->arena, fn->domain, fn->name, fn->overload);
         if (!key)
             return ptq_fail_nomem();
         if (ptq_map_get(c->index, key))

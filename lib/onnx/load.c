@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/core/spill.h"
 #include "lib/onnx/onnx_priv.h"
 
 /* ---- the file behind a graph ---- */
@@ -106,8 +106,7 @@ static ptq_status list_functions(const pb_model *m, ptq_graph *g, ptq_map *funct
 {
     for (size_t i = 0; i < m->n_functions; i++) {
         const pb_function *fn = m->functions[i];
-        char *key = ptq_arena_printf(g->arena, "%s\n%s", ptq_onnx_domain(fn->domain),
-                                     ptq_onnx_str(fn->name));
+        const char *key = ptq_onnx_function_key(g->arena, fn->domain, fn->name, fn->overload);
         if (!key || !ptq_map_put(functions, key, m->functions[i]))
             return ptq_fail_nomem();
     }
@@ -119,7 +118,7 @@ static ptq_status check_tensor(void *ctx, pb_tensor *t)
     return ptq_onnx_tensor_check(ctx, t);
 }
 
-static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, bool keep_order,
+static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, const ptq_onnx_load_options *opt,
                        ptq_map *domains, ptq_map *functions)
 {
     const pb_model *m = f->model;
@@ -131,13 +130,16 @@ static ptq_status fill(ptq_onnx_file *f, ptq_graph *g, const char *path, bool ke
     PTQ_TRY(list_functions(m, g, functions));
     PTQ_TRY(ptq_onnx_each_tensor(&f->model->base, check_tensor, f));
     ptq_onnx_external_check_overlap(f);
+    size_t inlined = 0;
     ptq_onnx_build b = {.file = f,
+                        .inlined = &inlined,
                         .g = g,
                         .root = g,
                         .p = m->graph,
                         .functions = functions,
                         .domains = domains,
-                        .keep_order = keep_order};
+                        .keep_order = opt && opt->keep_order};
+    f->inline_calls = opt && opt->inline_calls;
     return ptq_onnx_build_graph(&b);
 }
 
@@ -151,10 +153,20 @@ static ptq_status load(ptq_onnx_file *f, ptq_graph *g, const char *path,
     if (!domains || !functions)
         s = ptq_fail_nomem();
     else
-        s = fill(f, g, path, opt && opt->keep_order, domains, functions);
+        s = fill(f, g, path, opt, domains, functions);
     ptq_map_free(domains);
     ptq_map_free(functions);
     return s;
+}
+
+static ptq_status note_mappings(const ptq_onnx_file *f, ptq_graph *g)
+{
+    if (f->main.p)
+        PTQ_TRY(ptq_graph_file_range(g, f->main.p, f->main.n));
+    for (const ptq_onnx_external *e = f->externals; e; e = e->next)
+        if (e->map.p)
+            PTQ_TRY(ptq_graph_file_range(g, e->map.p, e->map.n));
+    return PTQ_OK;
 }
 
 ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx_load_options *opt,
@@ -173,14 +185,15 @@ ptq_status ptq_onnx_load_file(ptq_onnx_file *f, const char *path, const ptq_onnx
         s = load(f, g, path, opt);
     if (s == PTQ_OK && g->nomem)
         s = ptq_fail_nomem();
+    if (s == PTQ_OK)
+        s = note_mappings(f, g);
     if (s != PTQ_OK) {
         ptq_graph_free(g);
         return s;
     }
     /* What was copied for alignment need not stay in memory twice: clean pages of the file come
      * back by themselves when the saver reads them. */
-    if (f->main.p)
-        madvise((void *)(uintptr_t)f->main.p, f->main.n, MADV_DONTNEED);
+    ptq_graph_rest_all(g);
     if (f->base_fd >= 0)
         close(f->base_fd);
     f->base_fd = -1;
@@ -263,6 +276,15 @@ void ptq_onnx_digest(const ptq_graph *g, char hex[65], size_t *n)
 {
     const ptq_onnx_origin *o = g->origin;
     const ptq_onnx_file *f = o->file;
-    ptq_sha256_hex(f->bytes, f->nbytes, hex);
+    enum { PART = 1 << 24 };
+    ptq_sha256 h;
+    ptq_sha256_start(&h);
+    for (size_t at = 0; at < f->nbytes; at += PART) {
+        const size_t part = f->nbytes - at < PART ? f->nbytes - at : PART;
+        ptq_sha256_add(&h, (const char *)f->bytes + at, part);
+        if (f->main.p)
+            ptq_pages_rest((const char *)f->bytes + at, part);
+    }
+    ptq_sha256_end(&h, hex);
     *n = f->nbytes;
 }

@@ -8,6 +8,8 @@
 typedef struct ptq_onnx_load_options {
     size_t memory_limit; /* bytes the unpacked model may take beyond its weights; 0: 2 GiB */
     bool keep_order;     /* refuse unsorted nodes instead of sorting them with a warning */
+    bool inline_calls;   /* calls of model-local functions become the functions' nodes, and the functions
+                            go; else they are carried, and such nodes have no table row */
 } ptq_onnx_load_options;
 
 /* Reads a model. Weights are used from a private read-only mapping of the file (or of the

@@ -56,7 +56,8 @@ typedef PtqOnnx__OperatorSetIdProto pb_opset;
 typedef PtqOnnx__StringStringEntryProto pb_entry;
 
 enum {
-    PTQ_ONNX_MIN_OPSET = 7,
+    /* Graphs of before opset 7 become such of opset 7 where they can (ptq_graph_renew). */
+    PTQ_ONNX_MIN_OPSET = 1,
     PTQ_ONNX_MAX_OPSET = 23,
     PTQ_ONNX_MIN_IR = 3,
     /* Opset 23 came with IR 11. 12 and 13 added element types (refused by name where they occur)
@@ -110,6 +111,7 @@ typedef struct ptq_onnx_file {
     ptq_onnx_external *externals;
     const char *alias_location, *alias_path; /* verification of a file not yet renamed */
     bool unknown_keys_warned;
+    bool inline_calls; /* an option of the load; the functions are gone afterwards */
 } ptq_onnx_file;
 
 /* graph->origin */
@@ -160,6 +162,8 @@ int ptq_onnx_open_stepwise(int dir, char *path);
 /* Warns where tensors of one external file overlap without being the same. */
 void ptq_onnx_external_check_overlap(ptq_onnx_file *f);
 
+/* "domain\nname\noverload"; NULL: no memory. */
+const char *ptq_onnx_function_key(ptq_arena *a, const char *domain, const char *name, const char *overload);
 /* Refuses functions that call each other in a circle. */
 ptq_status ptq_onnx_check_functions(const pb_model *m);
 
@@ -170,12 +174,22 @@ typedef struct ptq_onnx_build {
     const pb_graph *p;
     struct ptq_onnx_build *up; /* NULL for the main graph */
     ptq_node *up_node;         /* of up->g, whose attribute this graph is */
-    const ptq_map *functions;  /* "domain\nname" of model-local functions */
+    const ptq_map *functions;  /* "domain\nname\noverload" of model-local functions */
     const ptq_map *domains;    /* imported */
     bool keep_order;
+    int depth;                 /* graphs and functions around this one */
+    const pb_function *function; /* whose body this graph is, and the node that calls it; else NULL */
+    const ptq_node *call;
+    size_t *inlined;           /* nodes that came from functions */
 } ptq_onnx_build;
 
 ptq_status ptq_onnx_build_graph(ptq_onnx_build *b);
+/* Calls of model-local functions in b->g become their bodies. */
+ptq_status ptq_onnx_inline_calls(ptq_onnx_build *b);
+/* The function that a node calls, or NULL. */
+ptq_status ptq_onnx_called(const ptq_onnx_build *b, const ptq_node *n, const pb_function **out);
+/* Numbers of inputs and outputs against the table's row; n->def is set. */
+ptq_status ptq_onnx_check_arity(const ptq_node *n);
 /* The value of that name in b or, captured, in the graphs around it; *out NULL: none. */
 ptq_status ptq_onnx_resolve(ptq_onnx_build *b, const char *name, ptq_value **out);
 ptq_status ptq_onnx_read_attrs(ptq_onnx_build *b, ptq_node *n, const pb_node *p);
@@ -197,6 +211,8 @@ ptq_status ptq_onnx_emit_tensor(ptq_arena *a, const char *name, const ptq_tensor
 /* ValueInfoProto of v; `p` (may be NULL) where it still says the truth. */
 ptq_status ptq_onnx_emit_value(const ptq_graph *g, ptq_arena *a, const ptq_value *v, const pb_value *p,
                                pb_value **out);
+/* A subgraph. */
+ptq_status ptq_onnx_emit_body(const ptq_graph *g, ptq_arena *a, pb_graph **out);
 ptq_status ptq_onnx_emit_node(const ptq_graph *g, ptq_arena *a, const ptq_node *n, pb_node **out);
 
 /* protobuf-c's structs know no const; what is put in with this is only read. */

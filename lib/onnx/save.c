@@ -37,6 +37,7 @@ static ptq_status check_target(const ptq_graph *g, const char *path, const ptq_o
 
 typedef struct sink {
     ProtobufCBuffer base;
+    const ptq_graph *graph;
     ptq_atomic_file *file;
     size_t n;
     ptq_status status; /* sticks: append cannot return one */
@@ -60,16 +61,19 @@ static void append(ProtobufCBuffer *base, size_t len, const uint8_t *data)
             memcpy(s->buf + s->n, data, len);
         s->n += len;
     } else if (s->status == PTQ_OK) {
+        ptq_tensor t = {.data = (void *)(uintptr_t)data, .nbytes = len};
         s->status = ptq_atomic_write(s->file, data, len);
+        ptq_graph_rest(s->graph, &t);
     }
 }
 
-static ptq_status pack_to(ptq_atomic_file *f, const pb_model *m)
+static ptq_status pack_to(ptq_atomic_file *f, const ptq_graph *g, const pb_model *m)
 {
     sink *s = ptq_calloc(1, sizeof *s);
     if (!s)
         return ptq_fail_nomem();
     s->base.append = append;
+    s->graph = g;
     s->file = f;
     protobuf_c_message_pack_to_buffer(&m->base, &s->base);
     flush(s);
@@ -109,7 +113,7 @@ static ptq_status move_out(ptq_arena *a, pb_tensor *t, const char *location, siz
     return PTQ_OK;
 }
 
-static ptq_status write_data(ptq_arena *a, pb_model *m, size_t threshold, const char *location,
+static ptq_status write_data(const ptq_graph *g, ptq_arena *a, pb_model *m, size_t threshold, const char *location,
                              ptq_atomic_file *f)
 {
     static const uint8_t zeros[DATA_ALIGN];
@@ -121,6 +125,8 @@ static ptq_status write_data(ptq_arena *a, pb_model *m, size_t threshold, const 
         size_t pad = (DATA_ALIGN - at % DATA_ALIGN) % DATA_ALIGN;
         PTQ_TRY(ptq_atomic_write(f, zeros, pad));
         PTQ_TRY(ptq_atomic_write(f, t->raw_data.data, t->raw_data.len));
+        ptq_tensor view = {.data = t->raw_data.data, .nbytes = t->raw_data.len};
+        ptq_graph_rest(g, &view);
         at += pad;
         size_t offset = at;
         at += t->raw_data.len;
@@ -170,6 +176,8 @@ static ptq_status compare(const ptq_graph *a, const ptq_graph *b)
                     (s->nbytes == 0 || memcmp(s->data, t->data, s->nbytes) == 0);
         if (!same)
             return differs("tensor", v->name);
+        ptq_graph_rest(a, s);
+        ptq_graph_rest(b, t);
     }
     return PTQ_OK;
 }
@@ -208,10 +216,10 @@ static ptq_status write_files(const ptq_graph *g, pb_model *m, ptq_arena *a, boo
         size_t threshold = opt && opt->external_threshold ? opt->external_threshold : 1024;
         PTQ_TRY(check_target(g, o->data_path, opt));
         PTQ_TRY(ptq_atomic_open(o->data_path, force, &o->data));
-        PTQ_TRY(write_data(a, m, threshold, o->location, o->data));
+        PTQ_TRY(write_data(g, a, m, threshold, o->location, o->data));
     }
     PTQ_TRY(check_size(m));
-    PTQ_TRY(pack_to(o->model, m));
+    PTQ_TRY(pack_to(o->model, g, m));
     return verify(g, ptq_atomic_temp_path(o->model), external ? o->location : NULL,
                   external ? ptq_atomic_temp_path(o->data) : NULL);
 }

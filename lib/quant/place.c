@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "lib/quant/scope.h"
 #include "lib/quant/weight.h"
 
 /* The rules, in two sweeps:
@@ -60,65 +61,6 @@ static ptq_role role_of(const ptq_node *n)
     if (n->def && (n->def->flags & PTQ_OPF_UNARY))
         return PTQ_ROLE_UNARY;
     return PTQ_ROLE_NONE;
-}
-
-/* ---- scope ---- */
-
-/* A name that holds '[' or '*' matches itself too. */
-static bool matches(const char *pattern, const char *name)
-{
-    return strcmp(pattern, name) == 0 || ptq_glob_match(pattern, name);
-}
-
-static bool matches_any(const char *name, const char *const *patterns, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (matches(patterns[i], name))
-            return true;
-    return false;
-}
-
-static ptq_status check_pattern(const ptq_graph *g, const char *pattern, bool op, const char *option)
-{
-    const char *names[4096];
-    size_t n = 0;
-    PTQ_GRAPH_EACH_NODE (g, node) {
-        const char *name = op ? node->op : node->name;
-        if (op ? strcmp(pattern, name) == 0 : matches(pattern, name))
-            return PTQ_OK;
-        if (n < PTQ_COUNT(names))
-            names[n++] = name;
-    }
-    return ptq_fail_unknown(pattern, names, n, "%s '%s' matches no %s", option, pattern,
-                            op ? "operator type of the model" : "node");
-}
-
-static ptq_status check_scope(const ptq_graph *g, const ptq_scope *s)
-{
-    for (size_t i = 0; i < s->nonly; i++)
-        PTQ_TRY(check_pattern(g, s->only[i], false, "--only"));
-    for (size_t i = 0; i < s->nexclude; i++)
-        PTQ_TRY(check_pattern(g, s->exclude[i], false,
-                              i + s->nfile < s->nexclude ? "--exclude" : "overrides: float_nodes:"));
-    for (size_t i = 0; i < s->nexclude_ops; i++)
-        PTQ_TRY(check_pattern(g, s->exclude_ops[i], true, "--exclude-op"));
-    return PTQ_OK;
-}
-
-static const char *out_of_scope(const ptq_node *n, const ptq_scope *s)
-{
-    if (!s)
-        return NULL;
-    if (s->float_nodes && s->float_nodes[n->id])
-        return "left in float by auto";
-    if (s->nonly && !matches_any(n->name, s->only, s->nonly))
-        return "not named by --only";
-    if (matches_any(n->name, s->exclude, s->nexclude))
-        return "excluded by --exclude";
-    for (size_t i = 0; i < s->nexclude_ops; i++)
-        if (strcmp(s->exclude_ops[i], n->op) == 0)
-            return "excluded by --exclude-op";
-    return NULL;
 }
 
 /* ---- products ---- */
@@ -259,13 +201,13 @@ static bool binary_ready(const sweep *w, const ptq_node *n)
 }
 
 /* Decides the role of one node and whether its output is ready. */
-static void forward_node(sweep *w, const ptq_node *n, const ptq_scope *scope)
+static void forward_node(sweep *w, const ptq_node *n, const char *out_of_scope)
 {
     ptq_node_place *np = &w->p->nodes[n->id];
     ptq_role role = role_of(n);
     if (role == PTQ_ROLE_NONE || n->nin == 0)
         return;
-    np->reason = out_of_scope(n, scope);
+    np->reason = out_of_scope;
     if (np->reason)
         return;
     const ptq_value *x;
@@ -507,8 +449,7 @@ static void find_depths(sweep *w)
 ptq_status ptq_place(const ptq_graph *g, const ptq_target *t, const ptq_scope *scope,
                      ptq_placement **out)
 {
-    if (scope)
-        PTQ_TRY(check_scope(g, scope));
+    const char *const *why;
     ptq_arena *a = ptq_arena_new();
     ptq_placement *p = a ? ptq_arena_alloc(a, sizeof *p) : NULL;
     if (!p) {
@@ -527,15 +468,20 @@ ptq_status ptq_place(const ptq_graph *g, const ptq_target *t, const ptq_scope *s
         ptq_arena_free(a);
         return ptq_fail_nomem();
     }
+    ptq_status s = ptq_scope_reasons(g, scope, a, &why);
+    if (s != PTQ_OK) {
+        ptq_arena_free(a);
+        return s;
+    }
     for (size_t i = 0; i < g->inputs.n; i++)
         w.ready[g->inputs.v[i]->id] = is_float_tensor(g->inputs.v[i]);
     find_depths(&w);
     PTQ_GRAPH_EACH_NODE (g, n)
-        forward_node(&w, n, scope);
+        forward_node(&w, n, why[n->id]);
     for (const ptq_node *n = g->last; n; n = n->prev)
         backward_node(&w, n);
     want_conv_outputs(&w);
-    ptq_status s = collect_tensors(&w);
+    s = collect_tensors(&w);
     if (s != PTQ_OK) {
         ptq_arena_free(a);
         return s;

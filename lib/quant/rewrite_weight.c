@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/spill.h"
 #include "lib/quant/rewrite_impl.h"
 
 static int channel_axis(const ptq_node *n)
@@ -24,14 +25,30 @@ static int64_t dot_length(const ptq_node *n, int axis)
     return k;
 }
 
+/* The codes as a constant of the graph, which takes them over where they are not shared. */
+static ptq_status give_codes(ptq_graph *g, const char *base, const char *suffix, ptq_dtype dtype, const ptq_weight *w,
+                             ptq_weight_codes *q, ptq_value **out)
+{
+    void *codes = q->codes;
+    if (ptq_spill_in_file(codes))
+        PTQ_TRY(ptq_graph_file_range(g, codes, (size_t)q->n));
+    if (!q->shared) {
+        PTQ_TRY(ptq_graph_own(g, codes, ptq_spill_free));
+        q->codes = NULL;
+    }
+    PTQ_TRY(ptq_emit_constant(g, base, suffix, dtype, w->rank, w->dims, codes, false, out));
+    ptq_graph_rest(g, (*out)->constant);
+    return PTQ_OK;
+}
+
 /* Linear codes of the value `base`, turned into real values by DequantizeLinear. */
-static ptq_status emit_codes(ptq_graph *g, const char *base, const ptq_weight *w, const ptq_weight_codes *q,
+static ptq_status emit_codes(ptq_graph *g, const char *base, const ptq_weight *w, ptq_weight_codes *q,
                              ptq_node *before, ptq_value **real)
 {
     ptq_value *codes, *scale, *zp;
     int64_t per[1] = {q->channels};
     int srank = q->axis >= 0 ? 1 : 0;
-    PTQ_TRY(ptq_emit_constant(g, base, "_quantized", q->dtype, w->rank, w->dims, q->codes, !q->shared, &codes));
+    PTQ_TRY(give_codes(g, base, "_quantized", q->dtype, w, q, &codes));
     uint8_t *z = ptq_arena_alloc(g->arena, (size_t)q->channels);
     if (!z)
         return ptq_fail_nomem();
@@ -43,14 +60,14 @@ static ptq_status emit_codes(ptq_graph *g, const char *base, const ptq_weight *w
 }
 
 /* Table codes: Gather(table, Cast(codes)), times the channel's scale when there is one. */
-static ptq_status emit_table(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, const ptq_weight_codes *q,
+static ptq_status emit_table(ptq_rewriter *r, ptq_node *n, const ptq_weight *w, ptq_weight_codes *q,
                              ptq_value **real)
 {
     ptq_graph *g = r->g;
     const char *base = n->in[1]->name;
     ptq_value *codes, *table, *scale;
     ptq_node *node;
-    PTQ_TRY(ptq_emit_constant(g, base, "_log_codes", PTQ_DT_U8, w->rank, w->dims, q->codes, !q->shared, &codes));
+    PTQ_TRY(give_codes(g, base, "_log_codes", PTQ_DT_U8, w, q, &codes));
     PTQ_TRY(ptq_emit_constant(g, base, "_log_table", PTQ_DT_F32, 1, (int64_t[]){256}, q->table, true, &table));
     PTQ_TRY(ptq_emit_op(g, "Cast", base, "_log_index", codes, NULL, PTQ_DT_S32, n, &node));
     PTQ_TRY(ptq_attr_set_int(g, node, "to", PTQ_DT_S32));
@@ -153,6 +170,7 @@ ptq_status ptq_rewrite_weight(ptq_rewriter *r, ptq_node *n, float sx)
     ptq_weight_codes_clear(&q);
     if (s == PTQ_OK && r->report && r->algo->steps > 0)
         s = linear_mse(&w, &wo, &note.mse_linear);
+    ptq_graph_rest(r->g, t);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "node %s", n->name);
     ptq_node_set_input(r->g, n, 1, real);

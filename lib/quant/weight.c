@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/spill.h"
 #include "lib/quant/weight_impl.h"
 
 #define PTQ_WEIGHT(row) extern const ptq_weight_algo row;
@@ -153,7 +154,7 @@ void ptq_weight_decode(const ptq_weight *w, const ptq_weight_codes *q, float *ou
 void ptq_weight_codes_clear(ptq_weight_codes *q)
 {
     if (!q->shared) {
-        free(q->codes);
+        ptq_spill_free(q->codes);
         free(q->scale);
         free(q->zero_point);
         free(q->table);
@@ -165,7 +166,7 @@ void ptq_weight_codes_clear(ptq_weight_codes *q)
 static ptq_status alloc_codes(ptq_weight_codes *q, bool table)
 {
     const size_t channels = q->channels ? (size_t)q->channels : 1;
-    q->codes = ptq_calloc(q->n ? (size_t)q->n : 1, 1);
+    q->codes = ptq_spill_alloc(q->n ? (size_t)q->n : 1);
     q->scale = ptq_calloc(channels, sizeof *q->scale);
     q->zero_point = ptq_calloc(channels, sizeof *q->zero_point);
     q->table = table ? ptq_calloc(256, sizeof *q->table) : NULL;

@@ -24,7 +24,7 @@ typedef struct ptq_weight_codes {
     int axis;
     int64_t n;           /* number of codes */
     int64_t channels;    /* 1 when axis is -1 */
-    void *codes;         /* [n] bytes, in the order of the weights */
+    void *codes;         /* [n] bytes, in the order of the weights; of ptq_spill_alloc */
     float *scale;        /* [channels] */
     int32_t *zero_point; /* [channels] */
     float *table;        /* [256], or NULL: not the table form */

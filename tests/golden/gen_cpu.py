@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes cpu_ops.bin: ONNX Runtime's outputs of the graphs in cpu_cases.txt.
+"""Writes cpu_ops*.bin: ONNX Runtime's outputs of the graphs in cpu_cases*.txt.
 
-Run with onnx 1.17 and onnxruntime 1.20: python3 gen_cpu.py. Per case and output:
-int32 type, int32 rank, int64 sizes, the bytes."""
+Run with onnx 1.17 and onnxruntime 1.20: python3 gen_cpu.py [SUFFIX...], SUFFIX for example _types,
+or '' for cpu_cases.txt; all without one. Per case and output: int32 type, int32 rank, int64 sizes,
+the bytes."""
+import glob
 import os
 import re
 import struct
+import sys
 
 import numpy as np
 import onnx
@@ -47,6 +50,10 @@ def attribute(text):
     name, value = text.split("=", 1)
     if value[0] == '"':
         return helper.make_attribute(name, value[1:-1])
+    if value[0] == "[" and '"' in value:
+        return helper.make_attribute(name, [v.strip('"') for v in value[1:-1].split(",")])
+    if value[0] == "[" and re.search("[.e]", value):
+        return helper.make_attribute(name, [float(v) for v in value[1:-1].split(",")])
     if value[0] == "[":
         return helper.make_attribute(name, dims(value[1:-1]))
     number = float(value) if re.search("[.e]", value) else int(value)
@@ -91,9 +98,9 @@ def build(lines):
     return model, feeds, outputs
 
 
-def main():
+def write(suffix):
     cases, name = [], None
-    for line in open(os.path.join(HERE, "cpu_cases.txt")):
+    for line in open(os.path.join(HERE, f"cpu_cases{suffix}.txt")):
         line = line.strip()
         if line.startswith("# case "):
             cases.append((line[7:], []))
@@ -101,7 +108,7 @@ def main():
             cases[-1][1].append(line)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with open(os.path.join(HERE, "cpu_ops.bin"), "wb") as f:
+    with open(os.path.join(HERE, f"cpu_ops{suffix}.bin"), "wb") as f:
         for name, lines in cases:
             model, feeds, outputs = build(lines)
             try:
@@ -118,4 +125,6 @@ def main():
     print(len(cases), "cases")
 
 
-main()
+texts = (os.path.basename(p) for p in glob.glob(os.path.join(HERE, "cpu_cases*.txt")))
+for suffix in sys.argv[1:] or sorted(t[len("cpu_cases"):-len(".txt")] for t in texts):
+    write(suffix)
