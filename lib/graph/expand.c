@@ -104,6 +104,23 @@ ptq_value *ptq_x_str(ptq_expand *x, ptq_value *v, const char *name, const char *
     return v;
 }
 
+ptq_value *ptq_x_attrs(ptq_expand *x, ptq_value *v, const char *without)
+{
+    const ptq_node *from = x->n;
+    if (x->status != PTQ_OK)
+        return NULL;
+    ptq_node *to = v->producer;
+    to->attrs = ptq_arena_array(x->g->arena, (size_t)from->nattrs, sizeof *to->attrs);
+    if (!to->attrs) {
+        keep(x, ptq_fail_nomem());
+        return NULL;
+    }
+    for (int i = 0; i < from->nattrs; i++)
+        if (strncmp(from->attrs[i].name, without, strlen(without)) != 0)
+            to->attrs[to->nattrs++] = from->attrs[i];
+    return v;
+}
+
 static ptq_value *constant(ptq_expand *x, const ptq_tensor *t)
 {
     ptq_value *v = NULL;

@@ -26,6 +26,8 @@ ptq_value *ptq_x_node(ptq_expand *x, const char *op, int nin, ptq_value *const *
 ptq_value *ptq_x_int(ptq_expand *x, ptq_value *v, const char *name, int64_t i);
 ptq_value *ptq_x_float(ptq_expand *x, ptq_value *v, const char *name, float f);
 ptq_value *ptq_x_str(ptq_expand *x, ptq_value *v, const char *name, const char *s);
+/* The attributes of the operator's node but those whose names begin with `without`. */
+ptq_value *ptq_x_attrs(ptq_expand *x, ptq_value *v, const char *without);
 /* One more output of the node that makes v. */
 ptq_value *ptq_x_more(ptq_expand *x, ptq_value *v);
 /* Constants: a list of int64, a number of type t (a float type or int64), as a scalar. */
@@ -67,6 +69,7 @@ typedef struct ptq_x_attention {
     ptq_value *past_length;     /* int64 scalar; NULL: 0 */
     ptq_value *bias;            /* added to the scores; NULL: none */
     float masked;               /* what a causal mask adds */
+    ptq_dtype type;             /* of q; undefined: that of the operator's first input */
     float softcap;              /* 0: none */
     ptq_dtype precision;        /* of the softmax; undefined: that of q */
     ptq_value *scores, *biased, *capped, *weights, *y; /* results; y: [batch, heads, length, v_size] */

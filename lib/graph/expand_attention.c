@@ -51,7 +51,7 @@ static ptq_value *scores_of(ptq_expand *x, const ptq_x_attention *a, ptq_value *
 
 void ptq_x_attend(ptq_expand *x, ptq_x_attention *a)
 {
-    ptq_dtype t = x->n->in[0] ? x->n->in[0]->dtype : PTQ_DT_UNDEFINED;
+    ptq_dtype t = a->type ? a->type : x->n->in[0] ? x->n->in[0]->dtype : PTQ_DT_UNDEFINED;
     if (a->kv_heads < 1 || a->q_heads < 1 || a->q_heads % a->kv_heads != 0)
         ptq_x_fail(x, "%lld heads of the query cannot share %lld of key and value", (long long)a->q_heads,
                    (long long)a->kv_heads);

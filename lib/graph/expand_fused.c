@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What ONNX Runtime's optimizer fuses: activations, normalizations, products (com.microsoft). */
 #include <math.h>
+#include <string.h>
 
 #include "lib/graph/expand.h"
 
@@ -92,6 +93,53 @@ void ptq_expand_quick_gelu(ptq_expand *x)
 {
     ptq_value *v = x->n->in[0], *alpha = ptq_x_scalar(x, type_of(x), (double)ptq_attr_float(x->n, "alpha", 1.702f));
     ptq_x_out(x, 0, product(x, v, PTQ_X(x, "Sigmoid", product(x, v, alpha))));
+}
+
+/* The function that is named in the attribute `activation`, with up to three parameters. */
+static ptq_value *activation(ptq_expand *x, ptq_value *v, const float *p, size_t n)
+{
+    const char *name = ptq_attr_str(x->n, "activation", "");
+    ptq_dtype t = type_of(x);
+    if (strcmp(name, "") == 0 || strcmp(name, "Identity") == 0)
+        return v;
+    if (strcmp(name, "Relu") == 0 || strcmp(name, "Tanh") == 0 || strcmp(name, "Sigmoid") == 0)
+        return PTQ_X(x, name, v);
+    if (strcmp(name, "LeakyRelu") == 0)
+        return ptq_x_float(x, PTQ_X(x, name, v), "alpha", n > 0 ? p[0] : 0.01f);
+    if (strcmp(name, "HardSigmoid") == 0)
+        return ptq_x_float(x, ptq_x_float(x, PTQ_X(x, name, v), "alpha", n > 0 ? p[0] : 0.2f), "beta", n > 1 ? p[1] : 0.5f);
+    if (strcmp(name, "Clip") == 0 && n > 1 && x->g->opset >= 11)
+        return PTQ_X(x, name, v, ptq_x_scalar(x, t, (double)p[0]), ptq_x_scalar(x, t, (double)p[1]));
+    ptq_x_fail(x, "activation \"%s\" with %zu parameters is not supported", name, n);
+    return NULL;
+}
+
+void ptq_expand_fused_conv(ptq_expand *x)
+{
+    const ptq_node *n = x->n;
+    ptq_value *bias = ptq_x_in(x, 2), *sum = ptq_x_in(x, 3);
+    size_t count;
+    const float *p = ptq_attr_floats(n, "activation_params", &count);
+    ptq_value *y = bias ? PTQ_X(x, "Conv", n->in[0], n->in[1], bias) : PTQ_X(x, "Conv", n->in[0], n->in[1]);
+    y = ptq_x_attrs(x, y, "activation");
+    if (sum)
+        y = PTQ_X(x, "Add", y, sum);
+    ptq_x_out(x, 0, activation(x, y, p, count));
+}
+
+void ptq_expand_fused_gemm(ptq_expand *x)
+{
+    static const char *const names[] = {"activation_alpha", "activation_beta"};
+    const ptq_node *n = x->n;
+    ptq_value *c = ptq_x_in(x, 2);
+    float p[2];
+    size_t count = 0;
+    while (count < 2 && ptq_attr_find(n, names[count])) {
+        p[count] = ptq_attr_float(n, names[count], 0);
+        count++;
+    }
+    ptq_value *y = c ? PTQ_X(x, "Gemm", n->in[0], n->in[1], c) : PTQ_X(x, "Gemm", n->in[0], n->in[1]);
+    ptq_x_out(x, 0, activation(x, ptq_x_attrs(x, y, "activation"), p, count));
 }
 
 /* ---- normalizations ---- */

@@ -45,12 +45,12 @@ static ptq_x_attention begin(ptq_expand *x)
 /* ---- Attention ---- */
 
 /* One product gives q, k and v side by side. */
-static void qkv_product(ptq_expand *x, ptq_x_attention *a)
+static void split_product(ptq_expand *x, ptq_x_attention *a, ptq_value *all)
 {
     const ptq_node *n = x->n;
     size_t count;
     const int64_t *sizes = ptq_attr_ints(n, "qkv_hidden_sizes", &count);
-    ptq_value *bias = ptq_x_in(x, 2), *all = PTQ_X(x, "MatMul", n->in[0], n->in[1]);
+    ptq_value *bias = ptq_x_in(x, 2);
     int64_t width = ptq_x_dim(n->in[1], 1), own[3] = {width / 3, width / 3, width / 3};
     if (sizes && count == 3)
         for (int i = 0; i < 3; i++)
@@ -81,25 +81,42 @@ static void stacked_past(ptq_expand *x, ptq_x_attention *a, ptq_value *past)
     a->v = ptq_x_int(x, PTQ_X(x, "Concat", v, a->v), "axis", 2);
 }
 
-void ptq_expand_attention_ms(ptq_expand *x)
+/* What follows the product; all of it in type t. */
+static void attend(ptq_expand *x, ptq_value *all, ptq_value *mask, ptq_value *past, ptq_value *bias, ptq_dtype t)
 {
     const ptq_node *n = x->n;
-    ptq_dtype t = n->in[0]->dtype;
-    ptq_value *mask = ptq_x_in(x, 3), *past = ptq_x_in(x, 4), *present = NULL;
+    ptq_value *present = NULL;
     ptq_x_attention a = begin(x);
+    a.type = t;
     if (ptq_attr_int(n, "do_rotary", 0) || ptq_attr_int(n, "past_present_share_buffer", 0))
         ptq_x_fail(x, "do_rotary and past_present_share_buffer are not supported");
-    qkv_product(x, &a);
+    split_product(x, &a, all);
     if (past)
         stacked_past(x, &a, past);
     if (mask)
         add_bias(x, &a, mask_bias(x, mask, t, (double)a.masked));
-    add_bias(x, &a, ptq_x_in(x, 5));
+    add_bias(x, &a, bias);
     ptq_x_attend(x, &a);
     if (ptq_x_wants(x, 1))
         present = ptq_x_int(x, PTQ_X(x, "Concat", ptq_x_unsqueeze(x, a.k, 0), ptq_x_unsqueeze(x, a.v, 0)), "axis", 0);
     ptq_x_out(x, 1, present);
     ptq_x_out(x, 0, join_heads(x, a.y));
+}
+
+void ptq_expand_attention_ms(ptq_expand *x)
+{
+    ptq_value *const *in = x->n->in;
+    attend(x, PTQ_X(x, "MatMul", in[0], in[1]), ptq_x_in(x, 3), ptq_x_in(x, 4), ptq_x_in(x, 5), in[0]->dtype);
+}
+
+/* Codes of input and weights; scales 3 and 4, zero points 6 and 7. */
+void ptq_expand_qattention(ptq_expand *x)
+{
+    ptq_value *const *in = x->n->in;
+    ptq_dtype t = in[3] ? in[3]->dtype : PTQ_DT_F32;
+    ptq_value *sum = PTQ_X(x, "MatMulInteger", in[0], in[1], ptq_x_in(x, 6), ptq_x_in(x, 7));
+    ptq_value *all = PTQ_X(x, "Mul", ptq_x_cast(x, sum, t), PTQ_X(x, "Mul", in[3], in[4]));
+    attend(x, all, ptq_x_in(x, 5), ptq_x_in(x, 8), NULL, t);
 }
 
 /* ---- MultiHeadAttention: query, key, value, bias, key_padding_mask, attention_bias, past key and value ---- */
