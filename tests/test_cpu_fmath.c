@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/cpu/f32.h"
+#include "lib/gpu/erfc16.h"
 
 /* Distance in units in the last place of the float nearest to `want`. */
 static double ulps(float got, double want)
@@ -156,6 +157,28 @@ START_TEST(fmath__maxima_have_one_order)
 }
 END_TEST
 
+/* What the device takes a GELU's code from (lib/gpu/erfc16.h), with its reciprocal up to 2 ulp off, over all
+ * exponents. */
+START_TEST(fmath__fast_gelu_is_near_the_law)
+{
+    static const int kinds[] = {PTQ_GELU_NODES, PTQ_GELU_EXACT, PTQ_GELU_HALVED};
+    float most = 0.0f;
+    for (uint64_t u = 0; u < UINT64_C(1) << 32; u += 1009) {
+        float x = ptq_bits_float((uint32_t)u), a = fabsf(x);
+        if (!(a < 1e30f))
+            continue;
+        for (int w = -1; w <= 1; w++) {
+            float r = 1.0f / ptq_erfc16(a) * (1.0f + (float)w * 2.4e-7f);
+            float y = fmaf(-0.5f * a, r, x > 0.0f ? x : 0.0f);
+            for (size_t k = 0; k < PTQ_COUNT(kinds); k++)
+                most = fmaxf(most, fabsf(y - ptq_gelu_of(x, kinds[k])));
+        }
+    }
+    ck_assert_float_le(most, PTQ_FAST_GELU_ERROR);
+    ck_assert_float_ge(most, 0.5f * PTQ_FAST_GELU_ERROR); /* or the bound says nothing */
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu fmath");
@@ -164,6 +187,7 @@ int main(void)
     tcase_add_test(t, fmath__errors_are_bounded);
     tcase_add_test(t, fmath__special_values);
     tcase_add_test(t, fmath__loops_have_the_bytes_of_the_law);
+    tcase_add_test(t, fmath__fast_gelu_is_near_the_law);
     tcase_add_test(t, fmath__sums_have_one_order);
     tcase_add_test(t, fmath__maxima_have_one_order);
     suite_add_tcase(s, t);

@@ -91,7 +91,8 @@ static __device__ __forceinline__ void load_values(const attend &g, const uint8_
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             int at = key + e / 2 * 8 + e % 2;
-            w[e] = at < g.p.n && c < g.p.dv ? __ldg((const uint32_t *)(v + (int64_t)at * g.p.vs.row + c)) ^ g.v_flip : 0;
+            const uint32_t *p = (const uint32_t *)(v + (int64_t)at * g.p.vs.row + c);
+            w[e] = at < g.p.n && c < g.p.dv ? __ldg(p) ^ g.v_flip : 0;
         }
         uint32_t low = __byte_perm(w[0], w[1], 0x5140), high = __byte_perm(w[2], w[3], 0x5140);
         uint32_t low2 = __byte_perm(w[0], w[1], 0x7362), high2 = __byte_perm(w[2], w[3], 0x7362);
@@ -107,8 +108,8 @@ static __device__ __forceinline__ void load_values(const attend &g, const uint8_
 
 /* The queries of a lane's two rows, and what they add to all scores of their rows. */
 template <int D>
-static __device__ __forceinline__ void load_queries(const attend &g, const uint8_t *q, int row, uint32_t (&f)[D / 32][4],
-                                                    int32_t (&term)[2])
+static __device__ __forceinline__ void load_queries(const attend &g, const uint8_t *q, int row,
+                                                    uint32_t (&f)[D / 32][4], int32_t (&term)[2])
 {
     int pair = (int)threadIdx.x % 4;
     term[0] = term[1] = 0;
@@ -143,7 +144,8 @@ static __device__ __forceinline__ void products(const attend &g, uint32_t keys, 
 #pragma unroll
         for (int k = 0; k < D / 32; k++) {
             uint32_t b[4]; /* two tiles, two halves of k each */
-            load_matrix4(b, keys + (uint32_t)((8 * t + lane / 16 * 8 + lane % 8) * (D + PAD) + 32 * k + lane / 8 % 2 * 16));
+            int row = 8 * t + lane / 16 * 8 + lane % 8;
+            load_matrix4(b, keys + (uint32_t)(row * (D + PAD) + 32 * k + lane / 8 % 2 * 16));
 #pragma unroll
             for (int i = 0; i < 8 && k == 0; i++)
                 s[t + i / 4][i % 4] = start;
@@ -195,8 +197,10 @@ static __device__ __forceinline__ void scores(const attend &g, const float *mask
             for (int t = 0; t < NT; t++)
 #pragma unroll
                 for (int e = 0; e < 2; e++)
-                    if (!outside<FROM>(g, t, 8 * t + col + e))
-                        s[t][2 * h + e] = __float_as_int(__int_as_float(s[t][2 * h + e]) + __ldg(line + (8 * t + e) * step));
+                    if (!outside<FROM>(g, t, 8 * t + col + e)) {
+                        float v = __int_as_float(s[t][2 * h + e]) + __ldg(line + (8 * t + e) * step);
+                        s[t][2 * h + e] = __float_as_int(v);
+                    }
         }
     }
 #pragma unroll
@@ -209,7 +213,8 @@ static __device__ __forceinline__ void scores(const attend &g, const float *mask
 
 /* Scores become e^(s - max), their sums 1 / sum. */
 template <int NT, int FROM>
-static __device__ __forceinline__ void exponentials(const attend &g, int32_t (&s)[NT][4], float (&max)[2], float (&inv)[2])
+static __device__ __forceinline__ void exponentials(const attend &g, int32_t (&s)[NT][4], float (&max)[2],
+                                                    float (&inv)[2])
 {
     int col = (int)threadIdx.x % 4 * 2;
 #pragma unroll
@@ -258,7 +263,8 @@ static __device__ __forceinline__ void codes(const attend &g, const int32_t (&s)
                     t[e] = 0.0f;
                     continue;
                 }
-                float x = fminf(__int_as_float(s[4 * u + i / 2 * 2 + e / 2][i % 2 * 2 + e % 2]) * inv[i % 2], g.p_high);
+                float x = __int_as_float(s[4 * u + i / 2 * 2 + e / 2][i % 2 * 2 + e % 2]) * inv[i % 2];
+                x = fminf(x, g.p_high);
                 float q = x * g.p_inv;
                 q = fmaf(fmaf(-q, g.p.sp, x), g.p_inv, q);
                 t[e] = fmaf(fmaf(-q, g.p.sp, x), g.p_inv, q);
@@ -362,7 +368,8 @@ static __device__ __forceinline__ void weigh(const attend &g, uint32_t values, c
 #pragma unroll
         for (int t = 0; t < D / 8; t += 2) {
             uint32_t b[4];
-            load_matrix4(b, values + (uint32_t)((8 * t + lane / 16 * 8 + lane % 8) * PITCH + 32 * u + lane / 8 % 2 * 16));
+            int line = 8 * t + lane / 16 * 8 + lane % 8;
+            load_matrix4(b, values + (uint32_t)(line * PITCH + 32 * u + lane / 8 % 2 * 16));
             mma_16x8x32<false>(acc[t], c[u], b[0], b[1]);
             mma_16x8x32<false>(acc[t + 1], c[u], b[2], b[3]);
         }
@@ -385,7 +392,8 @@ static __device__ __forceinline__ void weigh(const attend &g, uint32_t values, c
 }
 
 template <int NT, int FROM, int D>
-static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4) attention(const __grid_constant__ attend g)
+static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
+    attention(const __grid_constant__ attend g)
 {
     constexpr int NB = (NT + 3) / 4;
     extern __shared__ __align__(16) uint8_t smem[];
@@ -428,10 +436,11 @@ template <int NT, int FROM, int D> static ptq_status launch(ptq_dev *d, const at
 {
     constexpr int NB = (NT + 3) / 4, bytes = 32 * NB * (D + PAD) + D * (32 * NB + PAD) + 32 * NB * 4;
     int tiles = (g.p.m + 15) / 16, most = (tiles + WARPS - 1) / WARPS;
-    int64_t want = (4 * (int64_t)ptq_dev_processors(d) + g.p.batch - 1) / g.p.batch; /* few heads: share their rows */
-    int split = (int)(want < 1 ? 1 : want > most ? most : want);
+    int64_t want = (4 * (int64_t)ptq_dev_processors(d) + g.p.batch - 1) / g.p.batch;
+    int split = (int)(want < 1 ? 1 : want > most ? most : want); /* of few heads, several blocks share the rows */
+    dim3 grid((unsigned)g.p.batch, (unsigned)split);
     cudaFuncSetAttribute(attention<NT, FROM, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    attention<NT, FROM, D><<<dim3((unsigned)g.p.batch, (unsigned)split), THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
+    attention<NT, FROM, D><<<grid, THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
     return ptq_dev_launched(d, "attention");
 }
 
@@ -507,12 +516,15 @@ static bool normal(float s)
 extern "C" ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_k_attention *a)
 {
     int out = a->float_out ? 4 : 1;
-    bool good = ptq_dev_capability(d) >= 80 && a->n >= 1 && a->n <= 256 && a->m >= 1 && a->batch >= 1 &&
-                a->batch < INT32_MAX && a->d % 16 == 0 && a->dv % 16 == 0 && a->d >= 16 && a->dv >= 16 && a->d <= 128 &&
-                a->dv <= 128 && a->qs.col == 1 && a->ks.row == 1 && a->vs.col == 1 && a->ys.col == 1 &&
-                aligned(a, a->q, &a->qs, a->qs.row, 4) && aligned(a, a->k, &a->ks, a->ks.col, 16) &&
-                aligned(a, a->v, &a->vs, a->vs.row, 4) && aligned(a, a->y, &a->ys, a->ys.row, 16 / out) &&
-                (uintptr_t)a->y % 16 == 0 && small_mask(a) && (a->scores != PTQ_SCORES_OVER || power_of_two(a->factor)) && a->plo <= a->zp && a->phi - a->zp <= 255 && a->phi > a->zp && normal(a->sp) &&
-                (a->float_out || a->requant || normal(a->sy));
+    bool sizes = a->n >= 1 && a->n <= 256 && a->m >= 1 && a->batch >= 1 && a->batch < INT32_MAX && a->d % 16 == 0 &&
+                 a->dv % 16 == 0 && a->d >= 16 && a->dv >= 16 && a->d <= 128 && a->dv <= 128;
+    bool places = a->qs.col == 1 && a->ks.row == 1 && a->vs.col == 1 && a->ys.col == 1 && small_mask(a) &&
+                  aligned(a, a->q, &a->qs, a->qs.row, 4) && aligned(a, a->k, &a->ks, a->ks.col, 16) &&
+                  aligned(a, a->v, &a->vs, a->vs.row, 4) && aligned(a, a->y, &a->ys, a->ys.row, 16 / out) &&
+                  (uintptr_t)a->y % 16 == 0;
+    bool grids = a->plo <= a->zp && a->phi - a->zp <= 255 && a->phi > a->zp && normal(a->sp) &&
+                 (a->float_out || a->requant || normal(a->sy)) &&
+                 (a->scores != PTQ_SCORES_OVER || power_of_two(a->factor));
+    bool good = ptq_dev_capability(d) >= 80 && sizes && places && grids;
     return good ? run : nullptr;
 }

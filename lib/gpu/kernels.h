@@ -10,6 +10,7 @@
 
 #include "lib/core/qmath.h"
 #include "lib/gpu/dev.h"
+#include "lib/gpu/erfc16.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -100,9 +101,8 @@ static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
     b.ends.inv = 1.0f / a->tail.s;
     b.ends.low = b.ends.lo * a->tail.s;
     b.ends.high = b.ends.hi * a->tail.s;
-    /* The fast GELU is within 1e-6 of the law's (tests/test_cpu_fmath.c); four roundings are less than 2.5e-7 of a
-     * quotient, which is 255 at most. */
-    b.ends.sure = a->tail.tame ? 0.5f - (1.05e-6f * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
+    /* Four roundings are less than 2.5e-7 of a quotient. */
+    b.ends.sure = a->tail.tame ? 0.5f - (PTQ_FAST_GELU_ERROR * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
     return b;
 }
 enum { PTQ_K_GEMM_N = 128, PTQ_K_GEMM_K = 64 }; /* npad and kpad are multiples of these */

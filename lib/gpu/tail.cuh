@@ -4,6 +4,7 @@
 #define PTQ_GPU_TAIL_CUH
 
 #include "lib/core/fmath.h"
+#include "lib/gpu/erfc16.h"
 #include "lib/gpu/mma.cuh"
 
 /* Which end a kernel is compiled with. CODES: bias, factor, code. GELU: the same with a GELU. FLOATS: bias,
@@ -13,10 +14,14 @@ enum { TAIL_CODES, TAIL_GELU, TAIL_FLOATS, TAIL_ANY };
 static bool tail_is(const ptq_k_gemm *a, int end)
 {
     const ptq_k_tail *t = &a->tail;
-    bool wide = t->codes ? t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add : a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 &&
-                                                                               (uintptr_t)t->add % 16 == 0;
-    bool fast = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
-    int fits = !wide || (t->gelu && (!t->codes || !fast)) ? TAIL_ANY : !t->codes ? TAIL_FLOATS : t->gelu ? TAIL_GELU : TAIL_CODES;
+    bool floats = a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0;
+    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
+    int fits = TAIL_ANY;
+    if (t->codes && codes && (!t->gelu || gelu))
+        fits = t->gelu ? TAIL_GELU : TAIL_CODES;
+    else if (!t->codes && floats && !t->gelu)
+        fits = TAIL_FLOATS;
     return t->on && (end == TAIL_ANY || end == fits);
 }
 
@@ -46,7 +51,8 @@ static __device__ __forceinline__ void tail_values(const ptq_k_gemm &a, const in
 
 /* Those of four codes (less the zero point) that may lie on the wrong side of a tie, by the law itself; rare, so
  * that it stays out of the way. t: the quotients, v: what they are of. */
-static __device__ __noinline__ uint32_t gelu_codes(float4 t, float4 v, int kind, float s, float sure, float lo, float hi)
+static __device__ __noinline__ uint32_t gelu_codes(float4 t, float4 v, int kind, float s, float sure, float lo,
+                                                   float hi)
 {
     float f[4] = {t.x, t.y, t.z, t.w}, x[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll 1
@@ -65,27 +71,22 @@ static __device__ __noinline__ uint32_t gelu_codes(float4 t, float4 v, int kind,
     return low_bytes(f);
 }
 
-/* x Phi(x) = max(x, 0) - |x| / 2 (1 - erf(|x| / sqrt 2)), with 1 - erf z = (1 + a1 z + ... + a6 z^6)^-16
- * (Abramowitz and Stegun 7.1.28), times 1 / s: two groups of four at once, without branches between, so that
- * many are under way. Where one lies so near to a tie that the law might round the other way, the law decides.
- * No code can be below the range. */
+static __device__ __forceinline__ float4 four(const float (&v)[4])
+{
+    return make_float4(v[0], v[1], v[2], v[3]);
+}
+
+/* The GELU of erfc16.h times 1 / s: two groups of four at once, without branches between, so that many are under
+ * way. Where one lies so near to a tie that the law might round the other way, the law decides. No code can be
+ * below the range. */
 static __device__ __forceinline__ void fast_gelu_codes(const ptq_k_gemm &a, const float (&v)[2][4], uint32_t &c0,
                                                        uint32_t &c1)
 {
     float t[2][4], worst[2] = {0.0f, 0.0f}, half = -0.5f * a.ends.inv;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-        float y = v[i / 4][i % 4], x = fabsf(y), r, p = fmaf(5.38297500e-06f, x, 4.88906437e-05f);
-        p = fmaf(p, x, 3.80035750e-05f);
-        p = fmaf(p, x, 0.00327762633f);
-        p = fmaf(p, x, 0.0211410064f);
-        p = fmaf(p, x, 0.0498673469f);
-        p = fmaf(p, x, 1.0f);
-        p *= p;
-        p *= p;
-        p *= p;
-        p *= p;
-        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(p));
+        float y = v[i / 4][i % 4], x = fabsf(y), r;
+        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(ptq_erfc16(x)));
         y = fminf(fmaf(x * half, r, fmaxf(y, 0.0f) * a.ends.inv), a.ends.hi);
         t[i / 4][i % 4] = y;
         worst[i / 4] = fmaxf(worst[i / 4], fabsf(y - (y + 12582912.0f - 12582912.0f)));
@@ -93,11 +94,9 @@ static __device__ __forceinline__ void fast_gelu_codes(const ptq_k_gemm &a, cons
     c0 = low_bytes(t[0]);
     c1 = low_bytes(t[1]);
     if (!(worst[0] < a.ends.sure))
-        c0 = gelu_codes(make_float4(t[0][0], t[0][1], t[0][2], t[0][3]), make_float4(v[0][0], v[0][1], v[0][2], v[0][3]),
-                        a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
+        c0 = gelu_codes(four(t[0]), four(v[0]), a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
     if (!(worst[1] < a.ends.sure))
-        c1 = gelu_codes(make_float4(t[1][0], t[1][1], t[1][2], t[1][3]), make_float4(v[1][0], v[1][1], v[1][2], v[1][3]),
-                        a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
+        c1 = gelu_codes(four(t[1]), four(v[1]), a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
 }
 
 /* The law's quotient without its division; see quant_wide.cuh. */
@@ -237,7 +236,8 @@ static __device__ __forceinline__ void tail_one_by_one(const ptq_k_gemm &a, cons
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
 template <int END>
-static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
+                                                   int64_t end)
 {
     if (END == TAIL_CODES)
         tail_to_codes<false>(a, acc, m, n, end);
@@ -249,13 +249,14 @@ static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const in
         tail_one_by_one(a, acc, m, n, end);
 }
 
-/* Asks for what tail_to_floats will add. */
+/* Asks for what tail_to_floats will add: 64 bytes of each row, which are two sectors. */
 static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t m, int n, int64_t end)
 {
 #pragma unroll
     for (int row = 0; row < 2; row++)
         if (a.tail.add && n < a.n && m + 8 * row < end)
-            asm volatile("prefetch.global.L2 [%0];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
+            asm volatile("prefetch.global.L2 [%0];\n\t"
+                         "prefetch.global.L2 [%0 + 32];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
 }
 
 #endif
