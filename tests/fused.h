@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a graph with and without fusions and rewriting: what steps come out, and the bytes of the outputs. */
+/* Runs a graph with and without fusions and rewriting: what steps come out, and the bytes of the outputs. With
+ * PTQ_TEST_GPU the fused runs are the device's. */
 #ifndef PTQ_TESTS_FUSED_H
 #define PTQ_TESTS_FUSED_H
 
@@ -7,6 +8,9 @@
 
 #include "lib/exec/session.h"
 #include "lib/graph/ops.h"
+#ifdef PTQ_TEST_GPU
+#include "tests/gpu.h"
+#endif
 #include "tests/graph_text.h"
 
 typedef struct outputs {
@@ -65,6 +69,10 @@ static inline outputs run(const ptq_graph *g, const ptq_lower_options *lower, in
 {
     ptq_session *s;
     ptq_session_options o = {.lower = *lower};
+#ifdef PTQ_TEST_GPU
+    if (lower->fuse)
+        o.ops = &ptq_backend_cuda;
+#endif
     ptq_tensor in[4], out[4];
     outputs all = {.n = g->outputs.n};
     ptq_rng r;
