@@ -302,6 +302,31 @@ static bool keep_scores(void *ctx, const ptq_value *v)
 }
 
 /* A tap keeps its value: no fusion hides it, and nothing is rewritten. */
+#define ATTEND(q, k, v) \
+    "scores = MatMul(" q ", " k ")\nprob = Softmax(scores) axis=-1\nprob_q = QuantizeLinear(prob, sp, z)\n" \
+    "prob_d = DequantizeLinear(prob_q, sp, z)\ny1 = MatMul(prob_d, " v ")\n"
+#define HEADS(name, in) QDQ(name "0", in) name "1 = Reshape(" name "0_q, cut)\n" name "2 = Transpose(" name "1) perm=[0,2,1,3]\n" \
+    name "3 = Reshape(" name "2, join)\n" name " = DequantizeLinear(" name "3, s, z)\n"
+#define JOINED SHARED "input q f32 [batch,5,8]\ninput k f32 [batch,5,8]\ninput v f32 [batch,5,8]\n" \
+    "const cut s64 [4] 0 5 2 4\nconst join s64 [3] -1 5 4\nconst parts s64 [4] 0 5 2 2\nconst halves s64 [4] 0 2 2 5\n" \
+    HEADS("qd", "q") HEADS("kt", "k") HEADS("vd", "v") "kd = Transpose(kt) perm=[0,2,1]\n" ATTEND("qd", "kd", "vd")
+
+/* Movers that no steps can tell, in front of the product and behind it. */
+START_TEST(attention__movers_apart)
+{
+    static const char *const rows[] = {
+        SHARED "input x f32 [batch,40,60]\ninput k f32 [batch,16,5]\ninput v f32 [batch,5,8]\n"
+               "const to s64 [4] -1 10 15 16\nconst seven s64 [] 7\n" QDQ("xd", "x")
+               "t = Transpose(xd) perm=[0,2,1]\nr = Reshape(t, to)\ng = Gather(r, seven) axis=1\n" QDQ("qd", "g")
+               QDQ("kd", "k") QDQ("vd", "v") ATTEND("qd", "kd", "vd") QDQ("y", "y1") "output y\n",
+        JOINED "y2 = Reshape(y1, parts)\ny3 = Transpose(y2) perm=[0,2,1,3]\n" QDQ("y", "y3") "output y\n",
+        JOINED "y2 = Transpose(y1) perm=[0,2,1]\ny3 = Reshape(y2, halves)\ny4 = Transpose(y3) perm=[0,2,1,3]\n"
+               QDQ("y", "y4") "output y\n",
+    };
+    check(rows[_i], NULL, NULL);
+}
+END_TEST
+
 START_TEST(attention__kept)
 {
     char inner[] = "scores", gelu[] = "h24", *names[] = {inner, gelu};
@@ -323,6 +348,9 @@ START_TEST(attention__kept)
 END_TEST
 
 /* ---- rules that go too far change bytes ---- */
+
+#define ROWWISE SHARED "input x f32 [2,5,8]\n" WEIGHT("w", 8, 8) QDQ("d", "x") \
+    "const to s64 [2] -1 8\nconst back s64 [3] -1 5 8\nf = Reshape(d_q, to)\nc = DequantizeLinear(f, s, z)\n"
 
 START_TEST(rearrange__refusals)
 {
@@ -368,11 +396,25 @@ START_TEST(rearrange__refusals)
         {PRODUCT "t = Transpose(d_q) perm=[1,0,2]\nc = DequantizeLinear(t, s, z)\n" LINEAR("a", "c", "w", "b")
                  "f = Mul(a, factor)\n" QDQ("e", "f") "output e\n",
          "quantize qgemm qmove dequantize"},
+        /* DequantizeLinear stays in front of movers: behind them the product would run in integers */
+        {PRODUCT "t = Transpose(d) perm=[1,0,2]\nm = MatMul(t, w)\noutput m\n", NULL},
+        {PRODUCT "t = Transpose(d) perm=[0,2,1]\nm = MatMul(d, t)\noutput m\n", NULL},
+        {PRODUCT QDQ("e", "x") "t = Transpose(d) perm=[0,2,1]\nu = Transpose(e) perm=[0,2,1]\np = Mul(t, u)\n" QDQ("y", "p")
+                 "output y\n", NULL},
+        {PRODUCT "t = Transpose(d) perm=[1,0,2]\nm = MatMul(t, w)\n" QDQ("y", "m") "output y\n", NULL},
+        /* but goes behind them where floats are joined */
+        {PRODUCT "t = Transpose(d) perm=[0,2,1]\nu = Transpose(x) perm=[0,2,1]\nv = Exp(u)\nc = Concat(t, v) axis=1\noutput c\n",
+         NULL},
+        /* what a Gemm adds is another in each row */
+        {ROWWISE "const c2 f32 [10,8]\ng = Gemm(c, w, c2)\nr = Reshape(g, back)\ny = Transpose(r) perm=[1,0,2]\noutput y\n", NULL},
+        {ROWWISE "const c2 f32 [10,1]\ng = Gemm(c, w, c2)\nr = Reshape(g, back)\ny = Transpose(r) perm=[1,0,2]\noutput y\n", NULL},
+        {ROWWISE "const c2 f32 [10,8]\nconst one_row s64 [] 1\ng = Gemm(c, w, c2)\nr = Reshape(g, back)\n"
+                 "y = Gather(r, one_row) axis=1\noutput y\n", NULL},
     };
     check(rows[_i].text, NULL, rows[_i].steps);
 }
 END_TEST
-enum { REFUSALS = 14 };
+enum { REFUSALS = 22 };
 
 /* A Gather passes no Q that an integer step ends in, and brings none to where it would be one. */
 START_TEST(pick__laws)
@@ -484,6 +526,7 @@ int main(void)
     tcase_add_loop_test(t, tail__refusals, 0, TAIL_REFUSALS);
     tcase_add_loop_test(t, norm__forms, 0, NORM_FORMS);
     tcase_add_loop_test(t, attention__forms, 0, ATTENTION_FORMS);
+    tcase_add_loop_test(t, attention__movers_apart, 0, 3);
     tcase_add_test(t, attention__kept);
     tcase_add_loop_test(t, rearrange__refusals, 0, REFUSALS);
     tcase_add_test(t, rearrange__columns);

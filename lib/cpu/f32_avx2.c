@@ -21,9 +21,10 @@
 #define vfma _mm256_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm256_min_ps(vset1(hi), _mm256_max_ps(vset1(lo), (x)))
-/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins then. */
+/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins where p has none. */
 #define vmax_sticky(p, x) \
-    _mm256_blendv_ps(_mm256_max_ps((x), (p)), (x), _mm256_cmp_ps((x), (x), _CMP_UNORD_Q))
+    _mm256_blendv_ps(_mm256_max_ps((x), (p)), (x),                                                         \
+                     _mm256_andnot_ps(_mm256_cmp_ps((p), (p), _CMP_UNORD_Q), _mm256_cmp_ps((x), (x), _CMP_UNORD_Q)))
 
 /* Lanes folded 4, 2, 1. */
 static inline float vmax_fold(__m256 p)

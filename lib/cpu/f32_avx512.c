@@ -22,9 +22,10 @@
 #define vfma _mm512_fmadd_ps
 /* max and min return the second operand when one is NaN: NaN stays. */
 #define vclamp(x, lo, hi) _mm512_min_ps(vset1(hi), _mm512_max_ps(vset1(lo), (x)))
-/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins then. */
+/* max gives its second operand when one is NaN, and of equal values (zeros); a NaN of x wins where p has none. */
 #define vmax_sticky(p, x) \
-    _mm512_mask_mov_ps(_mm512_max_ps((x), (p)), _mm512_cmp_ps_mask((x), (x), _CMP_UNORD_Q), (x))
+    _mm512_mask_mov_ps(_mm512_max_ps((x), (p)),                                                            \
+                       _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask((p), (p), _CMP_ORD_Q), (x), (x), _CMP_UNORD_Q), (x))
 
 /* Lanes folded 8, 4, 2, 1. */
 static inline float vmax_fold(__m512 p)

@@ -78,6 +78,16 @@ bool ptq_reshape_target(const ptq_node *n, int64_t *dims, int *rank)
     return true;
 }
 
+/* What a Gemm adds is the same in every row. */
+static bool same_for_rows(const ptq_value *c)
+{
+    const ptq_tensor *t = c ? ptq_lower_constant(c) : NULL;
+    int rank = t ? t->rank : c ? c->shape.rank : 0;
+    if (rank == 2)
+        return t ? t->dims[0] == 1 : ptq_dim_known(c->shape.dims[0]) && c->shape.dims[0].add == 1;
+    return rank == 0 || rank == 1;
+}
+
 bool ptq_match_gemm(ptq_node *n, ptq_rows *r)
 {
     bool codes = strcmp(n->op, "QGemm") == 0 && n->nin > 5 && (n->nin < 8 || !n->in[7]);
@@ -92,7 +102,7 @@ bool ptq_match_gemm(ptq_node *n, ptq_rows *r)
         return false;
     r->k = w->dims[trans ? 1 : 0];
     r->n = w->dims[trans ? 0 : 1];
-    return true;
+    return same_for_rows(ptq_node_input(n, codes ? 6 : 2));
 }
 
 static bool match_turn(ptq_node *n, ptq_rows *r)

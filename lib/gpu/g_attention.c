@@ -110,15 +110,9 @@ static ptq_status gather(job *j)
 /* From the dense result to where the movers behind it take it. */
 static ptq_status scatter(job *j)
 {
-    int64_t dims[PTQ_MAX_RANK + 2];
     const void *end;
-    if (!j->at.y.apart)
-        return PTQ_OK;
-    for (int i = 0; i < j->at.nbd; i++)
-        dims[i] = j->at.bdim[i];
-    dims[j->at.nbd] = j->at.m;
-    dims[j->at.nbd + 1] = j->at.dv;
-    return move(j, &j->p->y_to, dims, j->at.nbd + 2, j->y, out_bytes(j), j->r->out[0].data, &end);
+    return j->at.y.apart ? move(j, &j->p->y_to, j->at.ydims, j->at.yrank, j->y, out_bytes(j), j->r->out[0].data, &end)
+                         : PTQ_OK;
 }
 
 /* ---- the two ways ---- */
@@ -297,20 +291,17 @@ static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, v
     return PTQ_OK;
 }
 
-/* All scratch of a run, in one piece. */
-static ptq_status room(job *j, bool fast)
+/* All scratch of a run, in one piece. Movers make nothing larger than what they are given. */
+static ptq_status room(job *j)
 {
     const ptq_attention *a = &j->at;
-    const int64_t n[OPERANDS] = {elements(a, a->m, a->d), elements(a, a->d, a->n), elements(a, a->n, a->dv),
-                                 elements(a, a->m, a->dv)};
-    size_t bytes = 256;
+    size_t y = (size_t)elements(a, a->m, a->dv), scores = (size_t)elements(a, a->m, a->n);
+    size_t bytes = 256 + round256(scores * sizeof(float)) + round256(scores) + round256(y * out_bytes(j));
     void *p;
     for (int i = 0; i < OPERANDS; i++)
         if (steps_of(j, i)->apart)
-            bytes += moving(movers_of(j, i), n[i], i == 3 ? out_bytes(j) : 1);
-    if (!fast)
-        bytes += round256((size_t)elements(a, a->m, a->n) * sizeof(float)) + round256((size_t)elements(a, a->m, a->n)) +
-                 round256((size_t)n[3] * out_bytes(j));
+            bytes += i == 3 ? moving(movers_of(j, i), (int64_t)y, out_bytes(j))
+                            : moving(movers_of(j, i), ptq_tensor_elements(j->r->in[i]), 1);
     PTQ_TRY(ptq_gpu_scratch(j->g, bytes, &p));
     j->room = p;
     return PTQ_OK;
@@ -324,7 +315,8 @@ static ptq_status run(ptq_gpu *g, const ptq_step_run *r)
     if (elements(&j.at, j.at.m, j.at.dv) == 0)
         return PTQ_OK;
     if (j.at.m > INT32_MAX || j.at.n > INT32_MAX || j.at.d > INT32_MAX || j.at.dv > INT32_MAX)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: too large", r->step->name);
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: attention over more than 2^31 rows; use fewer samples at a time",
+                        r->step->name);
     bool moved = j.at.q.apart || j.at.k.apart || j.at.v.apart || j.at.y.apart;
     for (int i = 0; i < OPERANDS - 1; i++)
         j.data[i] = r->in[i]->data;
@@ -333,7 +325,7 @@ static ptq_status run(ptq_gpu *g, const ptq_step_run *r)
     ptq_k_attention_run fast = moved ? NULL : ptq_k_attention_fast(g->dev, &a);
     if (fast)
         return fast(g->dev, &a);
-    PTQ_TRY(room(&j, false));
+    PTQ_TRY(room(&j));
     PTQ_TRY(gather(&j));
     a = whole(&j);
     fast = ptq_k_attention_fast(g->dev, &a);
