@@ -249,14 +249,13 @@ static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const in
         tail_one_by_one(a, acc, m, n, end);
 }
 
-/* Asks for what tail_to_floats will add: 64 bytes of each row, which are two sectors. */
+/* Asks for what tail_to_floats will add. */
 static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t m, int n, int64_t end)
 {
 #pragma unroll
     for (int row = 0; row < 2; row++)
         if (a.tail.add && n < a.n && m + 8 * row < end)
-            asm volatile("prefetch.global.L2 [%0];\n\t"
-                         "prefetch.global.L2 [%0 + 32];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
 }
 
 #endif
