@@ -10,9 +10,6 @@
 
 #include "lib/gpu/tail.cuh"
 
-/* How results end: as codes or floats, with a residual, or in one of the ends of tail.cuh. */
-enum { END_PLAIN, END_SKIP, END_TAIL };
-
 enum { BK = 64, CHUNKS = BK / 16 };
 
 /* Where chunk c of row r lies in a tile of 64-byte rows. */
@@ -118,22 +115,6 @@ template <int PASSES> struct pixels_cursor : rows<PASSES> {
             copy4_async(dst + 4 * e, this->inside(a, i, kh, kw + e) ? src + (int64_t)e * a.dil_w * 4 : a.zero);
     }
 };
-
-template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)
-{
-    if (END == END_SKIP)
-        prefetch_skip(a, m, n, a.m);
-    else if (END == END_TAIL + TAIL_FLOATS)
-        prefetch_add(a, m, n, a.m);
-}
-
-template <int END> static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
-{
-    if constexpr (END >= END_TAIL)
-        finish_tail<END - END_TAIL>(a, acc, m, n, a.m);
-    else
-        finish_rows<END == END_SKIP>(a, channels(a.bias, a.mult, n), acc, m, n, a.m);
-}
 
 template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS, int END>
 static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)

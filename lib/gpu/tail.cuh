@@ -258,4 +258,25 @@ static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t
             asm volatile("prefetch.global.L2 [%0];" ::"l"(a.tail.add + (m + 8 * row) * a.n + n));
 }
 
+/* ---- every end ---- */
+
+/* How the results of a kernel end: as codes or floats, with a residual, or END_TAIL + one of the ends above. */
+enum { END_PLAIN, END_SKIP, END_TAIL };
+
+template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)
+{
+    if (END == END_SKIP)
+        prefetch_skip(a, m, n, a.m);
+    else if (END == END_TAIL + TAIL_FLOATS)
+        prefetch_add(a, m, n, a.m);
+}
+
+template <int END> static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
+{
+    if constexpr (END >= END_TAIL)
+        finish_tail<END - END_TAIL>(a, acc, m, n, a.m);
+    else
+        finish_rows<END == END_SKIP>(a, channels(a.bias, a.mult, n), acc, m, n, a.m);
+}
+
 #endif

@@ -11,9 +11,6 @@
 #include "lib/gpu/tail.cuh"
 #include "lib/gpu/wgmma.cuh"
 
-/* How results end: as codes or floats, with a residual, or in one of the ends of tail.cuh. */
-enum { END_PLAIN, END_SKIP, END_TAIL };
-
 enum { GROUP = 16 };
 
 /* GROUPS warpgroups multiply 64 rows each; BLOCKS blocks share a processor. A block that is alone
@@ -74,22 +71,6 @@ static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtenso
                     }
                 }
     }
-}
-
-template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)
-{
-    if (END == END_SKIP)
-        prefetch_skip(a, m, n, a.m);
-    else if (END == END_TAIL + TAIL_FLOATS)
-        prefetch_add(a, m, n, a.m);
-}
-
-template <int END> static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
-{
-    if constexpr (END >= END_TAIL)
-        finish_tail<END - END_TAIL>(a, acc, m, n, a.m);
-    else
-        finish_rows<END == END_SKIP>(a, channels(a.bias, a.mult, n), acc, m, n, a.m);
 }
 
 template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS, bool SIGNED, int END>
