@@ -229,7 +229,8 @@ static ptq_status upload(ptq_gpu *g, const ptq_program *p, const ptq_step *s, li
     int64_t group = ptq_attr_int(s->node, "group", 1);
     if (group == 1 && has_tensor_cores(g))
         return pack_gemm(g, q, &src, l);
-    return group > 1 && group == src.n && src.c == 1 && !q->residual.kind ? pack_depthwise(g, q, &src, l) : upload_reference(g, q, w, l);
+    bool depthwise = group > 1 && group == src.n && src.c == 1 && !q->residual.kind;
+    return depthwise ? pack_depthwise(g, q, &src, l) : upload_reference(g, q, w, l);
 }
 
 static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state)

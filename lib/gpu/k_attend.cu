@@ -516,8 +516,8 @@ static bool normal(float s)
 extern "C" ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_k_attention *a)
 {
     int out = a->float_out ? 4 : 1;
-    bool sizes = a->n >= 1 && a->n <= 256 && a->m >= 1 && a->m < 1 << 30 && a->batch >= 1 && a->batch < INT32_MAX && a->d % 16 == 0 &&
-                 a->dv % 16 == 0 && a->d >= 16 && a->dv >= 16 && a->d <= 128 && a->dv <= 128;
+    bool sizes = a->n >= 1 && a->n <= 256 && a->m >= 1 && a->m < 1 << 30 && a->batch >= 1 && a->batch < INT32_MAX &&
+                 a->d % 16 == 0 && a->dv % 16 == 0 && a->d >= 16 && a->dv >= 16 && a->d <= 128 && a->dv <= 128;
     bool places = a->qs.col == 1 && a->ks.row == 1 && a->vs.col == 1 && a->ys.col == 1 && small_mask(a) &&
                   aligned(a, a->q, &a->qs, a->qs.row, 4) && aligned(a, a->k, &a->ks, a->ks.col, 16) &&
                   aligned(a, a->v, &a->vs, a->vs.row, 4) && aligned(a, a->y, &a->ys, a->ys.row, 16 / out) &&

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products with a short k on Hopper, where writing the result costs more than multiplying: a
- * block keeps the weights, bias and multipliers of 64 channels in shared memory, walks down the rows, and multiplies the next tile while it writes the last one. */
+ * block keeps the weights, bias and multipliers of 64 channels in shared memory, walks down the rows, and
+ * multiplies the next tile while it writes the last one. */
 #include "lib/gpu/wgmma.cuh"
 
 enum { GROUPS = 1, BM = 64 * GROUPS, BN = 64, BK = 64, STAGES = 8, THREADS = 128 * GROUPS + 32 };
