@@ -227,6 +227,10 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
                          pick(0, 4) == 0);
         runs += check(&p, only);
     }
+    for (int i = 0; i < 12 && !small; i++) { /* several tiles for each processor: what comes after the first one */
+        product p = draw(40, 28, i % 2 ? 768 : 192, 384, i % 4 == 2 ? 3 : 1, false);
+        runs += check(&p, only);
+    }
     printf("%d cases, %d kernel runs\n", cases, runs);
     ck_assert_int_gt(runs, only && *only ? cases / 20 : cases);
     ptq_dev_close(dev);
