@@ -4,28 +4,7 @@
  * kinds, operands of either sign that lie along k or across it and are read again for other batches,
  * every zero point, extreme values, int8 and float results, residuals of both laws, and
  * float operations behind the product. */
-#include "lib/core/core.h"
-#include "lib/gpu/kernels.h"
-#include "tests/gpu.h"
-#include "tests/unit.h"
-
-static ptq_rng rng;
-static ptq_dev *dev;
-static void *mem[11];
-static int nmem;
-
-static void *device(const void *from, size_t n)
-{
-    ck_assert_ok(ptq_dev_alloc(dev, n, &mem[nmem]));
-    if (from)
-        ck_assert_ok(ptq_dev_upload(dev, mem[nmem], from, n));
-    return mem[nmem++];
-}
-
-static int pick(int lo, int hi)
-{
-    return lo + (int)(ptq_rng_u64(&rng) % (uint64_t)(hi - lo + 1));
-}
+#include "tests/gpu_kit.h"
 
 static uint8_t *bytes(size_t n, bool extreme)
 {
@@ -205,8 +184,7 @@ static int check(product *p, const char *only)
     }
     free(want);
     free(have);
-    while (nmem > 0)
-        ptq_dev_free(dev, mem[--nmem]);
+    free_all();
     return ran;
 }
 
@@ -216,8 +194,9 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
     static const int channels[] = {4, 16, 32, 48, 64, 80, 128, 144, 192, 256, 512};
     static const int columns[] = {1, 3, 5, 8, 17, 63, 64, 65, 127, 128, 129, 160, 255, 256, 257, 384};
     static const int sizes[] = {1, 2, 7, 8, 11, 13, 16, 28};
-    const char *small = getenv("PTQ_GPU_SMALL"), *only = getenv("PTQ_GPU_GEMM");
-    int runs = 0, cases = small && *small == '1' ? 24 : 400;
+    const char *only = getenv("PTQ_GPU_GEMM");
+    bool small = small_shapes();
+    int runs = 0, cases = small ? 24 : 400;
     ck_assert_ok(ptq_dev_open(0, &dev));
     ptq_rng_seed(&rng, 2027);
     for (int i = 0; i < cases; i++) {
@@ -330,15 +309,14 @@ static void check_matmul(ptq_k_matmul a)
                      a.e.w_signed, a.e.zx, a.e.wzp != NULL, a.e.float_out, a.e.bias != NULL, a.e.residual.kind);
     free(want);
     free(have);
-    while (nmem > 0)
-        ptq_dev_free(dev, mem[--nmem]);
+    free_all();
 }
 
 START_TEST(gpu_gemm__computed_operands_equal_the_reference)
 {
     static const int sizes[] = {1, 3, 16, 17, 63, 64, 65, 128, 197};
-    const char *small = getenv("PTQ_GPU_SMALL");
-    int cases = small && *small == '1' ? 24 : 600;
+    bool small = small_shapes();
+    int cases = small ? 24 : 600;
     ck_assert_ok(ptq_dev_open(0, &dev));
     ptq_rng_seed(&rng, 2028);
     if (ptq_dev_capability(dev) < 80)
@@ -352,7 +330,7 @@ START_TEST(gpu_gemm__computed_operands_equal_the_reference)
         a.a_col = turn_a ? a.m : 1;
         a.b_row = turn_b ? a.n : 1;
         a.b_col = turn_b ? 1 : a.k;
-        draw_batch(&a, &na, &nb, small != NULL);
+        draw_batch(&a, &na, &nb, small);
         draw_operands(&a, na, nb);
         draw_end(&a);
         check_matmul(a);

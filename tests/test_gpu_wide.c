@@ -2,37 +2,11 @@
 /* The fast forms of depthwise convolution, quantize and maximum pooling against the reference kernels
  * on the device (PTQ_GPU_REF=1), byte by byte: random shapes, steps, pads and zero points, extreme
  * codes, floats around ties, infinities and NaN; nothing may be written behind the result. */
-#include "lib/core/core.h"
 #include "lib/core/fmath.h"
-#include "lib/gpu/kernels.h"
-#include "tests/gpu.h"
-#include "tests/unit.h"
+#include "tests/gpu_kit.h"
 
 enum { GUARD = 64 };
-static ptq_rng rng;
-static ptq_dev *dev;
-static void *mem[8];
-static int nmem;
 static int64_t fast_runs;
-
-static void *device(const void *from, size_t n)
-{
-    ck_assert_ok(ptq_dev_alloc(dev, n + 1, &mem[nmem]));
-    if (from)
-        ck_assert_ok(ptq_dev_upload(dev, mem[nmem], from, n));
-    return mem[nmem++];
-}
-
-static void free_all(void)
-{
-    while (nmem > 0)
-        ptq_dev_free(dev, mem[--nmem]);
-}
-
-static int pick(int lo, int hi)
-{
-    return lo + (int)(ptq_rng_u64(&rng) % (uint64_t)(hi - lo + 1));
-}
 
 #define ONE_OF(...) ((int[]){__VA_ARGS__})[pick(0, (int)PTQ_COUNT(((int[]){__VA_ARGS__})) - 1)]
 
@@ -148,8 +122,7 @@ START_TEST(gpu_wide__depthwise)
         a.out_w = out_size(a.in_w, a.kernel_w, a.stride_w, &a.pad_w);
         check_depthwise(a, pick(0, 3) == 0);
     }
-    const char *small = getenv("PTQ_GPU_SMALL");
-    if (small && *small == '1')
+    if (small_shapes())
         return;
     /* enough columns for strips of many rows */
     int k = _i & 1 ? 5 : 3, s = 1 + _i / 2 % 2;

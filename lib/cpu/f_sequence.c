@@ -7,19 +7,6 @@
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                                    \
     const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = symbol##_run, .finds_shape = true};
 
-/* A copy of t as output 0. */
-static ptq_status give(const ptq_step_run *r, const ptq_tensor *t)
-{
-    ptq_tensor copy = *t;
-    copy.data = ptq_alloc_aligned(t->nbytes);
-    if (!copy.data)
-        return ptq_fail_nomem();
-    if (t->nbytes)
-        memcpy(copy.data, t->data, t->nbytes);
-    r->out[0] = copy;
-    return PTQ_OK;
-}
-
 static ptq_status need_sequence(const ptq_step_run *r)
 {
     if (!r->in[0] || !ptq_is_sequence(r->in[0]->dtype) || ptq_is_none(r->in[0]))
@@ -96,7 +83,7 @@ static ptq_status sequence_at_run(ptq_cpu *c, const ptq_step_run *r)
     if (at < 0)
         return ptq_fail(PTQ_ERR_DATA, "node %s: the sequence is empty", r->step->name);
     ptq_tensor t = ptq_sequence_get(r->in[0], at);
-    return give(r, &t);
+    return ptq_give_copy(r, 0, &t);
 }
 ROW(sequence_at, "SequenceAt")
 
@@ -305,7 +292,7 @@ ROW(concat_from_sequence, "ConcatFromSequence")
 static ptq_status optional_run(ptq_cpu *c, const ptq_step_run *r)
 {
     (void)c;
-    return ptq_in(r, 0) ? give(r, r->in[0]) : ptq_none(&r->out[0]);
+    return ptq_in(r, 0) ? ptq_give_copy(r, 0, r->in[0]) : ptq_none(&r->out[0]);
 }
 ROW(optional, "Optional")
 
@@ -314,7 +301,7 @@ static ptq_status optional_get_run(ptq_cpu *c, const ptq_step_run *r)
     (void)c;
     if (!ptq_in(r, 0) || ptq_is_none(r->in[0]))
         return ptq_fail(PTQ_ERR_DATA, "node %s: the optional value is not there", r->step->name);
-    return give(r, r->in[0]);
+    return ptq_give_copy(r, 0, r->in[0]);
 }
 ROW(optional_get, "OptionalGetElement")
 

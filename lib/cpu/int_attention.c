@@ -38,7 +38,7 @@ static ptq_status move(ptq_cpu *c, const ptq_movers *m, const int64_t *dims, int
     size_t total = (size_t)ptq_product(dims, 0, rank) * bytes;
     ptq_view_dense(dims, rank, &v);
     for (int from = 0, turn = 0;; turn ^= 1) {
-        PTQ_TRY(ptq_view_through(m, 0, &from, &v));
+        PTQ_TRY(ptq_view_through(m, &from, &v));
         if (from == m->n)
             return copy_view(c, &v, dst, src, bytes);
         PTQ_TRY(copy_view(c, &v, room + (turn ? total : 0), src, bytes));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/exec/args.h"
 
+#include <string.h>
+
 bool ptq_ints_of(const ptq_tensor *t, int64_t *v, int max, int *n)
 {
     int64_t count = ptq_tensor_elements(t);
@@ -11,6 +13,18 @@ bool ptq_ints_of(const ptq_tensor *t, int64_t *v, int max, int *n)
                                       : ((const int32_t *)t->data)[i];
     *n = (int)count;
     return true;
+}
+
+ptq_status ptq_give_copy(const ptq_step_run *r, int i, const ptq_tensor *t)
+{
+    ptq_tensor copy = *t;
+    copy.data = ptq_alloc_aligned(t->nbytes);
+    if (!copy.data)
+        return ptq_fail_nomem();
+    if (t->nbytes)
+        memcpy(copy.data, t->data, t->nbytes);
+    r->out[i] = copy;
+    return PTQ_OK;
 }
 
 ptq_status ptq_bad_args(const ptq_step_run *r)

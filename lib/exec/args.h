@@ -32,6 +32,9 @@ static inline size_t ptq_elem_bytes(ptq_dtype t)
 /* Integers of a small s32 or s64 tensor; false when it is neither or has more than max. */
 bool ptq_ints_of(const ptq_tensor *t, int64_t *v, int max, int *n);
 
+/* A copy of t, malloc'ed, as output i whose shape the step alone knows; the runner frees it. */
+ptq_status ptq_give_copy(const ptq_step_run *r, int i, const ptq_tensor *t);
+
 /* PTQ_ERR_MODEL: the step's arguments do not fit its input. */
 ptq_status ptq_bad_args(const ptq_step_run *r);
 

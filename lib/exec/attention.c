@@ -55,7 +55,7 @@ static ptq_status follow(const ptq_movers *m, ptq_view *v, bool *apart)
     *apart = false;
     for (int from = 0;;) {
         int before = from;
-        PTQ_TRY(ptq_view_through(m, 0, &from, v));
+        PTQ_TRY(ptq_view_through(m, &from, v));
         if (from == m->n)
             return PTQ_OK;
         if (from == before && *apart)

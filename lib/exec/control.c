@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/core/sequence.h"
+#include "lib/exec/args.h"
 #include "lib/exec/control.h"
 
 #include <stdlib.h>
@@ -18,10 +19,10 @@ static void forget_sizes(ptq_value *v)
 /* Loop-carried values and the states of a Scan. */
 static void open_states(const ptq_node *n, ptq_graph *body)
 {
-    size_t first = n->op[0] == 'L' ? 2 : 0, last = body->inputs.n;
-    if (n->op[0] == 'I')
+    size_t first = strcmp(n->op, "Loop") == 0 ? 2 : 0, last = body->inputs.n;
+    if (strcmp(n->op, "If") == 0)
         return;
-    if (n->op[1] == 'e') { /* SequenceMap: every element may have another shape */
+    if (strcmp(n->op, "SequenceMap") == 0) { /* every element may have another shape */
         for (size_t i = 0; i < last; i++)
             forget_sizes(body->inputs.v[i]);
         return;
@@ -170,14 +171,7 @@ ptq_status ptq_control_give(const ptq_step_run *r, int i, const ptq_tensor *t)
     if (y->dtype != PTQ_DT_UNDEFINED && y->dtype != t->dtype && !ptq_is_none(t))
         return ptq_fail(PTQ_ERR_MODEL, "node %s: output %d is declared as %s, its subgraph gives %s", r->step->name, i,
                         ptq_dtype_name(y->dtype), ptq_dtype_name(t->dtype));
-    ptq_tensor copy = *t;
-    copy.data = ptq_alloc_aligned(t->nbytes);
-    if (!copy.data)
-        return ptq_fail_nomem();
-    if (t->nbytes)
-        memcpy(copy.data, t->data, t->nbytes);
-    *y = copy;
-    return PTQ_OK;
+    return ptq_give_copy(r, i, t);
 }
 
 static ptq_status run_if(ptq_control_run *c, const ptq_step_run *r)
@@ -195,8 +189,9 @@ static ptq_status run_if(ptq_control_run *c, const ptq_step_run *r)
 ptq_status ptq_control_step(ptq_control_run *c, const ptq_step_run *r)
 {
     const char *op = r->step->node->op;
-    return op[0] == 'I'   ? run_if(c, r)
-           : op[0] == 'L' ? ptq_control_loop(c, r)
-           : op[1] == 'e' ? ptq_control_map(c, r)
-                          : ptq_control_scan(c, r);
+    if (strcmp(op, "If") == 0)
+        return run_if(c, r);
+    if (strcmp(op, "Loop") == 0)
+        return ptq_control_loop(c, r);
+    return strcmp(op, "SequenceMap") == 0 ? ptq_control_map(c, r) : ptq_control_scan(c, r);
 }

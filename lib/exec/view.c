@@ -317,9 +317,8 @@ static ptq_status through(const ptq_node *n, ptq_view *v, bool *done)
     return PTQ_OK;
 }
 
-ptq_status ptq_view_through(const ptq_movers *m, int opset, int *from, ptq_view *v)
+ptq_status ptq_view_through(const ptq_movers *m, int *from, ptq_view *v)
 {
-    (void)opset; /* attributes and inputs tell the forms of different opsets apart */
     for (; *from < m->n; ++*from) {
         ptq_view w = *v;
         bool done;

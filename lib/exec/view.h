@@ -19,8 +19,8 @@ typedef struct ptq_view {
 void ptq_view_dense(const int64_t *dims, int rank, ptq_view *v);
 /* Goes through the movers from m->node[*from] on. Stops before a node whose result cannot be told so
  * (a Reshape across parts); the caller copies the view into a dense tensor and goes on there.
- * `opset`: that the nodes are read by. Errors name the node. */
-ptq_status ptq_view_through(const ptq_movers *m, int opset, int *from, ptq_view *v);
+ * Attributes and inputs tell the forms of different opsets apart. Errors name the node. */
+ptq_status ptq_view_through(const ptq_movers *m, int *from, ptq_view *v);
 int64_t ptq_view_dim(const ptq_view *v, int axis);
 /* Constant tensor of v: initializer or Constant node; NULL otherwise. */
 const ptq_tensor *ptq_constant_of(const ptq_value *v);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qattention: one kernel where that fits, else scores, rows and products one after the other. qnorm. */
-#include <stdlib.h>
-
 #include "lib/exec/attention.h"
 #include "lib/exec/float_args.h"
 #include "lib/gpu/gf.h"
@@ -15,8 +13,7 @@ typedef struct job {
     ptq_attention at;
     const void *data[OPERANDS - 1]; /* as the steps of `at` read them */
     void *y;                        /* as they write */
-    uint8_t *room;              /* scratch that is left */
-    int opset;
+    uint8_t *room;                  /* scratch that is left */
 } job;
 
 static size_t round256(size_t n)
@@ -58,7 +55,7 @@ static ptq_status move(job *j, const ptq_movers *m, const int64_t *dims, int ran
     ptq_view_dense(dims, rank, &v);
     for (;;) {
         int64_t now[PTQ_MAX_RANK], n = 1;
-        PTQ_TRY(ptq_view_through(m, j->opset, &at, &v));
+        PTQ_TRY(ptq_view_through(m, &at, &v));
         for (int i = 0; i < v.rank; i++)
             n *= now[i] = ptq_view_dim(&v, i);
         void *to = at == m->n && dst ? dst : take(j, (size_t)n * bytes);
@@ -182,11 +179,6 @@ typedef struct tables {
     int32_t zp[2];
 } tables;
 
-typedef struct state {
-    void *tables; /* on the device */
-    int opset;
-} state;
-
 static ptq_status rows(job *j, const ptq_k_attention *t, const float *x, uint8_t *c)
 {
     ptq_k_attention_rows a = {.x = x, .mask = t->mask, .y = c, .batch = t->batch, .m = t->m, .n = t->n, .nbd = t->nbd,
@@ -229,7 +221,7 @@ static ptq_status spread(job *j, const ptq_k_attention *t, const void *y)
 
 static ptq_status apart(job *j, const ptq_k_attention *t)
 {
-    const tables *c = ((const state *)j->r->state)->tables;
+    const tables *c = j->r->state;
     float *x = take(j, (size_t)elements(&j->at, t->m, t->n) * sizeof *x);
     uint8_t *codes = take(j, (size_t)elements(&j->at, t->m, t->n));
     bool straight = is_dense(t);
@@ -269,26 +261,15 @@ static bool supports(const ptq_program *p, const ptq_step *s, const char **why)
 
 static void release(ptq_gpu *g, void *p)
 {
-    state *s = p;
-    ptq_dev_free(g->dev, s->tables);
-    free(s);
+    ptq_dev_free(g->dev, p);
 }
 
 static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **out)
 {
     const ptq_qattention_params *q = s->params;
     const tables t = {{q->qk_mult, q->pv_mult}, {q->k.zp, q->v.zp}};
-    state *st = ptq_calloc(1, sizeof *st);
-    if (!st)
-        return ptq_fail_nomem();
-    st->opset = ptq_step_opset(p, s);
-    ptq_status e = ptq_gpu_keep(g, &t, sizeof t, &st->tables);
-    if (e != PTQ_OK) {
-        release(g, st);
-        return e;
-    }
-    *out = st;
-    return PTQ_OK;
+    (void)p;
+    return ptq_gpu_keep(g, &t, sizeof t, out);
 }
 
 /* All scratch of a run, in one piece. Movers make nothing larger than what they are given. */
@@ -309,8 +290,7 @@ static ptq_status room(job *j)
 
 static ptq_status run(ptq_gpu *g, const ptq_step_run *r)
 {
-    const state *s = r->state;
-    job j = {.g = g, .r = r, .p = r->step->params, .opset = s->opset};
+    job j = {.g = g, .r = r, .p = r->step->params};
     PTQ_TRY(ptq_attention_of(r, &j.at));
     if (elements(&j.at, j.at.m, j.at.dv) == 0)
         return PTQ_OK;

@@ -265,9 +265,7 @@ static __device__ __forceinline__ void codes(const attend &g, const int32_t (&s)
                 }
                 float x = __int_as_float(s[4 * u + i / 2 * 2 + e / 2][i % 2 * 2 + e % 2]) * inv[i % 2];
                 x = fminf(x, g.p_high);
-                float q = x * g.p_inv;
-                q = fmaf(fmaf(-q, g.p.sp, x), g.p_inv, q);
-                t[e] = fmaf(fmaf(-q, g.p.sp, x), g.p_inv, q);
+                t[e] = quotient(x, g.p.sp, g.p_inv);
             }
             c[u][i] = low_bytes(t);
             sum[i % 2] = (int32_t)__dp4a(c[u][i], 0x01010101u, (uint32_t)sum[i % 2]);
@@ -311,9 +309,7 @@ static __device__ __forceinline__ float out_value(const attend &g, int32_t acc)
     float v = (float)acc * g.p.pv_mult;
     if (g.p.requant)
         return clamped(v, g.y_lo, g.y_hi);
-    float x = clamped(v, g.y_low, g.y_high), q = x * g.y_inv;
-    q = fmaf(fmaf(-q, g.p.sy, x), g.y_inv, q);
-    return fmaf(fmaf(-q, g.p.sy, x), g.y_inv, q);
+    return quotient(clamped(v, g.y_low, g.y_high), g.p.sy, g.y_inv);
 }
 
 /* Columns D / 4 (lane % 4) .. of a row lie in one thread: v[4 t + e] is column 2 t + e of them. */

@@ -4,10 +4,11 @@
 
 template <int BM, int BN, int WM, int WN, int STAGES> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    if (tail_is(a, TAIL_CODES))
-        return launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_CODES>(d, a);
-    return tail_is(a, TAIL_GELU) ? launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_GELU>(d, a)
-                                 : launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_FLOATS>(d, a);
+    switch (tail_end(a)) {
+    case TAIL_CODES: return launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_CODES>(d, a);
+    case TAIL_GELU: return launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_GELU>(d, a);
+    default: return launch_type<BM, BN, WM, WN, STAGES, false, END_TAIL + TAIL_FLOATS>(d, a);
+    }
 }
 
 static ptq_status run_any(ptq_dev *d, const ptq_k_gemm *a)
@@ -17,7 +18,7 @@ static ptq_status run_any(ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return fits(d, a) && a->c % 16 == 0 && (tail_is(a, TAIL_CODES) || tail_is(a, TAIL_GELU) || tail_is(a, TAIL_FLOATS));
+    return fits(d, a) && a->c % 16 == 0 && tail_end(a) >= 0;
 }
 
 static bool supports_any(const ptq_dev *d, const ptq_k_gemm *a)

@@ -7,15 +7,16 @@ template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status 
 {
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
-    if (tail_is(a, TAIL_CODES))
-        return launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_CODES>(d, a);
-    return tail_is(a, TAIL_GELU) ? launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_GELU>(d, a)
-                                 : launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_FLOATS>(d, a);
+    switch (tail_end(a)) {
+    case TAIL_CODES: return launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_CODES>(d, a);
+    case TAIL_GELU: return launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_GELU>(d, a);
+    default: return launch_type<GROUPS, BN, BK, STAGES, BLOCKS, false, END_TAIL + TAIL_FLOATS>(d, a);
+    }
 }
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && (tail_is(a, TAIL_CODES) || tail_is(a, TAIL_GELU) || tail_is(a, TAIL_FLOATS));
+    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0;
 }
 
 #define ROW(name, groups, bn, bk, stages, blocks)                                                  \

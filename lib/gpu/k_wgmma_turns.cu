@@ -20,15 +20,16 @@ static ptq_status run_tail(ptq_dev *d, const ptq_k_gemm *a)
 {
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
-    if (tail_is(a, TAIL_CODES))
-        return launch_turns_type<false, END_TAIL + TAIL_CODES>(d, a);
-    return tail_is(a, TAIL_GELU) ? launch_turns_type<false, END_TAIL + TAIL_GELU>(d, a)
-                                 : launch_turns_type<false, END_TAIL + TAIL_FLOATS>(d, a);
+    switch (tail_end(a)) {
+    case TAIL_CODES: return launch_turns_type<false, END_TAIL + TAIL_CODES>(d, a);
+    case TAIL_GELU: return launch_turns_type<false, END_TAIL + TAIL_GELU>(d, a);
+    default: return launch_turns_type<false, END_TAIL + TAIL_FLOATS>(d, a);
+    }
 }
 
 static bool supports_tail(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && (tail_is(a, TAIL_CODES) || tail_is(a, TAIL_GELU) || tail_is(a, TAIL_FLOATS));
+    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0;
 }
 
 extern "C" {

@@ -89,6 +89,14 @@ static __device__ __forceinline__ uint32_t low_bytes(const float v[4])
     return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
 }
 
+/* x / s without a division, y = 1 / s; quant_wide.cuh says where it is the law's quotient. */
+static __device__ __forceinline__ float quotient(float x, float s, float y)
+{
+    float q = x * y;
+    q = fmaf(fmaf(-q, s, x), y, q);
+    return fmaf(fmaf(-q, s, x), y, q);
+}
+
 /* What ends a product: nothing, or a residual of this kind. */
 enum { PLAIN_END, PRODUCT_FIRST, SKIP_FIRST, FLOAT_SUM };
 
@@ -176,6 +184,30 @@ static __device__ __forceinline__ void prefetch_skip(const ptq_k_gemm &a, int64_
             asm volatile("prefetch.global.L2 [%0];" ::"l"(a.skip + (m + 8 * row) * a.n + n));
 }
 
+/* Writes codes of two rows, less the zero point `zy`, which is added first. */
+static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t (&out)[2][4], int32_t zy, int64_t m,
+                                                   int n, int64_t end)
+{
+    if (zy & 0xff) {
+        uint32_t all = (uint32_t)(zy & 0xff) * 0x01010101u, low = all & 0x7f7f7f7fu, high = all & 0x80808080u;
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
+    }
+    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (a.n % 16 == 0) {
+        if (m < end)
+            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
+        if (m + 8 < end)
+            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < 32; e++)
+        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
+            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
+}
+
 template <int END>
 static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                     int64_t m, int n, int64_t end)
@@ -198,24 +230,7 @@ static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const c
             out[row][i] = requantize4<END>(a, v, mult, END == PLAIN_END ? 0 : skip[row][i]);
         }
     }
-    if ((END == PLAIN_END || END == FLOAT_SUM) && (a.zy & 0xff)) {
-        uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
-    }
-    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
-    if (a.n % 16 == 0) {
-        if (m < end)
-            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
-        if (m + 8 < end)
-            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
-        return;
-    }
-#pragma unroll
-    for (int e = 0; e < 32; e++)
-        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
-            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
+    store_codes(a, out, END == PLAIN_END || END == FLOAT_SUM ? a.zy : 0, m, n, end);
 }
 
 static __device__ __forceinline__ void finish_single_floats(const ptq_k_gemm &a, const channels &c,

@@ -24,10 +24,7 @@ typedef struct quant_law {
 
 static __device__ __forceinline__ float quotient(const quant_law &l, float x)
 {
-    x = clamped(x, l.lo, l.hi);
-    float q = x * l.y;
-    q = fmaf(fmaf(-q, l.s, x), l.y, q);
-    return fmaf(fmaf(-q, l.s, x), l.y, q);
+    return quotient(clamped(x, l.lo, l.hi), l.s, l.y);
 }
 
 static __device__ __forceinline__ uint32_t quant_codes(const quant_law &l, float a, float b, float c, float d)

@@ -25,6 +25,15 @@ static bool tail_is(const ptq_k_gemm *a, int end)
     return t->on && (end == TAIL_ANY || end == fits);
 }
 
+/* The end for a tail that is not left to TAIL_ANY; -1 where it is. */
+static int tail_end(const ptq_k_gemm *a)
+{
+    for (int end = 0; end < TAIL_ANY; end++)
+        if (tail_is(a, end))
+            return end;
+    return -1;
+}
+
 /* 16 neighbouring channels: bias in front of the multiplier, multiplier, bias behind it. */
 struct tail_channels {
     const int4 *b;
@@ -99,40 +108,13 @@ static __device__ __forceinline__ void fast_gelu_codes(const ptq_k_gemm &a, cons
         c1 = gelu_codes(four(t[1]), four(v[1]), a.tail.gelu, a.tail.s, a.ends.sure, a.ends.lo, a.ends.hi);
 }
 
-/* The law's quotient without its division; see quant_wide.cuh. */
 static __device__ __forceinline__ uint32_t quotient_codes(const ptq_k_gemm &a, const float (&v)[4])
 {
     float t[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float x = clamped(v[i], a.ends.low, a.ends.high), q = x * a.ends.inv;
-        q = fmaf(fmaf(-q, a.tail.s, x), a.ends.inv, q);
-        t[i] = fmaf(fmaf(-q, a.tail.s, x), a.ends.inv, q);
-    }
+    for (int i = 0; i < 4; i++)
+        t[i] = quotient(clamped(v[i], a.ends.low, a.ends.high), a.tail.s, a.ends.inv);
     return low_bytes(t);
-}
-
-static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t (&out)[2][4], int64_t m, int n,
-                                                   int64_t end)
-{
-    if (a.zy & 0xff) {
-        uint32_t zy = (uint32_t)(a.zy & 0xff) * 0x01010101u, low = zy & 0x7f7f7f7fu, high = zy & 0x80808080u;
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
-    }
-    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
-    if (a.n % 16 == 0) {
-        if (m < end)
-            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
-        if (m + 8 < end)
-            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
-        return;
-    }
-#pragma unroll
-    for (int e = 0; e < 32; e++)
-        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
-            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
 }
 
 template <bool GELU>
@@ -157,7 +139,7 @@ static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const 
             out[1][i] = quotient_codes(a, v[1]);
         }
     }
-    store_codes(a, out, m, n, end);
+    store_codes(a, out, a.zy, m, n, end);
 }
 
 /* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
