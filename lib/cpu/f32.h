@@ -57,6 +57,26 @@ typedef struct ptq_f32_masks {
     const uint16_t *mask;
 } ptq_f32_masks;
 
+/* A tile of a convolution whose outputs read their own place in the input and others a constant distance away:
+ * rows x (nv vectors of 16 outputs), which may lie anywhere. Vector v takes x[v][channel * plane + off[tap] + lane]
+ * where its mask for the tap has the lane, else 0. */
+typedef struct ptq_f32_window {
+    int rows, nv; /* at most 16 rows in tiles one vector wide, else 8; at most 3 vectors */
+    int taps;
+    int64_t channels, plane;
+    const float *a; /* [channels][taps][16] */
+    const float *x[3];
+    const int64_t *off;
+    const uint16_t *mask[3]; /* [taps], mask_step apart; NULL: one tap, off 0, all lanes */
+    int64_t mask_step;
+    float *c[3]; /* rows ldc apart */
+    int64_t ldc;
+    uint16_t keep[3]; /* lanes of c that are read and written */
+    bool first, last, fetch; /* as in ptq_f32_tile */
+    const float *bias;       /* [rows] or NULL */
+    ptq_act act;
+} ptq_f32_window;
+
 typedef void (*ptq_f32_unary)(const float *x, float *y, int64_t n, const float *par);
 /* sa, sb: 1 contiguous, 0 one value for all. */
 typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, float *y, int64_t n);
@@ -79,6 +99,8 @@ typedef struct ptq_f32_fns {
     /* The same with masks; NULL where the instruction set has none. */
     void (*taps_masked)(const float *x, const ptq_f32_masks *m, const float *w, const float *bias,
                         ptq_act act, float *y);
+    /* NULL where the instruction set has no masks. */
+    void (*window)(const ptq_f32_window *t);
     /* even[i] = x[2 i], odd[i] = x[2 i + 1] */
     void (*split2)(const float *x, float *even, float *odd, int64_t n);
     ptq_f32_unary exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, softplus, hard_sigmoid, hard_swish,

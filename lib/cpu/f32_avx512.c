@@ -119,6 +119,8 @@ static void taps_masked(const float *x, const ptq_f32_masks *m, const float *w, 
         masked_body(1, x, m, i, w, bias, act, y);
 }
 
+#include "lib/cpu/f32_window512.h"
+
 const ptq_f32_fns ptq_f32_avx512 = {
     .lanes = VW,
     .tile_rows = TILE_ROWS,
@@ -131,5 +133,6 @@ const ptq_f32_fns ptq_f32_avx512 = {
     .columns = columns,
     .taps = taps,
     .taps_masked = taps_masked,
+    .window = window,
     F32_LOOPS,
 };

@@ -254,6 +254,10 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
         ptq_conv_direct d = {&v.g, v.x, v.w, v.bias, v.y, ptq_step_act(r->step)};
         return ptq_conv_run_direct(c, &d);
     }
+    if (v.packed && ptq_conv_takes_window(c, &v.g)) {
+        ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, v.y, ptq_step_act(r->step)};
+        return ptq_conv_run_window(c, &w);
+    }
     return run_product(c, &v, ptq_step_act(r->step));
 }
 

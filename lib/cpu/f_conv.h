@@ -37,6 +37,29 @@ static inline void ptq_conv_copy_row(const float *x, int64_t step, float *dst, i
         dst[i] = x[i * step];
 }
 
+/* ---- outputs that read the input a constant distance away ---- */
+
+/* Is every input dimension the stride times the output's? Then tap t of output i reads element i + off[t] of
+ * the plane, whose stride phases lie one after the other (osize floats each), or the padding. */
+bool ptq_conv_fits_window(const ptq_conv_geometry *g);
+/* Where tap t reads, and for which outputs of `images` planes side by side: bit i of mask for output i. */
+void ptq_conv_tap_mask(const ptq_conv_geometry *g, int64_t tap, int64_t images, int64_t phase_floats, int64_t *off,
+                       uint16_t *mask);
+/* The phases of a plane apart, `phase_floats` from one to the next. */
+void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, const float *x, float *dst,
+                          int64_t phase_floats);
+
+/* Packed weights: [groups][ptq_gemm_packed_a_floats]. */
+typedef struct ptq_conv_window {
+    const ptq_conv_geometry *g;
+    const float *x, *packed, *bias;
+    float *y;
+    ptq_act act;
+} ptq_conv_window;
+/* Does it pay? */
+bool ptq_conv_takes_window(const ptq_cpu *c, const ptq_conv_geometry *g);
+ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v);
+
 /* One input channel per group: weights [m][kvol], bias or NULL. */
 typedef struct ptq_conv_direct {
     const ptq_conv_geometry *g;

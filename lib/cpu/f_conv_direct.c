@@ -17,62 +17,6 @@ typedef struct masked {
     size_t per_worker;
 } masked;
 
-static bool fits_masks(const ptq_conv_geometry *g)
-{
-    for (int d = 0; d < 3; d++)
-        if (g->in[d] != g->out[d] * g->stride[d] || g->up[d] != 1)
-            return false;
-    return true;
-}
-
-/* Sets bits [from, to). */
-static void set_bits(uint16_t *mask, int64_t from, int64_t to)
-{
-    for (int64_t i = from; i < to;) {
-        int lo = (int)(i % 16), hi = to - i + lo < 16 ? (int)(to - i) + lo : 16;
-        mask[i / 16] |= (uint16_t)((0xffffu << lo) & (0xffffu >> (16 - hi)));
-        i += hi - lo;
-    }
-}
-
-/* Tap position o * stride + t * dilation - pad: phase and shift of each dimension, the outputs whose
- * tap lies inside, and so where the tap reads and for which lanes. */
-static void tap_masks(const ptq_conv_geometry *g, int64_t tap, int64_t *off, uint16_t *mask)
-{
-    int64_t t[3], from[3], to[3], phase = 0, at = 0;
-    ptq_split3(tap, g->k, t);
-    for (int d = 0; d < 3; d++) {
-        int64_t u = t[d] * g->dil[d] - g->pad[d], s = g->stride[d], ph = (u % s + s) % s;
-        int64_t shift = (u - ph) / s;
-        phase = phase * s + ph;
-        at = at * g->out[d] + shift;
-        from[d] = shift < 0 ? -shift : 0;
-        to[d] = shift > 0 ? g->out[d] - shift : g->out[d];
-    }
-    *off = phase * g->osize + at;
-    for (int64_t o0 = from[0]; o0 < to[0]; o0++)
-        for (int64_t o1 = from[1]; o1 < to[1]; o1++) {
-            int64_t row = (o0 * g->out[1] + o1) * g->out[2];
-            set_bits(mask, row + from[2], row + to[2]);
-        }
-}
-
-/* Phase (a, b, c) of the plane holds elements (a + i s0, b + j s1, c + k s2). */
-static void split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, const float *x, float *dst)
-{
-    int64_t s2 = g->stride[2], n = g->out[2];
-    for (int64_t i = 0; i < g->in[0]; i++)
-        for (int64_t j = 0; j < g->in[1]; j++, x += g->in[2]) {
-            int64_t phase = (i % g->stride[0] * g->stride[1] + j % g->stride[1]) * s2;
-            float *row = dst + phase * g->osize + (i / g->stride[0] * g->out[1] + j / g->stride[1]) * n;
-            if (s2 == 2)
-                f->split2(x, row, row + g->osize, n);
-            else
-                for (int64_t p = 0; p < s2; p++)
-                    ptq_conv_copy_row(x + p, s2, row + p * g->osize, n);
-        }
-}
-
 static void masked_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
     const masked *p = ctx;
@@ -82,7 +26,7 @@ static void masked_range(const void *ctx, int64_t from, int64_t to, int worker)
     for (int64_t i = from; i < to; i++) {
         const float *x = v->x + i * g->isize;
         if (p->split) {
-            split_plane(g, p->f, x, phases);
+            ptq_conv_split_plane(g, p->f, x, phases, g->osize);
             x = phases;
         }
         int64_t m = i % g->c * g->mg;
@@ -108,7 +52,7 @@ static ptq_status run_masked(ptq_cpu *c, const ptq_conv_direct *v)
     uint16_t *mask = (uint16_t *)(void *)(s + off_bytes);
     memset(mask, 0, mask_bytes);
     for (int64_t t = 0; t < g->kvol; t++)
-        tap_masks(g, t, &off[t], mask + t * p.m.vectors);
+        ptq_conv_tap_mask(g, t, 1, g->osize, &off[t], mask + t * p.m.vectors);
     p.m.off = off;
     p.m.mask = mask;
     p.scratch = s + off_bytes + mask_bytes;
@@ -172,5 +116,5 @@ static ptq_status run_padded(ptq_cpu *c, const ptq_conv_direct *v)
 }
 ptq_status ptq_conv_run_direct(ptq_cpu *c, const ptq_conv_direct *v)
 {
-    return ptq_cpu_f32(c)->taps_masked && fits_masks(v->g) ? run_masked(c, v) : run_padded(c, v);
+    return ptq_cpu_f32(c)->taps_masked && ptq_conv_fits_window(v->g) ? run_masked(c, v) : run_padded(c, v);
 }

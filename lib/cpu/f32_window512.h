@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tiles of ptq_f32_window with AVX-512; included by f32_avx512.c behind f32_tile.h. */
+
+/* R rows (what lies beyond t->rows is computed and not stored), V vectors, M: masks. */
+PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f32_window *t)
+{
+    VF acc[16][3];
+    const float *a = t->a, *x[3];
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++)
+        x[v] = t->x[v];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++)
+            acc[r][v] = t->first || r >= t->rows
+                            ? vset1(0.0f)
+                            : _mm512_maskz_loadu_ps(t->keep[v], t->c[v] + r * t->ldc);
+    for (int64_t ch = 0; ch < t->channels; ch++) {
+        for (int tap = 0; tap < (M ? t->taps : 1); tap++) {
+            VF bv[3];
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++)
+                bv[v] = M ? _mm512_maskz_loadu_ps(t->mask[v][tap * t->mask_step], x[v] + t->off[tap]) : vload(x[v]);
+            if (t->fetch)
+                __builtin_prefetch(a + PREFETCH);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++) {
+                VF av = vset1(a[r]);
+#pragma GCC unroll 3
+                for (int v = 0; v < V; v++)
+                    acc[r][v] = vfma(av, bv[v], acc[r][v]);
+            }
+            a += PTQ_A_PANEL;
+        }
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++)
+            x[v] += t->plane;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        if (r >= t->rows)
+            break;
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++) {
+            VF y = acc[r][v];
+            if (t->last) {
+                if (t->bias)
+                    y = vadd(y, vset1(t->bias[r]));
+                if (t->act.on)
+                    y = vclamp(y, t->act.lo, t->act.hi);
+            }
+            _mm512_mask_storeu_ps(t->c[v] + r * t->ldc, t->keep[v], y);
+        }
+    }
+}
+
+static void window(const ptq_f32_window *t)
+{
+    bool masks = t->mask[0] != NULL;
+    switch ((t->nv * 2 + (t->rows > 8)) * 2 + masks) {
+    case 4: window_body(8, 1, false, t); break;
+    case 5: window_body(8, 1, true, t); break;
+    case 6: window_body(16, 1, false, t); break;
+    case 7: window_body(16, 1, true, t); break;
+    case 8: window_body(8, 2, false, t); break;
+    case 9: window_body(8, 2, true, t); break;
+    case 12: window_body(8, 3, false, t); break;
+    case 13: window_body(8, 3, true, t); break;
+    default: break;
+    }
+}
