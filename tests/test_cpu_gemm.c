@@ -243,6 +243,32 @@ START_TEST(conv__batch_does_not_matter)
 }
 END_TEST
 
+/* A sum behind a convolution is taken into its end, on every path: window, images side by side, columns,
+ * depthwise. Unfused runs are among those that cf_all_same compares. */
+START_TEST(conv__sum_in_the_end)
+{
+    static const char *const texts[] = {
+        "input x f32 [2,40,16,16]\nconst w f32 [24,40,3,3]\nconst b f32 [24]\nconst v f32 [24,40,1,1]\n"
+        "a = Conv(x, w, b) pads=[1,1,1,1]\nc = Conv(x, v)\ns = Add(a, c)\ny = Relu(s)\noutput y\n",
+        "input x f32 [5,20,3,3]\nconst w f32 [20,20,3,3]\n"
+        "a = Conv(x, w) pads=[1,1,1,1]\ns = Add(x, a)\ny = Clip(s)\noutput y\n",
+        "input x f32 [1,20,9,9]\nconst w f32 [20,20,2,2]\nconst b f32 [20]\nconst v f32 [20,20,2,2]\n"
+        "a = Conv(x, w, b)\nc = Conv(x, v)\ny = Add(a, c)\noutput y\n",
+        "input x f32 [2,20,9,9]\nconst w f32 [20,1,3,3]\n"
+        "a = Conv(x, w) group=20 pads=[1,1,1,1]\ns = Add(a, x)\ny = Relu(s)\noutput y\n",
+        "input x f32 [1,33,20,40]\nconst w f32 [33,33,1,1]\nconst b f32 [33]\n"
+        "a = Conv(x, w, b)\ns = Add(a, x)\nt = Relu(s)\ny = Add(t, s)\noutput y\n",
+    };
+    for (size_t i = 0; i < PTQ_COUNT(texts); i++) {
+        ptq_graph *g = cf_parse(texts[i]);
+        cf_result r;
+        cf_all_same(g, pool, texts[i], &r);
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu gemm");
@@ -253,6 +279,7 @@ int main(void)
     tcase_add_test(t, conv__random_shapes);
     tcase_add_test(t, conv__network_shapes);
     tcase_add_test(t, conv__batch_does_not_matter);
+    tcase_add_test(t, conv__sum_in_the_end);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

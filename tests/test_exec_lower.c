@@ -152,6 +152,47 @@ START_TEST(lower__sum_takes_the_activation)
 }
 END_TEST
 
+/* A float Conv takes in the sum behind it when the other operand is there before it runs: the later of two does.
+ * Not where the product is needed by itself, shapes differ, or an activation stands between. */
+START_TEST(lower__sum_in_the_end_of_a_convolution)
+{
+    static const ptq_lower_options sums = {.fuse = true, .sums = true};
+    float one[16] = {1};
+    static const struct {
+        const char *want;
+        int form;
+    } cases[] = {{"Conv", 0}, {"Conv Conv", 1}, {"Conv Add", 2}, {"Conv Add", 3}, {"Conv Add", 4}};
+    for (size_t i = 0; i < PTQ_COUNT(cases); i++) {
+        int form = cases[i].form;
+        ptq_graph *g = kit_graph(14);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 5, 5});
+        ptq_value *w = kit_const(g, "w", PTQ_DT_F32, 4, (int64_t[]){4, 4, 1, 1}, one);
+        ptq_value *other = x;
+        if (form == 3)
+            other = kit_input(g, "n", PTQ_DT_F32, 4, (int64_t[]){1, 4, 1, 1});
+        ptq_value *a = KIT(g, "Conv", "a", x, w);
+        if (form == 1)
+            other = KIT(g, "Conv", "c", x, w);
+        if (form == 2)
+            kit_output(g, a);
+        kit_output(g, KIT(g, "Relu", "r", KIT(g, "Add", "s", form == 4 ? KIT(g, "Relu", "q", a) : a, other)));
+        ptq_program *p = expect(g, &sums, cases[i].want);
+        const ptq_step *last = &p->steps.v[p->steps.n - 1];
+        ck_assert(((const ptq_float_params *)last->params)->act.on);
+        ck_assert_str_eq(p->values.v[last->out[0]].name, "r");
+        if (form < 2) {
+            ck_assert_int_eq(last->nin, 4);
+            ck_assert_int_eq(last->in[2], -1);
+            ck_assert_str_eq(p->values.v[last->in[3]].name, form ? "a" : "x");
+        }
+        ptq_program_free(p);
+        ck_assert_ok(ptq_lower(g, &(ptq_lower_options){.fuse = true}, &p));
+        ck_assert_int_eq(p->steps.n, form == 1 ? 3 : 2);
+        done(p, g);
+    }
+}
+END_TEST
+
 START_TEST(lower__float_weight_behind_q)
 {
     ptq_graph *g = kit_graph(13);
@@ -574,6 +615,7 @@ int main(void)
     tcase_add_test(t, lower__simulation_keeps_every_node);
     tcase_add_test(t, lower__kept_values_are_not_hidden);
     tcase_add_test(t, lower__sum_takes_the_activation);
+    tcase_add_test(t, lower__sum_in_the_end_of_a_convolution);
     tcase_add_test(t, lower__float_weight_behind_q);
     tcase_add_test(t, lower__without_q_behind_stays_float);
     tcase_add_test(t, lower__float_bias);

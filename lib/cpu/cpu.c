@@ -357,5 +357,6 @@ const ptq_backend_ops ptq_backend_cpu = {
     .prepare = cpu_prepare,
     .release = cpu_release,
     .run = cpu_run,
+    .conv_sums = true,
     .peaks = cpu_peaks,
 };

@@ -72,8 +72,12 @@ typedef struct ptq_f32_window {
     float *c[3]; /* rows ldc apart */
     int64_t ldc;
     uint16_t keep[3]; /* lanes of c that are read and written */
-    bool first, last, fetch; /* as in ptq_f32_tile */
-    const float *bias;       /* [rows] or NULL */
+    bool first, last;  /* as in ptq_f32_tile */
+    const float *next; /* weights that come next: fetched meanwhile, next_step floats per step of the chains */
+    int64_t next_step;
+    const float *bias; /* [rows] or NULL */
+    const float *add[3]; /* laid out as c, added behind the bias; add[0] NULL: nothing */
+    int64_t add_ld;
     ptq_act act;
 } ptq_f32_window;
 

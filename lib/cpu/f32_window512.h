@@ -5,7 +5,7 @@
 PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f32_window *t)
 {
     VF acc[16][3];
-    const float *a = t->a, *x[3];
+    const float *a = t->a, *next = t->next, *x[3];
 #pragma GCC unroll 3
     for (int v = 0; v < V; v++)
         x[v] = t->x[v];
@@ -16,14 +16,19 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
             acc[r][v] = t->first || r >= t->rows
                             ? vset1(0.0f)
                             : _mm512_maskz_loadu_ps(t->keep[v], t->c[v] + r * t->ldc);
+    if (t->last && t->add[0]) /* rows far apart: asked for before they are needed */
+        for (int r = 0; r < t->rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++)
+                __builtin_prefetch(t->add[v] + r * t->add_ld);
     for (int64_t ch = 0; ch < t->channels; ch++) {
         for (int tap = 0; tap < (M ? t->taps : 1); tap++) {
             VF bv[3];
 #pragma GCC unroll 3
             for (int v = 0; v < V; v++)
                 bv[v] = M ? _mm512_maskz_loadu_ps(t->mask[v][tap * t->mask_step], x[v] + t->off[tap]) : vload(x[v]);
-            if (t->fetch)
-                __builtin_prefetch(a + PREFETCH);
+            __builtin_prefetch(next, 0, 2);
+            next += t->next_step;
 #pragma GCC unroll 16
             for (int r = 0; r < R; r++) {
                 VF av = vset1(a[r]);
@@ -47,6 +52,8 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
             if (t->last) {
                 if (t->bias)
                     y = vadd(y, vset1(t->bias[r]));
+                if (t->add[0])
+                    y = vadd(y, _mm512_maskz_loadu_ps(t->keep[v], t->add[v] + r * t->add_ld));
                 if (t->act.on)
                     y = vclamp(y, t->act.lo, t->act.hi);
             }

@@ -240,6 +240,46 @@ static void conv_release(void *state)
     free(st);
 }
 
+typedef struct sum {
+    const ptq_f32_fns *f;
+    float *y;
+    const float *add;
+    ptq_act act;
+} sum;
+
+static void add_range(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    (void)worker;
+    enum { PIECE = 4096 }; /* stays near for the clamp */
+    const sum *s = ctx;
+    for (int64_t i = from; i < to; i += PIECE) {
+        int64_t n = to - i < PIECE ? to - i : PIECE;
+        s->f->add(s->y + i, 1, s->add + i, 1, s->y + i, n);
+        if (s->act.on)
+            s->f->clip(s->y + i, s->y + i, n, (float[]){s->act.lo, s->act.hi});
+    }
+}
+
+ptq_status ptq_conv_add(ptq_cpu *c, float *y, const float *add, int64_t n, ptq_act act)
+{
+    sum s = {ptq_cpu_f32(c), y, add, act};
+    return ptq_cpu_ranges(c, n, 1 << 14, add_range, &s);
+}
+
+/* The sum behind the convolution, input 3. */
+static ptq_status sum_of(const ptq_step_run *r, const float **add)
+{
+    const ptq_tensor *t = ptq_in(r, 3);
+    const ptq_tensor *y = &r->out[0];
+    *add = t ? t->data : NULL;
+    bool same = !t || t->rank == y->rank;
+    for (int i = 0; t && i < y->rank && same; i++)
+        same = t->dims[i] == y->dims[i];
+    return same ? PTQ_OK
+                : ptq_fail(PTQ_ERR_MODEL, "node %s: what is added to it has another shape than its output",
+                           r->step->name);
+}
+
 static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const conv_state *st = r->state;
@@ -250,15 +290,20 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
     v.bias = bias ? bias->data : NULL;
     if (v.g.batch * v.g.m * v.g.osize == 0)
         return PTQ_OK;
-    if (direct(v.g.cg, v.g.mg)) {
-        ptq_conv_direct d = {&v.g, v.x, v.w, v.bias, v.y, ptq_step_act(r->step)};
-        return ptq_conv_run_direct(c, &d);
-    }
+    const float *add;
+    ptq_act act = ptq_step_act(r->step);
+    PTQ_TRY(sum_of(r, &add));
     if (v.packed && ptq_conv_takes_window(c, &v.g)) {
-        ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, v.y, ptq_step_act(r->step)};
+        ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, add, v.y, act};
         return ptq_conv_run_window(c, &w);
     }
-    return run_product(c, &v, ptq_step_act(r->step));
+    if (direct(v.g.cg, v.g.mg)) {
+        ptq_conv_direct d = {&v.g, v.x, v.w, v.bias, v.y, add ? (ptq_act){0} : act};
+        PTQ_TRY(ptq_conv_run_direct(c, &d));
+    } else {
+        PTQ_TRY(run_product(c, &v, add ? (ptq_act){0} : act));
+    }
+    return add ? ptq_conv_add(c, v.y, add, v.g.batch * v.g.m * v.g.osize, act) : PTQ_OK;
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_conv;

@@ -52,13 +52,16 @@ void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, cons
 /* Packed weights: [groups][ptq_gemm_packed_a_floats]. */
 typedef struct ptq_conv_window {
     const ptq_conv_geometry *g;
-    const float *x, *packed, *bias;
+    const float *x, *packed, *bias, *add; /* add: as y, or NULL */
     float *y;
     ptq_act act;
 } ptq_conv_window;
 /* Does it pay? */
 bool ptq_conv_takes_window(const ptq_cpu *c, const ptq_conv_geometry *g);
 ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v);
+
+/* y = act(y + add) over n elements: a sum that the kernel has not taken in. */
+ptq_status ptq_conv_add(ptq_cpu *c, float *y, const float *add, int64_t n, ptq_act act);
 
 /* One input channel per group: weights [m][kvol], bias or NULL. */
 typedef struct ptq_conv_direct {

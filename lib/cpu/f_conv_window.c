@@ -68,7 +68,7 @@ void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, cons
 /* ---- the product ---- */
 
 /* A block of weights (ROWS x KC floats) and the outputs of a task stay in the second-level cache. */
-enum { LANES = 16, KC = 288, ROWS = 256, VECTORS = 12 };
+enum { LANES = 16, KC = 288, ROWS = 256, VECTORS = 12, NEAR = 9 };
 
 typedef struct window {
     const ptq_conv_window *v;
@@ -78,13 +78,28 @@ typedef struct window {
     int64_t images, columns, vectors; /* vectors per image of `columns` outputs; merged: one image */
     const float *src;
     int64_t src_image, src_plane;
+    ptq_act act;
     int64_t *off;   /* [taps] */
     uint16_t *mask; /* [taps][vectors]; NULL: all lanes of one tap at 0 */
     int64_t mparts, vparts; /* tasks per group: rows, triples of vectors */
     int64_t ldc;            /* merged: outputs of a task, per row */
+    /* near: channels lie a multiple of 4 KiB apart, in the same few lines of the first-level cache, so a task
+     * copies what it reads of a block of channels; vparts tasks divide evenly among the images then. */
+    bool near;
+    int64_t reach[2];       /* lowest and highest off */
+    int64_t near_ld;
     char *scratch;
     size_t per_worker;
 } window;
+
+/* What a task works on. */
+typedef struct part {
+    int64_t group, c0, channels; /* block of channels */
+    int64_t i[2], v[2];          /* rows of the group, vectors */
+    float *block;                /* merged: results */
+    float *copy;                 /* near: channels of the block */
+    int64_t from;                /* near: the first element copied of a channel */
+} part;
 
 static int64_t div_up(int64_t a, int64_t b)
 {
@@ -94,6 +109,11 @@ static int64_t div_up(int64_t a, int64_t b)
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static int64_t block_channels(const ptq_conv_geometry *g)
+{
+    return KC / g->kvol < 1 ? 1 : KC / g->kvol;
 }
 
 /* Input planes into src: [image or 1][channel][phase][columns]. */
@@ -128,42 +148,76 @@ static void scatter(const window *w, const float *c, int64_t row, int64_t rows, 
     }
 }
 
-/* Sets up vectors [first, first + nv) of channel c0 on: group's first row of C is at row. */
-static void place(const window *w, ptq_f32_window *t, int64_t group, int64_t c0, int64_t first, int64_t row,
-                  float *block, int64_t v0)
+/* Vectors [first, first + nv) of the part. */
+static void place(const window *w, const part *p, ptq_f32_window *t, int64_t first)
 {
     const ptq_conv_geometry *g = w->g;
     for (int v = 0; v < t->nv; v++) {
         int64_t image = (first + v) / w->vectors, pos = (first + v) % w->vectors;
-        int64_t left = w->columns - pos * LANES;
-        t->x[v] = w->src + image * w->src_image + (group * g->cg + c0) * w->src_plane + pos * LANES;
+        int64_t left = w->columns - pos * LANES, y = (image * g->m + p->group * g->mg + p->i[0]) * g->osize + pos * LANES;
+        const float *x = w->src + image * w->src_image + (p->group * g->cg + p->c0) * w->src_plane;
+        t->x[v] = w->near ? p->copy + (pos * LANES - p->from) : x + pos * LANES;
         t->mask[v] = w->mask ? w->mask + pos : NULL;
         t->keep[v] = (uint16_t)(left >= LANES ? 0xffff : (1 << left) - 1);
-        t->c[v] = block ? block + (first + v - v0) * LANES
-                        : w->v->y + (image * g->m + group * g->mg + row) * g->osize + pos * LANES;
+        t->add[v] = w->v->add && !p->block ? w->v->add + y : NULL;
+        t->c[v] = p->block ? p->block + (first + v - p->v[0]) * LANES : w->v->y + y;
     }
 }
 
-/* Rows [i0, i1) of the group times vectors [v0, v1) for one block of channels. */
-static void block_product(const window *w, ptq_f32_window *t, int64_t group, int64_t c0, const int64_t *i,
-                          const int64_t *v, float *block)
+static void copy_near(const window *w, part *p)
 {
     const ptq_conv_geometry *g = w->g;
-    int64_t k = g->cg * g->kvol;
-    const float *a = w->v->packed + (size_t)group * ptq_gemm_packed_a_floats(g->mg, k) + c0 * g->kvol * PTQ_A_PANEL;
-    for (int64_t at = v[0]; at < v[1]; at += t->nv) {
-        int64_t left = v[1] - at;
+    int64_t image = p->v[0] / w->vectors, at = p->v[0] % w->vectors * LANES + w->reach[0];
+    int64_t to = (p->v[1] - image * w->vectors) * LANES + w->reach[1];
+    to = min64(to, w->src_plane);
+    p->from = at < 0 ? 0 : at;
+    const float *x = w->src + image * w->src_image + (p->group * g->cg + p->c0) * w->src_plane;
+    for (int64_t ch = 0; ch < p->channels; ch++)
+        ptq_conv_copy_row(x + ch * w->src_plane + p->from, 1, p->copy + ch * w->near_ld, to - p->from);
+}
+
+/* One block of channels. */
+static void block_product(const window *w, const part *p, ptq_f32_window *t)
+{
+    const ptq_conv_geometry *g = w->g;
+    int64_t k = g->cg * g->kvol, steps = p->channels * g->kvol;
+    const float *a = w->v->packed + (size_t)p->group * ptq_gemm_packed_a_floats(g->mg, k) + p->c0 * g->kvol * PTQ_A_PANEL;
+    for (int64_t at = p->v[0]; at < p->v[1]; at += t->nv) {
+        int64_t left = p->v[1] - at;
         t->nv = left == 4 ? 2 : (int)min64(left, 3);
-        place(w, t, group, c0, at, i[0], block, v[0]);
-        int step = t->nv == 1 ? 16 : 8;
-        for (int64_t r = i[0]; r < i[1]; r += step) {
-            t->rows = (int)min64(i[1] - r, step);
-            t->a = a + r / PTQ_A_PANEL * PTQ_A_PANEL * k + r % PTQ_A_PANEL;
-            t->bias = w->v->bias ? w->v->bias + group * g->mg + r : NULL;
+        place(w, p, t, at);
+        int step = t->nv == 1 ? PTQ_A_PANEL : PTQ_A_PANEL / 2;
+        const float *after = a + p->i[0] * k + (at + t->nv < p->v[1] ? 0 : steps * PTQ_A_PANEL);
+        t->next_step = step; /* a panel's tiles fetch the next panel, each its part */
+        for (int64_t r = p->i[0]; r < p->i[1]; r += step) {
+            t->rows = (int)min64(p->i[1] - r, step);
+            const float *panel = a + r / PTQ_A_PANEL * PTQ_A_PANEL * k;
+            t->a = panel + r % PTQ_A_PANEL;
+            t->next = r / PTQ_A_PANEL + 1 < div_up(p->i[1], PTQ_A_PANEL) ? panel + PTQ_A_PANEL * k : after;
+            t->next += r % PTQ_A_PANEL * steps;
+            t->bias = w->v->bias ? w->v->bias + p->group * g->mg + r : NULL;
             w->f->window(t);
-            for (int n = 0; n < t->nv; n++)
+            for (int n = 0; n < t->nv; n++) {
                 t->c[n] += step * t->ldc;
+                t->add[n] += t->add[n] ? step * t->add_ld : 0;
+            }
         }
+    }
+}
+
+/* All channels for some rows and vectors. */
+static void rows_product(const window *w, part *p)
+{
+    const ptq_conv_geometry *g = w->g;
+    int64_t kc = block_channels(g);
+    for (p->c0 = 0; p->c0 < g->cg; p->c0 += kc) {
+        p->channels = min64(kc, g->cg - p->c0);
+        if (w->near)
+            copy_near(w, p);
+        ptq_f32_window t = {.taps = (int)g->kvol, .channels = p->channels, .plane = w->near ? w->near_ld : w->src_plane,
+                            .off = w->off, .mask_step = w->vectors, .ldc = w->merged ? w->ldc : g->osize,
+                            .add_ld = g->osize, .first = p->c0 == 0, .last = p->c0 + kc >= g->cg, .act = w->act};
+        block_product(w, p, &t);
     }
 }
 
@@ -171,26 +225,25 @@ static ptq_status task(void *arg, size_t index, int worker)
 {
     const window *w = arg;
     const ptq_conv_geometry *g = w->g;
-    int64_t parts = w->mparts * w->vparts, group = (int64_t)index / parts, part = (int64_t)index % parts;
-    int64_t panels = div_up(g->mg, PTQ_A_PANEL), triples = div_up(w->images * w->vectors, 3);
-    int64_t mp = part % w->mparts, vp = part / w->mparts;
-    int64_t i[2] = {mp * panels / w->mparts * PTQ_A_PANEL, (mp + 1) * panels / w->mparts * PTQ_A_PANEL};
-    int64_t v[2] = {vp * triples / w->vparts * 3, (vp + 1) * triples / w->vparts * 3};
-    int64_t kc = KC / g->kvol < 1 ? 1 : KC / g->kvol;
-    i[1] = min64(i[1], g->mg);
-    v[1] = min64(v[1], w->images * w->vectors);
-    float *block = w->merged ? (float *)(void *)(w->scratch + (size_t)worker * w->per_worker) : NULL;
-    for (int64_t r = i[0]; r < i[1]; r += ROWS) {
-        int64_t rows[2] = {r, min64(r + ROWS, i[1])};
-        for (int64_t c0 = 0; c0 < g->cg; c0 += kc) {
-            ptq_f32_window t = {.taps = (int)g->kvol, .channels = min64(kc, g->cg - c0), .plane = w->src_plane,
-                                .off = w->off, .mask_step = w->vectors, .ldc = w->merged ? w->ldc : g->osize,
-                                .first = c0 == 0, .last = c0 + kc >= g->cg, .fetch = true, .act = w->v->act};
-            block_product(w, &t, group, c0, rows, v, block);
-        }
+    int64_t parts = w->mparts * w->vparts, mp = (int64_t)index % parts % w->mparts, vp = (int64_t)index % parts / w->mparts;
+    int64_t panels = div_up(g->mg, PTQ_A_PANEL), triples = div_up(w->images * w->vectors, 3), each = w->vparts / w->images;
+    float *work = (float *)(void *)(w->scratch + (size_t)worker * w->per_worker);
+    part p = {.group = (int64_t)index / parts, .block = w->merged ? work : NULL, .copy = work};
+    if (w->near) {
+        p.v[0] = vp / each * w->vectors + vp % each * w->vectors / each;
+        p.v[1] = vp / each * w->vectors + (vp % each + 1) * w->vectors / each;
+    } else {
+        p.v[0] = vp * triples / w->vparts * 3;
+        p.v[1] = min64((vp + 1) * triples / w->vparts * 3, w->images * w->vectors);
+    }
+    int64_t end = min64((mp + 1) * panels / w->mparts * PTQ_A_PANEL, g->mg);
+    for (int64_t r = mp * panels / w->mparts * PTQ_A_PANEL; r < end; r += ROWS) {
+        p.i[0] = r;
+        p.i[1] = min64(r + ROWS, end);
+        rows_product(w, &p);
         if (w->merged)
-            scatter(w, block, group * g->mg + r, rows[1] - r, v[0] * LANES,
-                    min64(v[1] * LANES, w->columns) - v[0] * LANES);
+            scatter(w, work, p.group * g->mg + r, p.i[1] - r, p.v[0] * LANES,
+                    min64(p.v[1] * LANES, w->columns) - p.v[0] * LANES);
     }
     return PTQ_OK;
 }
@@ -202,13 +255,13 @@ static void divide(const ptq_cpu *c, window *w)
     int64_t threads = ptq_pool_threads(c->pool), want = threads > 1 ? 3 * threads : 1;
     int64_t panels = div_up(g->mg, PTQ_A_PANEL), triples = div_up(w->images * w->vectors, 3);
     w->mparts = 1;
-    w->vparts = div_up(triples, VECTORS / 3);
+    w->vparts = w->near ? w->images * (w->vectors / NEAR) : div_up(triples, VECTORS / 3);
     while (g->group * w->mparts * w->vparts < want) {
         int64_t rows = panels / w->mparts, columns = triples / w->vparts;
         if (rows >= 2 && rows >= columns)
             w->mparts++;
         else if (columns >= 2)
-            w->vparts++;
+            w->vparts += w->near ? w->images : 1;
         else
             break;
     }
@@ -228,23 +281,42 @@ bool ptq_conv_takes_window(const ptq_cpu *c, const ptq_conv_geometry *g)
     return ptq_cpu_f32(c)->window && ptq_conv_fits_window(g) && g->batch * g->osize >= LANES && g->kvol < FEW;
 }
 
+/* Memory for the channels of a block; rows lie an odd number of lines apart. */
+static size_t near_bytes(window *w)
+{
+    const ptq_conv_geometry *g = w->g;
+    int64_t n = w->src_plane;
+    w->reach[0] = w->reach[1] = 0;
+    for (int64_t t = 0, off; t < g->kvol; t++) {
+        ptq_conv_tap_mask(g, t, 0, w->columns, &off, NULL);
+        w->reach[0] = min64(w->reach[0], off);
+        w->reach[1] = off > w->reach[1] ? off : w->reach[1];
+    }
+    n = min64(n, (w->vectors * w->images / w->vparts + 1) * LANES + w->reach[1] - w->reach[0]);
+    w->near_ld = (div_up(n, LANES) | 1) * LANES;
+    return (size_t)(w->near_ld * min64(block_channels(g), g->cg) + LANES) * sizeof(float) / 64 * 64 + 64;
+}
+
 /* Some images; x and y of v are those of the first. */
 static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
 {
     const ptq_conv_geometry *g = v->g;
     window w = {.v = v, .g = g, .f = ptq_cpu_f32(c), .merged = merges(g), .split = g->isize != g->osize};
+    bool apart = w.merged && v->add; /* the sum goes over the results in their places */
+    w.act = apart ? (ptq_act){0} : v->act;
     w.images = w.merged ? 1 : g->batch;
     w.columns = w.merged ? g->batch * g->osize : g->osize;
     w.vectors = div_up(w.columns, LANES);
     bool copied = w.merged || w.split;
     w.src_plane = copied ? g->isize * g->batch / w.images : g->isize;
     w.src_image = g->c * w.src_plane;
+    w.near = g->kvol > 1 && !w.merged && w.src_plane % 1024 == 0 && w.vectors >= NEAR;
     divide(c, &w);
     bool masks = g->kvol > 1 || w.columns % LANES != 0 || g->pad[0] || g->pad[1] || g->pad[2];
     size_t off_bytes = ((size_t)g->kvol * sizeof(int64_t) + 63) / 64 * 64;
     size_t mask_bytes = masks ? ((size_t)(g->kvol * w.vectors) * sizeof(uint16_t) + 63) / 64 * 64 : 0;
     size_t src_bytes = copied ? (size_t)(w.images * w.src_image) * sizeof(float) / 64 * 64 + 128 : 0;
-    w.per_worker = w.merged ? (size_t)(ROWS * w.ldc) * sizeof(float) : 0;
+    w.per_worker = w.merged ? (size_t)(ROWS * w.ldc) * sizeof(float) : w.near ? near_bytes(&w) : 0;
     char *s = ptq_cpu_scratch(c, off_bytes + mask_bytes + src_bytes + w.per_worker * (size_t)ptq_pool_threads(c->pool));
     if (!s)
         return ptq_fail_nomem();
@@ -258,7 +330,8 @@ static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
         ptq_conv_tap_mask(g, t, w.merged ? g->batch : 1, w.columns, &w.off[t], w.mask + t * w.vectors);
     if (copied)
         PTQ_TRY(ptq_cpu_ranges(c, g->c * g->batch, 1 + 4096 / g->isize, copy_range, &w));
-    return ptq_pool_for(c->pool, (size_t)(g->group * w.mparts * w.vparts), task, &w);
+    PTQ_TRY(ptq_pool_for(c->pool, (size_t)(g->group * w.mparts * w.vparts), task, &w));
+    return apart ? ptq_conv_add(c, v->y, v->add, g->batch * g->m * g->osize, v->act) : PTQ_OK;
 }
 
 ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v)
@@ -269,12 +342,13 @@ ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v)
     if (g.isize != g.osize || merges(&g))
         piece = min64(piece, fit > fill ? fit : fill);
     for (int64_t i = 0; i < v->g->batch; i += piece) {
-        ptq_conv_window part = *v;
+        ptq_conv_window some = *v;
         g.batch = min64(piece, v->g->batch - i);
-        part.g = &g;
-        part.x += i * g.c * g.isize;
-        part.y += i * g.m * g.osize;
-        PTQ_TRY(run_images(c, &part));
+        some.g = &g;
+        some.x += i * g.c * g.isize;
+        some.y += i * g.m * g.osize;
+        some.add += some.add ? i * g.m * g.osize : 0;
+        PTQ_TRY(run_images(c, &some));
     }
     return PTQ_OK;
 }

@@ -111,6 +111,7 @@ typedef struct ptq_backend_ops {
     /* Another line of work on the same device: own stream and scratch memory, runs the steps that `b`
      * has prepared, is closed before `b`. NULL: open does it. */
     ptq_status (*fork)(ptq_backend *b, ptq_backend **out);
+    bool conv_sums; /* the kernel of a float Conv adds input 3, of the output's shape, before the clamp */
     const ptq_stream_ops *streams; /* NULL: none */
     const ptq_tally_ops *tally;    /* NULL: values are observed on the host */
     /* Measured choices of kernels, one line each, for a later build or a plan: *text is malloc'ed.

@@ -130,13 +130,15 @@ static ptq_status prepare_steps(ptq_executable *e)
     return PTQ_OK;
 }
 
-static ptq_status lower(const ptq_lower_options *opt, ptq_executable *e)
+static ptq_status lower(const ptq_lower_options *given, ptq_executable *e)
 {
-    if (!opt->rearrange || !opt->integer || !opt->fuse || opt->keep)
-        return ptq_lower(e->g, opt, &e->p);
+    ptq_lower_options opt = *given;
+    opt.sums = opt.fuse && e->ops->conv_sums;
+    if (!opt.rearrange || !opt.integer || !opt.fuse || opt.keep)
+        return ptq_lower(e->g, &opt, &e->p);
     PTQ_TRY(ptq_graph_clone(e->g, &e->own));
     PTQ_TRY(ptq_rearrange(e->own));
-    return ptq_lower(e->own, opt, &e->p);
+    return ptq_lower(e->own, &opt, &e->p);
 }
 
 ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *opt, ptq_executable **out)

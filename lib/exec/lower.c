@@ -69,7 +69,8 @@ static ptq_status ctx_init(ptq_lower_ctx *l)
     l->demanded = ptq_arena_array(l->scratch, nv, sizeof *l->demanded);
     l->unit = ptq_arena_array(l->scratch, nn, sizeof(ptq_unit *));
     l->order = ptq_arena_array(l->scratch, nn, sizeof *l->order);
-    if (!l->pv || !l->demanded || !l->unit || !l->order)
+    l->taken = ptq_arena_array(l->scratch, nn, sizeof *l->taken);
+    if (!l->pv || !l->demanded || !l->unit || !l->order || !l->taken)
         return ptq_fail_nomem();
     for (size_t i = 0; i < nv; i++)
         l->pv[i] = -1;
@@ -137,7 +138,7 @@ static ptq_status emit(ptq_lower_ctx *l)
             continue;
         }
         bool folded = false;
-        if (!node_demanded(l, n) || (n->nout > 0 && n->out[0] && l->pv[n->out[0]->id] >= 0))
+        if (l->taken[n->id] || !node_demanded(l, n) || (n->nout > 0 && n->out[0] && l->pv[n->out[0]->id] >= 0))
             continue; /* fused behind an earlier step */
         PTQ_TRY(ptq_lower_fold(l, n, &folded));
         if (!folded)

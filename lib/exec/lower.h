@@ -40,6 +40,7 @@ typedef struct ptq_lower_ctx {
     ptq_unit **unit;          /* [node ids] unit that the node is part of */
     int *order;               /* [node ids] place in the execution order */
     bool *demanded;           /* [values of the graph] */
+    bool *taken;              /* [node ids] in the end of an earlier float step */
     size_t folded;            /* bytes of large constants that were computed */
 } ptq_lower_ctx;
 

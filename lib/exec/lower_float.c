@@ -58,6 +58,22 @@ static const ptq_node *fusable_act(const ptq_lower_ctx *l, const ptq_node *n, pt
     return next;
 }
 
+/* The Add that alone reads a Conv's output, when the other operand is there before the Conv runs. */
+static const ptq_node *fusable_sum(const ptq_lower_ctx *l, const ptq_node *n, const ptq_value **other)
+{
+    const ptq_value *v = n->out[0];
+    if (!l->opt->sums || !is_op(n, "Conv") || !v || v->dtype != PTQ_DT_F32 || v->uses.n != 1 || ptq_lower_kept(l, v))
+        return NULL;
+    const ptq_node *add = v->uses.v[0].node;
+    int slot = v->uses.v[0].slot;
+    if (l->unit[add->id] || !is_op(add, "Add") || slot < 0 || slot > 1)
+        return NULL;
+    *other = add->in[1 - slot];
+    if (!*other || l->pv[(*other)->id] < 0 || ptq_lower_constant(*other))
+        return NULL;
+    return (*other)->dtype == PTQ_DT_F32 && ptq_same_shape(v, *other) ? add : NULL;
+}
+
 static double dim_or_1(ptq_dim d)
 {
     return ptq_dim_known(d) ? (double)d.add : 1.0;
@@ -128,15 +144,23 @@ ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
         return PTQ_OK;
     ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
     ptq_step s;
-    PTQ_TRY(new_step(l, n, "float", fp, n->nin + n->ncaptures, n->nout, &s));
-    const ptq_node *act = fusable_act(l, n, &fp->act);
+    const ptq_value *other = NULL;
+    const ptq_node *sum = fusable_sum(l, n, &other);
+    PTQ_TRY(new_step(l, n, "float", fp, sum ? 4 : n->nin + n->ncaptures, n->nout, &s));
+    const ptq_node *act = fusable_act(l, sum ? sum : n, &fp->act);
     s.macs = count_macs(n);
     for (int i = 0; i < n->nin; i++)
         PTQ_TRY(ptq_lower_value(l, n->in[i], &s.in[i]));
     for (int i = 0; i < n->ncaptures; i++)
         PTQ_TRY(ptq_lower_value(l, n->captures[i], &s.in[n->nin + i]));
+    if (sum) {
+        l->taken[sum->id] = true;
+        if (n->nin < 3)
+            s.in[2] = -1;
+        PTQ_TRY(ptq_lower_value(l, other, &s.in[3]));
+    }
     for (int i = 0; i < n->nout; i++) {
-        const ptq_value *v = act && i == 0 ? act->out[0] : n->out[i];
+        const ptq_value *v = act && i == 0 ? act->out[0] : sum ? sum->out[0] : n->out[i];
         if (v && i > 0 && v->uses.n == 0 && !ptq_lower_kept(l, v))
             v = NULL;
         PTQ_TRY(ptq_lower_value(l, v, &s.out[i]));

@@ -33,6 +33,8 @@ typedef struct ptq_lower_options {
     size_t fold_bytes; /* at most so many bytes of large constants are computed here; what is beyond is computed
                           in each run. 0: all */
     bool fuse;    /* fuse float Conv/Gemm/Add + Relu/Clip */
+    bool sums;    /* with fuse: a float Conv takes in the Add behind it as input 3; set by the executable where
+                     the backend's kernel does (ptq_backend_ops) */
     bool rearrange; /* with integer and fuse, where nothing is kept: the executable lowers a rewritten
                        copy of the graph (rearrange.h) */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
