@@ -7,6 +7,7 @@
 
 #include "lib/cpu/f32.h"
 #include "lib/gpu/erfc16.h"
+#include "lib/gpu/gelu_tanh.h"
 
 /* Distance in units in the last place of the float nearest to `want`. */
 static double ulps(float got, double want)
@@ -179,6 +180,19 @@ START_TEST(fmath__fast_gelu_is_near_the_law)
 }
 END_TEST
 
+/* The same of fast math (lib/gpu/gelu_tanh.h), with an exact tanh. */
+START_TEST(fmath__tanh_gelu_is_near)
+{
+    double most = 0.0;
+    for (double x = -12.0; x <= 12.0; x += 0.001) {
+        double y = 0.5 * x * (1.0 + tanh(x * ((double)PTQ_TANH_GELU_A + (double)PTQ_TANH_GELU_B * x * x)));
+        most = fmax(most, fabs(y - 0.5 * x * (1.0 + erf(x / sqrt(2.0)))));
+    }
+    ck_assert_double_le(most, (double)PTQ_TANH_GELU_ERROR);
+    ck_assert_double_ge(most, 0.9 * (double)PTQ_TANH_GELU_ERROR);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu fmath");
@@ -188,6 +202,7 @@ int main(void)
     tcase_add_test(t, fmath__special_values);
     tcase_add_test(t, fmath__loops_have_the_bytes_of_the_law);
     tcase_add_test(t, fmath__fast_gelu_is_near_the_law);
+    tcase_add_test(t, fmath__tanh_gelu_is_near);
     tcase_add_test(t, fmath__sums_have_one_order);
     tcase_add_test(t, fmath__maxima_have_one_order);
     suite_add_tcase(s, t);

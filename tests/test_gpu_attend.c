@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention in one kernel, rows of scores to codes, and normalization to codes, against the law in plain
  * loops, byte by byte: sizes that straddle the tiles, operands in any order of axes, every zero point and sign,
- * masks with -infinity, whole rows of it, NaN, and both roundings of the result. */
+ * masks with -infinity, whole rows of it, NaN, and both roundings of the result. Attention with fast math against its
+ * own weights in double. */
 #include "lib/core/fmath.h"
 #include "lib/exec/steps.h"
 #include "tests/gpu_kit.h"
@@ -242,6 +243,115 @@ START_TEST(gpu_attend__equals_the_law)
 END_TEST
 #endif
 
+#ifndef PTQ_TEST_FAKE
+/* Fast math in double: weights are codes against the largest of their row, whatever the grid of the probabilities. In
+ * units of one value's code, times `unit` for the result's. */
+static void quick_row(const host *h, int64_t b, int64_t i, double *out)
+{
+    const ptq_k_attention *a = &h->a;
+    static double s[512];
+    int64_t q0 = place(a, &a->qs, b) + i * a->qs.row, k0 = place(a, &a->ks, b), m0 = place(a, &a->ms, b), v0 = place(a, &a->vs, b);
+    double max = -INFINITY, sum = 0.0, factor = a->scores ? 0.125 : 1.0;
+    bool lone = false;
+    for (int64_t j = 0; j < a->n; j++) {
+        int32_t acc = 0;
+        for (int64_t e = 0; e < a->d; e++)
+            acc += (code(h->q, q0 + e * a->qs.col, a->q_signed) - a->zq) *
+                   (code(h->k, k0 + e * a->ks.row + j * a->ks.col, a->k_signed) - a->zk);
+        s[j] = (double)acc * (double)a->qk_mult * factor + (h->mask ? (double)h->mask[m0 + i * a->ms.row + j * a->ms.col] : 0.0);
+        lone = lone || isnan(s[j]);
+        max = s[j] > max ? s[j] : max;
+    }
+    lone = lone || isinf(max);
+    for (int64_t j = 0; j < a->n; j++)
+        sum += s[j] = lone ? 1.0 : rint(255.0 * exp(s[j] - max));
+    for (int64_t e = 0; e < a->dv; e++) {
+        double acc = 0.0;
+        for (int64_t j = 0; j < a->n; j++)
+            acc += s[j] * (code(h->v, v0 + j * a->vs.row + e * a->vs.col, a->v_signed) - a->zv);
+        out[e] = lone ? acc * (a->plo - a->zp) * (double)a->sp : acc / sum;
+    }
+}
+
+typedef struct quick_misses {
+    size_t n, far; /* far: more than one code away */
+    double sum, worst;
+} quick_misses;
+
+static void compare_quick(const host *h, const void *y, quick_misses *m)
+{
+    const ptq_k_attention *a = &h->a;
+    static double want[256];
+    double unit = (double)a->pv_mult / (double)a->sp;
+    for (int64_t b = 0; b < a->batch; b++)
+        for (int64_t i = 0; i < a->m; i++) {
+            int64_t y0 = place(a, &a->ys, b) + i * a->ys.row;
+            quick_row(h, b, i, want);
+            for (int64_t e = 0; e < a->dv; e++) {
+                int64_t at = y0 + e * a->ys.col;
+                double t = want[e], have;
+                if (a->float_out) {
+                    have = (double)((const float *)y)[at] / unit;
+                } else {
+                    t = t * unit / (a->requant ? 1.0 : (double)a->sy) + a->zy;
+                    t = t < a->lo ? a->lo : t > a->hi ? a->hi : t;
+                    have = code(y, at, a->lo < 0);
+                }
+                double away = fabs(t - have);
+                m->n++;
+                m->far += away > 1.5;
+                m->sum += away;
+                m->worst = away > m->worst || isnan(away) ? away : m->worst;
+            }
+        }
+}
+
+/* Against the same weights in double. Where the start of a row is rounded, and in a mask's last bits, weights are a
+ * little less than those: a result is an average of values with weights of 8 bits, whose last place they move. */
+START_TEST(gpu_attend__fast_math)
+{
+    int cases = small_shapes() ? 24 : 200, ran = 0, exact = 0;
+    ck_assert_ok(ptq_dev_open(0, &dev));
+    ptq_rng_seed(&rng, 34);
+    for (int i = 0; i < cases; i++) {
+        host h = draw(small_shapes());
+        ptq_k_attention *a = &h.a;
+        size_t n = (size_t)steps(a, &a->ys, a->m, a->dv, false, false) * (a->float_out ? 4 : 1), all = n + 64;
+        uint8_t *have = malloc(all);
+        ck_assert_ptr_nonnull(have);
+        memset(have, 0xa5, all);
+        a->fast = 1;
+        a->pv_mult = a->sp * (a->requant || a->float_out ? 1.0f : a->sy) * (0.2f + 0.8f * ptq_rng_uniform(&rng));
+        a->y = device(have, all);
+        ptq_k_attention_run fast = ptq_k_attention_fast(dev, a);
+        ptq_dev_kernel(dev);
+        if (fast) {
+            quick_misses m = {0};
+            ck_assert_ok(fast(dev, a));
+            bool quick = strcmp(ptq_dev_kernel(dev), "attention_fast") == 0;
+            ck_assert_ok(ptq_dev_download(dev, have, a->y, all));
+            ran += quick;
+            exact += !quick;
+            if (quick)
+                compare_quick(&h, have, &m);
+            for (size_t e = n; e < all; e++)
+                ck_assert_int_eq(have[e], 0xa5);
+            if (quick && !(m.worst <= 6.0 && m.far * 50 <= m.n + 50 && m.sum <= 0.5 * (double)m.n))
+                ck_abort_msg("batch %lld m %d n %d d %d dv %d, zero points %d %d %d %d, scores %d, requant %d float %d mask %d: "
+                             "mean %.3f, worst %.3f, %zu of %zu far", (long long)a->batch, a->m, a->n, a->d, a->dv, a->zq,
+                             a->zk, a->zv, a->zp, a->scores, a->requant, a->float_out, h.mask != NULL,
+                             m.sum / (double)m.n, m.worst, m.far, m.n);
+        }
+        free(have);
+        release(&h);
+    }
+    printf("%d of %d cases, %d by the exact kernel\n", ran, cases, exact);
+    ck_assert(ptq_dev_capability(dev) < 80 || ran > cases / 3);
+    ptq_dev_close(dev);
+}
+END_TEST
+#endif
+
 START_TEST(gpu_attend__rows_equal_the_law)
 {
     int cases = small_shapes() ? 12 : 60;
@@ -352,6 +462,7 @@ int main(void)
     tcase_set_timeout(t, 600);
 #ifndef PTQ_TEST_FAKE
     tcase_add_test(t, gpu_attend__equals_the_law);
+    tcase_add_test(t, gpu_attend__fast_math);
 #endif
     tcase_add_test(t, gpu_attend__rows_equal_the_law);
     tcase_add_test(t, gpu_attend__norm_equals_the_law);

@@ -34,3 +34,10 @@ const ptq_backend_ops *ptq_backend_find(const char *name)
             return backends[i];
     return NULL;
 }
+
+bool ptq_backend_fast_math(const ptq_backend_ops *ops, bool wanted)
+{
+    if (wanted && !ops->halves)
+        ptq_log(PTQ_LOG_WARN, "fast math changes nothing on backend %s, whose results are exact", ops->name);
+    return wanted && ops->halves;
+}

@@ -16,6 +16,8 @@ typedef struct ptq_backend_options {
     int device;      /* GPU index */
     size_t pack_bytes; /* constants whose packed form may stay in host memory beside the originals; those of
                           steps beyond are packed, or read as they lie, in each run. 0: all stay */
+    bool fast_math;  /* results may differ from the law by roundings where that is faster; backends without such
+                        kernels (the CPU) leave it alone */
 } ptq_backend_options;
 
 /* One run of one step. Tensors lie in backend memory (those of host_inputs in host memory); in[i]
@@ -127,9 +129,15 @@ typedef struct ptq_backend_ops {
     /* With memory of its own: bit i tells that the kernel of this step reads input i in host
      * memory (shapes, axes, weights that prepare has packed). NULL: none. */
     uint32_t (*host_inputs)(ptq_backend *b, const ptq_program *p, const ptq_step *s);
+    /* With fast_math: bit i tells that input i, and bit PTQ_HALF_OUTPUT + i that output i of this step may lie in
+     * memory as float16 where the program has float32. NULL: there is no fast math. */
+    uint32_t (*halves)(ptq_backend *b, const ptq_program *p, const ptq_step *s);
 } ptq_backend_ops;
+enum { PTQ_HALF_OUTPUT = 16 };
 
 const ptq_backend_ops *ptq_backend_find(const char *name);
+/* Is there fast math where it is wanted? Where not, a warning tells. */
+bool ptq_backend_fast_math(const ptq_backend_ops *ops, bool wanted);
 size_t ptq_backend_count(void);
 const ptq_backend_ops *ptq_backend_at(size_t i);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exec/halves.h"
 #include "lib/exec/rearrange.h"
 
 /* All steps without a kernel in one message: operators in order of appearance, with an example. */
@@ -157,6 +158,8 @@ ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *
         s = prepare_bodies(e, opt);
     if (s == PTQ_OK)
         s = check_support(e);
+    if (s == PTQ_OK)
+        s = ptq_halves_mark(e, &opt->lower);
     if (s == PTQ_OK)
         s = prepare_steps(e);
     if (s != PTQ_OK) {

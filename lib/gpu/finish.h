@@ -47,10 +47,23 @@ PTQ_DEVICE uint8_t ptq_k_code(const ptq_k_epilogue *e, int64_t at, int64_t chann
     return (uint8_t)ptq_requantize(acc, m, e->zy, e->lo, e->hi);
 }
 
+/* A float tail whose sum or result lies in memory as float16. */
+PTQ_DEVICE void ptq_k_finish_half(const ptq_k_epilogue *e, void *y, int64_t at, int64_t channel, float m, int32_t acc)
+{
+    ptq_k_tail t = e->tail;
+    t.add = NULL;
+    float v = ptq_k_tail_value(&t, (float)acc * m, channel, at);
+    if (e->tail.add)
+        v += ptq_k_load_float(e->tail.add, at, e->tail.add_half);
+    ptq_k_store_float(y, at, v, e->tail.y_half);
+}
+
 PTQ_DEVICE void ptq_k_finish(const ptq_k_epilogue *e, void *y, int64_t at, int64_t channel, int32_t acc)
 {
     float m = ptq_k_mult(e, channel);
-    if (ptq_k_is_float(e))
+    if (e->tail.add_half || e->tail.y_half)
+        ptq_k_finish_half(e, y, at, channel, m, acc);
+    else if (ptq_k_is_float(e))
         ((float *)y)[at] = ptq_k_float(e, at, channel, m, acc);
     else
         ((uint8_t *)y)[at] = ptq_k_code(e, at, channel, m, acc);

@@ -137,7 +137,7 @@ static ptq_k_attention whole(const job *j)
         .k_signed = j->r->in[1]->dtype == PTQ_DT_S8, .v_signed = j->r->in[2]->dtype == PTQ_DT_S8, .scores = p->scores,
         .requant = p->requant, .float_out = p->float_out, .zq = p->q.zp, .zk = p->k.zp, .zv = p->v.zp, .zp = p->p.zp,
         .zy = p->y.zp, .plo = p->plo, .phi = p->phi, .lo = p->qlo, .hi = p->qhi, .qk_mult = p->qk_mult,
-        .factor = p->factor, .pv_mult = p->pv_mult, .sp = p->p.scale, .sy = p->y.scale};
+        .factor = p->factor, .pv_mult = p->pv_mult, .sp = p->p.scale, .sy = p->y.scale, .fast = j->g->fast};
     for (int i = 0; i < t->nbd; i++)
         a.bdim[i] = t->bdim[i];
     return a;
@@ -318,6 +318,12 @@ const ptq_gpu_kernel ptq_gpu_int_qattention = {"qattention", supports, NULL, pre
 
 /* ---- qnorm ---- */
 
+/* What it reads, and its result in float. */
+uint32_t ptq_gpu_qnorm_halves(void)
+{
+    return 1u | 1u << (PTQ_HALF_OUTPUT + 1);
+}
+
 static ptq_status run_qnorm(ptq_gpu *g, const ptq_step_run *r)
 {
     const ptq_qnorm_params *p = r->step->params;
@@ -327,7 +333,8 @@ static ptq_status run_qnorm(ptq_gpu *g, const ptq_step_run *r)
                      .f = r->step->nout > 1 && r->step->out[1] >= 0 ? r->out[1].data : NULL,
                      .rows = ptq_product(x->dims, 0, axis), .n = ptq_product(x->dims, axis, x->rank),
                      .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f), .s = p->y.scale, .z = p->y.zp, .lo = p->qlo,
-                     .hi = p->qhi};
+                     .hi = p->qhi, .fast = g->fast, .x_half = x->dtype == PTQ_DT_F16,
+                     .f_half = r->step->nout > 1 && r->out[1].dtype == PTQ_DT_F16};
     PTQ_TRY(ptq_gf_spread_norm(g, r, axis, a.n, &a.scale, &a.bias));
     return a.n > 0 ? ptq_k_run_qnorm(g->dev, &a) : PTQ_OK;
 }

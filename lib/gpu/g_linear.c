@@ -14,6 +14,7 @@ typedef struct linear {
     void *w; /* as the form has it; NULL: the weight is computed */
     void *mult, *wzp, *bias, *zero;
     void *tail; /* float bias behind the multiplier */
+    void *fast_mult, *fast_bias; /* fast math: of ptq_k_tail */
     bool tame;
     int32_t n, npad, kpad, c; /* GEMM and DEPTHWISE; c is the padded number of channels */
 } linear;
@@ -46,6 +47,8 @@ static void release(ptq_gpu *g, void *state)
     ptq_dev_free(g->dev, l->bias);
     ptq_dev_free(g->dev, l->zero);
     ptq_dev_free(g->dev, l->tail);
+    ptq_dev_free(g->dev, l->fast_mult);
+    ptq_dev_free(g->dev, l->fast_bias);
     free(l);
 }
 
@@ -103,6 +106,31 @@ static ptq_status upload_tail(ptq_gpu *g, const ptq_qlinear_params *q, int64_t n
     return s;
 }
 
+/* What fast math makes of the tables of a tail: float(acc) * mult + bias is the float result, the code less its
+ * zero point, or half of what that would be before a GELU. */
+static ptq_status upload_fast(ptq_gpu *g, const ptq_qlinear_params *q, const int32_t *bias, const float *mult,
+                              int64_t n, int64_t npad, linear *l)
+{
+    const ptq_tail_params *t = &q->tail;
+    if (!g->fast || !t->on || (!l->tame && !q->float_out))
+        return PTQ_OK;
+    float *m = ptq_calloc((size_t)npad, sizeof *m), *b = ptq_calloc((size_t)npad, sizeof *b);
+    ptq_status st = m && b ? PTQ_OK : ptq_fail_nomem();
+    double unit = (q->float_out ? 1.0 : 1.0 / (double)q->y.scale) * (t->gelu ? 0.5 : 1.0);
+    unit *= t->scaled ? (double)t->factor : 1.0;
+    for (int64_t i = 0; i < n && st == PTQ_OK; i++) {
+        m[i] = (float)((double)mult[i] * unit);
+        b[i] = (float)(((double)bias[i] * (double)mult[i] + (t->bias ? (double)t->bias[i] : 0.0)) * unit);
+    }
+    if (st == PTQ_OK)
+        st = ptq_gpu_keep(g, m, (size_t)npad * sizeof *m, &l->fast_mult);
+    if (st == PTQ_OK)
+        st = ptq_gpu_keep(g, b, (size_t)npad * sizeof *b, &l->fast_bias);
+    free(m);
+    free(b);
+    return st;
+}
+
 static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, int64_t npad, bool fold,
                                 linear *l)
 {
@@ -121,9 +149,13 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
         st = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->bias);
     if (st == PTQ_OK)
         st = ptq_gpu_keep(g, mult, (size_t)npad * sizeof *mult, &l->mult);
+    if (st == PTQ_OK)
+        st = upload_tail(g, q, s->n, npad, l);
+    if (st == PTQ_OK)
+        st = upload_fast(g, q, bias, mult, s->n, npad, l);
     free(bias);
     free(mult);
-    return st == PTQ_OK ? upload_tail(g, q, s->n, npad, l) : st;
+    return st;
 }
 
 static ptq_status pack_gemm(ptq_gpu *g, const ptq_qlinear_params *q, const source *s, linear *l)
@@ -257,7 +289,9 @@ static ptq_k_tail tail_of(const ptq_step_run *r)
         return (ptq_k_tail){0};
     return (ptq_k_tail){.on = 1, .codes = !q->float_out, .gelu = q->tail.gelu,
                         .factor = q->tail.scaled ? q->tail.factor : 1.0f, .bias = l->tail,
-                        .add = q->tail.residual ? r->in[2]->data : NULL, .s = q->y.scale, .tame = l->tame};
+                        .add = q->tail.residual ? r->in[2]->data : NULL, .s = q->y.scale, .tame = l->tame,
+                        .add_half = q->tail.residual && r->in[2]->dtype == PTQ_DT_F16,
+                        .y_half = r->out[0].dtype == PTQ_DT_F16, .fast_mult = l->fast_mult, .fast_bias = l->fast_bias};
 }
 
 static ptq_k_epilogue epilogue(const ptq_step_run *r)
@@ -393,6 +427,18 @@ static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
     }
     ptq_k_matmul_run fast = has_tensor_cores(g) ? ptq_k_matmul_fast(g->dev, &a) : NULL;
     return fast ? fast(g->dev, &a) : ptq_k_run_matmul(g->dev, &a);
+}
+
+/* Floats behind weights that pack_gemm or the reference takes, whose rows are whole vectors of 16 bytes. */
+uint32_t ptq_gpu_gemm_halves(const ptq_program *p, const ptq_step *s)
+{
+    const ptq_qlinear_params *q = s->params;
+    const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
+    uint8_t flip;
+    bool floats = q->tail.on && q->float_out && !q->tail.gelu;
+    if (!floats || !w || w->rank != 2 || q->trans_a || w->dims[q->trans_b ? 0 : 1] % 8 != 0 || !plain_weights(q, w, &flip))
+        return 0;
+    return 1u << PTQ_HALF_OUTPUT | (q->tail.residual ? 1u << 2 : 0);
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qconv, ptq_gpu_int_qgemm, ptq_gpu_int_qmatmul;

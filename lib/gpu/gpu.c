@@ -95,6 +95,7 @@ static ptq_status gpu_open(const ptq_backend_options *opt, ptq_backend **out)
     if (!b)
         return ptq_fail_nomem();
     b->device = opt ? opt->device : 0;
+    b->gpu.fast = opt && opt->fast_math;
     ptq_status s = ptq_dev_open(b->device, &b->gpu.dev);
     if (s == PTQ_OK)
         s = ptq_gpu_tuner_new(&b->gpu.tuner);
@@ -114,6 +115,7 @@ static ptq_status gpu_fork(ptq_backend *from, ptq_backend **out)
         return ptq_fail_nomem();
     b->device = from->device;
     b->gpu.tuner = from->gpu.tuner;
+    b->gpu.fast = from->gpu.fast;
     b->forked = true;
     ptq_status s = ptq_dev_open(b->device, &b->gpu.dev);
     if (s != PTQ_OK) {
@@ -171,6 +173,15 @@ static uint32_t gpu_host_inputs(ptq_backend *b, const ptq_program *p, const ptq_
     (void)b;
     const ptq_gpu_kernel *k = kernel_of(s);
     return k && k->host_inputs ? k->host_inputs(p, s) : 0;
+}
+
+static uint32_t gpu_halves(ptq_backend *b, const ptq_program *p, const ptq_step *s)
+{
+    if (!b->gpu.fast)
+        return 0;
+    return strcmp(s->def->name, "qgemm") == 0   ? ptq_gpu_gemm_halves(p, s)
+           : strcmp(s->def->name, "qnorm") == 0 ? ptq_gpu_qnorm_halves()
+                                                : 0;
 }
 
 static ptq_status gpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
@@ -349,6 +360,7 @@ const ptq_backend_ops ptq_backend_cuda = {
     .download = gpu_download,
     .supports = gpu_supports,
     .host_inputs = gpu_host_inputs,
+    .halves = gpu_halves,
     .prepare = gpu_prepare,
     .release = gpu_release,
     .run = gpu_run,

@@ -13,6 +13,7 @@ typedef struct ptq_gpu {
     void *scratch; /* device bytes that live during one run of one step */
     size_t scratch_bytes;
     ptq_gpu_tuner *tuner; /* shared by the lines of work on one device */
+    bool fast;            /* fast math */
 } ptq_gpu;
 
 typedef struct ptq_gpu_kernel {
@@ -35,6 +36,10 @@ ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
  * operand 1 read. Bytes go through `table` (256 bytes of the device) unless it is NULL. */
 ptq_status ptq_gpu_copy(ptq_gpu *g, ptq_walk *w, void *dst, const void *src, size_t bytes,
                         const uint8_t *table);
+
+/* `halves` of the backend for the steps that have such kernels. */
+uint32_t ptq_gpu_gemm_halves(const ptq_program *p, const ptq_step *s);
+uint32_t ptq_gpu_qnorm_halves(void);
 
 /* From clocks, widths and units of the device (peaks.c). */
 ptq_status ptq_gpu_peaks(const ptq_gpu *g, ptq_peaks *out);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of attention scores to codes, and LayerNormalization to codes: one row per thread, the specification
- * on the device. rows_wide.cuh has the faster kernels, k_attend.cu attention in one kernel. */
+ * on the device. rows_wide.cuh has the faster kernels, rows_fast.cuh those of fast math, k_attend.cu attention in one
+ * kernel. */
 #include "lib/exec/steps.h"
 #include "lib/gpu/kf.h"
 #ifdef __CUDACC__
+#include "lib/gpu/rows_fast.cuh"
 #include "lib/gpu/rows_wide.cuh"
 #endif
 
@@ -70,20 +72,50 @@ PTQ_KERNEL(qnorm, ptq_k_qnorm a)
 {
     PTQ_EACH(row, a.rows)
     {
-        const float *x = a.x + row * a.n;
+        const float *x = (const float *)a.x + row * a.n;
         float mean = ptq_sum16(x, a.n, 1) / (float)a.n;
         float rstd = 1.0f / sqrtf(ptq_sumsq16(x, mean, a.n, 1) / (float)a.n + a.eps);
         for (int64_t i = 0; i < a.n; i++) {
             float v = ptq_normalizef(x[i], mean, rstd, a.scale[i], a.bias ? a.bias[i] : 0.0f);
             a.y[row * a.n + i] = (uint8_t)ptq_quantize(v, a.s, a.z, a.lo, a.hi);
             if (a.f)
-                a.f[row * a.n + i] = v;
+                ((float *)a.f)[row * a.n + i] = v;
+        }
+    }
+}
+
+/* With halves, and plain sums. */
+PTQ_KERNEL(qnorm_half, ptq_k_qnorm a)
+{
+    PTQ_EACH(row, a.rows)
+    {
+        float sum = 0.0f, squares = 0.0f;
+        for (int64_t i = 0; i < a.n; i++)
+            sum += ptq_k_load_float(a.x, row * a.n + i, a.x_half);
+        float mean = sum / (float)a.n;
+        for (int64_t i = 0; i < a.n; i++) {
+            float d = ptq_k_load_float(a.x, row * a.n + i, a.x_half) - mean;
+            squares = fmaf(d, d, squares);
+        }
+        float rstd = 1.0f / sqrtf(squares / (float)a.n + a.eps);
+        for (int64_t i = 0; i < a.n; i++) {
+            float v = ptq_normalizef(ptq_k_load_float(a.x, row * a.n + i, a.x_half), mean, rstd, a.scale[i],
+                                     a.bias ? a.bias[i] : 0.0f);
+            a.y[row * a.n + i] = (uint8_t)ptq_quantize(v, a.s, a.z, a.lo, a.hi);
+            if (a.f)
+                ptq_k_store_float(a.f, row * a.n + i, v, a.f_half);
         }
     }
 }
 
 ptq_status ptq_k_run_qnorm(ptq_dev *d, const ptq_k_qnorm *a)
 {
+#ifdef __CUDACC__
+    if (qnorm_fast_fits(a))
+        return qnorm_fast_run(d, a);
+#endif
+    if (a->x_half || a->f_half)
+        return PTQ_LAUNCH(d, qnorm_half, a->rows, *a);
 #ifdef __CUDACC__
     if (qnorm_wide_fits(a))
         return qnorm_wide_run(d, a);

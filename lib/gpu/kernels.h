@@ -11,6 +11,7 @@
 #include "lib/core/qmath.h"
 #include "lib/gpu/dev.h"
 #include "lib/gpu/erfc16.h"
+#include "lib/gpu/gelu_tanh.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,6 +30,10 @@ typedef struct ptq_k_tail {
     const float *add;  /* where y's elements lie; NULL: nothing */
     float s;           /* scale of the codes */
     int32_t tame;      /* no v before the GELU can be infinite or NaN */
+    /* Fast math. `add` and y are float16, each for itself (lib/exec/halves.h). What makes of a sum of products what
+     * fast_tail.cuh goes on with, one per channel as `bias`; NULL: the law. */
+    int32_t add_half, y_half;
+    const float *fast_mult, *fast_bias;
 } ptq_k_tail;
 
 /* What ends an integer product: bias, multiplier, output grid (lib/exec/steps.h). */
@@ -83,6 +88,7 @@ typedef struct ptq_k_gemm {
         float lo, hi, lo2, hi2, base, zy;
         uint32_t flip;
         float inv, low, high, sure; /* tails: 1 / s; clamp of v; a code is known this near to a whole number */
+        float code, gelu, gelu3;    /* fast math: what a code is rounded by; factors of y and y^3 in the tanh */
     } ends;
 } ptq_k_gemm;
 /* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
@@ -103,6 +109,10 @@ static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
     b.ends.high = b.ends.hi * a->tail.s;
     /* Four roundings are less than 2.5e-7 of a quotient. */
     b.ends.sure = a->tail.tame ? 0.5f - (PTQ_FAST_GELU_ERROR * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
+    float twice = 2.0f * a->tail.s; /* fast_bias and fast_mult make half a code of x */
+    b.ends.code = 12582912.0f + (float)a->zy;
+    b.ends.gelu = PTQ_TANH_GELU_A * twice;
+    b.ends.gelu3 = PTQ_TANH_GELU_B * twice * twice * twice;
     return b;
 }
 enum { PTQ_K_GEMM_N = 128, PTQ_K_GEMM_K = 64 }; /* npad and kpad are multiples of these */
@@ -188,6 +198,7 @@ typedef struct ptq_k_attention {
     int32_t q_signed, k_signed, v_signed, scores, requant, float_out;
     int32_t zq, zk, zv, zp, zy, plo, phi, lo, hi;
     float qk_mult, factor, pv_mult, sp, sy; /* sp, sy: scales of the probabilities and of the output */
+    int32_t fast; /* fast math */
 } ptq_k_attention;
 /* NULL where the device has no such kernel or it cannot run these arguments. */
 typedef ptq_status (*ptq_k_attention_run)(ptq_dev *d, const ptq_k_attention *a);
@@ -195,12 +206,14 @@ ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_k_attention
 
 /* LayerNormalization of rows of n floats to codes and, where f is not NULL, floats. */
 typedef struct ptq_k_qnorm {
-    const float *x, *scale, *bias; /* bias: NULL for none */
+    const void *x; /* float, or float16 with x_half */
+    const float *scale, *bias; /* bias: NULL for none */
     uint8_t *y;
-    float *f;
+    void *f; /* float, or float16 with f_half */
     int64_t rows, n;
     float eps, s;
     int32_t z, lo, hi;
+    int32_t fast, x_half, f_half; /* fast math; the halves only then */
 } ptq_k_qnorm;
 ptq_status ptq_k_run_qnorm(ptq_dev *d, const ptq_k_qnorm *a);
 

@@ -13,7 +13,7 @@
 #ifndef PTQ_GPU_LAUNCH_H
 #define PTQ_GPU_LAUNCH_H
 
-#include "lib/core/fmath.h"
+#include "lib/core/cast.h"
 #include "lib/gpu/kernels.h"
 
 #ifdef __CUDACC__
@@ -39,6 +39,20 @@ static inline unsigned ptq_grid(int64_t n)
 #define PTQ_EACH(i, n) for (int64_t i = 0; i < (n); i++)
 #define PTQ_LAUNCH(d, name, n, arg) ((n) > 0 ? (name(arg), ptq_dev_launched(d, #name)) : PTQ_OK)
 #endif
+
+/* Element i of a float tensor that lies in memory as float32, or as float16: stored without infinities. */
+PTQ_DEVICE float ptq_k_load_float(const void *p, int64_t i, int32_t half)
+{
+    return half ? ptq_half_to_float(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+PTQ_DEVICE void ptq_k_store_float(void *p, int64_t i, float v, int32_t half)
+{
+    if (half)
+        ((uint16_t *)p)[i] = ptq_float_to_half(ptq_fclamp(v, -65504.0f, 65504.0f));
+    else
+        ((float *)p)[i] = v;
+}
 
 /* Element i of an 8-bit tensor. */
 PTQ_DEVICE int32_t ptq_k_byte(const void *p, int64_t i, int32_t sgn)

@@ -61,8 +61,8 @@ static __global__ void __launch_bounds__(LANES_THREADS)
     bool writes;
     int64_t row = row_of(a.rows, &writes);
     int l = lane(), groups = (int)a.n / 64;
-    const float *x = a.x + row * a.n + l, *scale = a.scale + l, *bias = a.bias + l;
-    float *f = a.f + row * a.n + l;
+    const float *x = (const float *)a.x + row * a.n + l, *scale = a.scale + l, *bias = a.bias + l;
+    float *f = (float *)a.f + row * a.n + l;
     uint8_t *y = a.y + row * a.n + 16 * (l & 3) + (l & 12); /* where the bytes of turn_bytes lie */
     float v[4 * MOST], p = 0.0f;
 #pragma unroll

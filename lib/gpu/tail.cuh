@@ -5,7 +5,7 @@
 
 #include "lib/core/fmath.h"
 #include "lib/gpu/erfc16.h"
-#include "lib/gpu/mma.cuh"
+#include "lib/gpu/fast_tail.cuh"
 
 /* Which end a kernel is compiled with. CODES: bias, factor, code. GELU: the same with a GELU. FLOATS: bias,
  * factor, sum, floats. ANY: everything, one element after the other. */
@@ -22,7 +22,7 @@ static bool tail_is(const ptq_k_gemm *a, int end)
         fits = t->gelu ? TAIL_GELU : TAIL_CODES;
     else if (!t->codes && floats && !t->gelu)
         fits = TAIL_FLOATS;
-    return t->on && (end == TAIL_ANY || end == fits);
+    return t->on && !t->add_half && !t->y_half && (end == TAIL_ANY || end == fits);
 }
 
 /* The end for a tail that is not left to TAIL_ANY; -1 where it is. */
@@ -242,8 +242,9 @@ static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t
 
 /* ---- every end ---- */
 
-/* How the results of a kernel end: as codes or floats, with a residual, or END_TAIL + one of the ends above. */
-enum { END_PLAIN, END_SKIP, END_TAIL };
+/* How the results of a kernel end: as codes or floats, with a residual, END_TAIL + one of the ends above, or END_FAST +
+ * one of fast_tail.cuh. */
+enum { END_PLAIN, END_SKIP, END_TAIL, END_FAST = END_TAIL + TAIL_ANY + 1 };
 
 template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)
 {
@@ -251,11 +252,15 @@ template <int END> static __device__ __forceinline__ void prefetch_end(const ptq
         prefetch_skip(a, m, n, a.m);
     else if (END == END_TAIL + TAIL_FLOATS)
         prefetch_add(a, m, n, a.m);
+    else if (END == END_FAST + FAST_FLOATS)
+        prefetch_fast(a, m, n, a.m);
 }
 
 template <int END> static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
 {
-    if constexpr (END >= END_TAIL)
+    if constexpr (END >= END_FAST)
+        finish_fast<END - END_FAST>(a, acc, m, n, a.m);
+    else if constexpr (END >= END_TAIL)
         finish_tail<END - END_TAIL>(a, acc, m, n, a.m);
     else
         finish_rows<END == END_SKIP>(a, channels(a.bias, a.mult, n), acc, m, n, a.m);

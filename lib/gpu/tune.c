@@ -48,7 +48,8 @@ void ptq_gpu_tuner_free(ptq_gpu_tuner *t)
 /* The kind of float operations behind the product; 0: none. */
 static int64_t tail_of(const ptq_k_tail *t)
 {
-    return t->on ? 1 + 2 * (t->codes != 0) + 4 * (t->add != NULL) + 8 * t->gelu : 0;
+    int fast = 64 * (t->fast_mult != NULL) + 128 * (t->add_half != 0) + 256 * (t->y_half != 0);
+    return t->on ? 1 + 2 * (t->codes != 0) + 4 * (t->add != NULL) + 8 * t->gelu + fast : 0;
 }
 
 static void key_of(const ptq_k_gemm *a, int64_t *k)
