@@ -89,6 +89,8 @@ static ptq_status bench(const args *a, cmd_shapes *s)
     if (plan && s->nprofiles > 1)
         return cmd_error(PTQ_ERR_ARG, "of a plan one shape of each input is measured: name each once with --shapes");
     TRY(plan ? ptq_engine_load(a->files[0], &eo, &e) : from_model(a, s, &eo, &e));
+    if (plan && a->fast_math && !ptq_engine_fast_math(e))
+        cmd_line("warning: ", "--fast-math changes nothing here: the plan was built without it");
     o.seconds = a->seconds;
     o.batch = a->batch;
     o.shapes = s->range;

@@ -86,6 +86,7 @@ ptq_status cmd_engine_options(const args *a, ptq_engine_options *o)
     o->isa = a->isa;
     o->threads = (int)a->threads;
     o->precision = a->precision;
+    o->fast_math = a->fast_math;
     o->timing_cache = a->timing_cache;
     o->no_tuning = a->no_tuning;
     if (!a->device)

@@ -98,8 +98,10 @@ static int on_cpu(void *ctx)
 static void device_failed(void *ctx, int code)
 {
     automatic *j = ctx;
-    cmd_line("warning: ", code > 0 ? "the GPU failed; the work is done again on the CPU, with the same numbers"
-                                   : "the GPU's driver crashed; the work is done again on the CPU, with the same numbers");
+    char text[160];
+    snprintf(text, sizeof text, "the GPU%s; the work is done again on the CPU, with %s numbers",
+             code > 0 ? " failed" : "'s driver crashed", j->a->fast_math ? "exact" : "the same");
+    cmd_line("warning: ", text);
     for (size_t i = 0; i < sizeof j->out / sizeof j->out[0]; i++)
         if (j->out[i] && !j->was_there[i] && !j->a->resume)
             unlink(j->out[i]);

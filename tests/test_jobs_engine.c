@@ -103,6 +103,44 @@ START_TEST(engine__gives_the_bytes_of_a_session)
 }
 END_TEST
 
+static char logged[512];
+
+static void keep_log(void *ctx, ptq_log_level level, const char *text)
+{
+    (void)ctx;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
+/* Kept by the plan and told by the report; a backend without it says so. */
+START_TEST(engine__fast_math)
+{
+    ptq_model *q = quantized();
+    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
+    bool device = strcmp(BACKEND->name, "cuda") == 0;
+    ptq_report *r;
+    char *json;
+    ptq_set_log(keep_log, NULL, PTQ_LOG_WARN);
+    ptq_engine *e = build(q, NULL);
+    ck_assert(!ptq_engine_fast_math(e));
+    ptq_engine_free(e);
+    ck_assert_str_eq(logged, "");
+    o.fast_math = true;
+    e = build(q, &o);
+    ck_assert_str_eq(logged, device ? "" : "fast math changes nothing on backend cpu, whose results are exact");
+    e = through_plan(e);
+    ck_assert(ptq_engine_fast_math(e) == device);
+    ck_assert_ok(ptq_engine_describe(e, &r));
+    ck_assert_ok(ptq_report_json(r, &json));
+    ck_assert_ptr_nonnull(strstr(json, device ? "\"fast_math\": true" : "\"fast_math\": false"));
+    free(json);
+    ptq_report_free(r);
+    ptq_engine_free(e);
+    ptq_model_free(q);
+    ptq_set_log(NULL, NULL, PTQ_LOG_WARN);
+}
+END_TEST
+
 /* Two contexts in turn, each begun before the other has ended. */
 START_TEST(engine__overlapping_runs)
 {
@@ -551,6 +589,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, scratch_make, scratch_remove);
     tcase_add_loop_test(t, engine__gives_the_bytes_of_a_session, 0, 4);
+    tcase_add_test(t, engine__fast_math);
     tcase_add_test(t, engine__overlapping_runs);
     tcase_add_test(t, engine__profiles);
     tcase_add_loop_test(t, engine__wrong_profiles, 0, (int)PTQ_COUNT(wrong));

@@ -53,8 +53,10 @@ typedef struct ptq_engine_options {
     const ptq_plugin *const *plugins; /* operators of the caller; they outlive the engine, and are given
                                          again when its plan is loaded */
     size_t nplugins;
+    bool fast_math;           /* faster kernels on a GPU whose results differ from the CPU's by roundings; the CPU
+                                 tells that it has none, and is exact */
 } ptq_engine_options;
-#define PTQ_ENGINE_OPTIONS_INIT {sizeof(ptq_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, false, 0, 0}
+#define PTQ_ENGINE_OPTIONS_INIT {sizeof(ptq_engine_options), 0, 0, 0, 0, 0, 0, 0, 0, false, 0, 0, false}
 
 /* `m` optimized, quantized or not; it may be freed afterwards. PTQ_ERR_ARG names an input that lacks a
  * range, PTQ_ERR_UNSUPPORTED the operators that the backend (and the CPU beside it) cannot run. */
@@ -64,7 +66,8 @@ PTQ_API void ptq_engine_free(ptq_engine *e);
 
 /* A plan: model, choices and profiles of one backend and one kind of device, with a checksum. It is
  * loaded by the version that wrote it and where the device is of the same kind; elsewhere the model
- * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads, isa and plugins hold. */
+ * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads, isa and plugins hold; fast math is that of
+ * the plan. */
 PTQ_API ptq_status ptq_engine_serialize(const ptq_engine *e, void **bytes, size_t *n); /* free() */
 PTQ_API ptq_status ptq_engine_deserialize(const void *bytes, size_t n, const ptq_engine_options *opt,
                                           ptq_engine **out);
@@ -81,6 +84,7 @@ PTQ_API size_t ptq_engine_profile_count(const ptq_engine *e);
 PTQ_API ptq_status ptq_engine_range(const ptq_engine *e, size_t profile, size_t i, ptq_shape_range *range);
 PTQ_API const char *ptq_engine_backend(const ptq_engine *e);
 PTQ_API const char *ptq_engine_precision(const ptq_engine *e);
+PTQ_API bool ptq_engine_fast_math(const ptq_engine *e);
 /* What it is made of: backend, kind of device, steps by kind, steps left to the CPU with the reason,
  * bytes of weights and of activations per profile. */
 PTQ_API ptq_status ptq_engine_describe(const ptq_engine *e, ptq_report **out);

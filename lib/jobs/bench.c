@@ -343,6 +343,7 @@ static ptq_status head_json(const ptq_bench_data *d, json_t *root, double *sampl
     PTQ_TRY(ptq_json_set(root, "backend", json_string(d->e->exe->ops->name)));
     PTQ_TRY(ptq_json_set(root, "device", ptq_json_name(d->e->kind)));
     PTQ_TRY(ptq_json_set(root, "precision", json_string(d->e->precision)));
+    PTQ_TRY(ptq_json_set(root, "fast_math", json_boolean(d->e->fast_math)));
     PTQ_TRY(ptq_json_set(root, "threads", json_integer(ptq_pool_threads(d->e->pool))));
     PTQ_TRY(ptq_json_set(root, "batch", ptq_json_real(*samples)));
     for (size_t i = 0; i < d->nin; i++) {

@@ -115,8 +115,10 @@ static ptq_status latency_json(const compare *c, json_t *root)
                 "memory a second time; quantize bench does it");
         return PTQ_OK;
     }
+    ptq_loop_options exact = c->opt->loop;
+    exact.fast_math = false;
     seconds = seconds > 0.0 ? seconds : 1.0;
-    PTQ_TRY(ptq_latency(c->ref, c->samples, &c->opt->loop, seconds, &a));
+    PTQ_TRY(ptq_latency(c->ref, c->samples, &exact, seconds, &a));
     PTQ_TRY(ptq_latency(c->cand, c->samples, &c->opt->loop, seconds, &b));
     PTQ_TRY(ptq_loop_machine(&c->opt->loop, machine, sizeof machine));
     json_t *o = json_object();

@@ -35,6 +35,7 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
 {
     PTQ_TRY(find_precision(precision, &e->precision));
     e->threads = opt->threads;
+    e->fast_math = ptq_backend_fast_math(ops, e->fast_math);
     PTQ_TRY(ptq_pool_new(opt->threads, &e->pool));
     PTQ_TRY(ptq_model_load_memory(e->bytes, e->nbytes, NULL, &e->model));
     PTQ_TRY(ptq_model_optimize(e->model));
@@ -43,7 +44,7 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
     bool integer = strcmp(e->precision, "model") == 0 && ptq_graph_is_quantized(e->model->graph);
     ptq_executable_options eo = {
         .ops = ops,
-        .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device},
+        .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device, .fast_math = e->fast_math},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
                   .rearrange = integer, .plugins = opt->plugins,
                   .nplugins = opt->nplugins}};
@@ -128,6 +129,7 @@ ptq_status ptq_engine_build_on(const ptq_backend_ops *ops, const ptq_model *m, c
     if (s == PTQ_OK)
         s = ptq_model_save_memory(m, &e->owned, &e->nbytes);
     e->bytes = e->owned;
+    e->fast_math = opt->fast_math;
     if (s == PTQ_OK)
         s = ptq_engine_finish(e, ops, opt->precision, opt);
     if (s == PTQ_OK)
@@ -203,4 +205,9 @@ const char *ptq_engine_backend(const ptq_engine *e)
 const char *ptq_engine_precision(const ptq_engine *e)
 {
     return e->precision;
+}
+
+bool ptq_engine_fast_math(const ptq_engine *e)
+{
+    return e->fast_math;
 }

@@ -17,6 +17,7 @@ struct ptq_engine {
     ptq_pool *pool;
     ptq_executable *exe;
     const char *precision; /* static */
+    bool fast_math;
     int threads;
     char kind[256];          /* of the device; "" for the CPU */
     size_t nprofiles;
@@ -41,7 +42,7 @@ ptq_status ptq_timing_cache_write(const char *path, const char *kind, const char
  * `other` for other whole numbers. The same every time. */
 void ptq_noise(const ptq_value *v, int32_t other, ptq_tensor *t);
 
-/* From e->bytes to a model and an executable. */
+/* From e->bytes and e->fast_math to a model and an executable. */
 ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const char *precision,
                              const ptq_engine_options *opt);
 

@@ -87,6 +87,7 @@ static ptq_status fill(const ptq_engine *e, json_t *root)
     PTQ_TRY(ptq_json_set(root, "backend", json_string(e->exe->ops->name)));
     PTQ_TRY(ptq_json_set(root, "device", ptq_json_name(e->kind)));
     PTQ_TRY(ptq_json_set(root, "precision", json_string(e->precision)));
+    PTQ_TRY(ptq_json_set(root, "fast_math", json_boolean(e->fast_math)));
     PTQ_TRY(ptq_json_set(root, "model_bytes", ptq_json_real((double)e->nbytes)));
     PTQ_TRY(steps_json(e, root));
     PTQ_TRY(ptq_json_set(root, "profiles", profiles));

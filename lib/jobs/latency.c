@@ -41,7 +41,7 @@ ptq_status ptq_latency(const ptq_model *m, const ptq_samples *samples, const ptq
     bool integer = ptq_graph_is_quantized(g);
     ptq_status s = in && out ? ptq_pool_new(opt->threads, &pool) : ptq_fail_nomem();
     ptq_session_options so = {
-        .backend = opt->backend, .device = {.pool = pool, .isa = opt->isa},
+        .backend = opt->backend, .device = {.pool = pool, .isa = opt->isa, .fast_math = opt->fast_math},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
                   .rearrange = integer},
     };

@@ -186,6 +186,7 @@ static ptq_status open_both(state *s, const ptq_loop_options *opt)
     PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
     so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true,
                                    .fold_bytes = PTQ_SESSION_SMALL};
+    so.device.fast_math = opt->fast_math;
     so.tap = compare;
     so.tap_select = cand_selected;
     PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));

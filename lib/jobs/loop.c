@@ -31,7 +31,8 @@ static ptq_status open_session(loop *l, size_t m)
     bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
     ptq_session_options so = {
         .backend = sp->opt->backend,
-        .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_HALF},
+        .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_HALF,
+                   .fast_math = sp->opt->fast_math && m + 1 == sp->nmodels},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .rearrange = integer,
                   .fold_bytes = PTQ_SESSION_HALF},
     };
@@ -140,6 +141,10 @@ static ptq_status prepare(loop *l)
 {
     const ptq_loop_spec *sp = l->spec;
     const ptq_graph *g = sp->models[0]->graph;
+    const char *backend = sp->opt->backend && strcmp(sp->opt->backend, "auto") != 0 ? sp->opt->backend : "cpu";
+    const ptq_backend_ops *ops = ptq_backend_find(backend); /* NULL: the sessions tell */
+    if (ops)
+        ptq_backend_fast_math(ops, sp->opt->fast_math);
     PTQ_TRY(ptq_pool_new(sp->opt->threads, &l->pool));
     PTQ_TRY(make_list(l));
     for (size_t m = 0; m < sp->nmodels; m++) {

@@ -251,7 +251,7 @@ ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq
     bool integer = !opt->simulate;
     ptq_session_options so = {
         .backend = opt->backend,
-        .device = {.pool = r->pool, .isa = opt->isa},
+        .device = {.pool = r->pool, .isa = opt->isa, .fast_math = opt->fast_math},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = integer,
                   .rearrange = integer},
     };

@@ -56,6 +56,7 @@ static ptq_status header_json(const ptq_engine *e, json_t *root)
     PTQ_TRY(ptq_json_set(root, "backend", json_string(e->exe->ops->name)));
     PTQ_TRY(ptq_json_set(root, "kind", ptq_json_name(e->kind)));
     PTQ_TRY(ptq_json_set(root, "precision", json_string(e->precision)));
+    PTQ_TRY(ptq_json_set(root, "fast_math", json_boolean(e->fast_math)));
     PTQ_TRY(profiles_json(e, root));
     if (!e->exe->ops->timings)
         return PTQ_OK;
@@ -208,6 +209,7 @@ static ptq_status from_parts(ptq_engine *e, const ptq_backend_ops *ops, const js
     ops = ops ? ops : ptq_backend_find(backend);
     if (!ops || strcmp(ops->name, backend) != 0)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "the plan is for backend %s, which this build lacks", backend);
+    e->fast_math = json_is_true(json_object_get(root, "fast_math"));
     PTQ_TRY(ptq_engine_finish(e, ops, ptq_json_str(root, "precision", NULL), opt));
     PTQ_TRY(same_place(e, root));
     if (e->exe->ops->use_timings)

@@ -22,8 +22,9 @@ static void head(const json_t *root, ptq_text *t)
     const char *device = ptq_json_str(root, "device", "");
     size_t i;
     json_t *o;
-    ptq_text_add(t, "%-10s %s%s%s, precision %s, %.0f threads\n", "engine", ptq_json_str(root, "backend", "?"),
-                 *device ? ": " : "", device, ptq_json_str(root, "precision", "?"), ptq_json_num(root, "threads", 0));
+    ptq_text_add(t, "%-10s %s%s%s, precision %s%s, %.0f threads\n", "engine", ptq_json_str(root, "backend", "?"),
+                 *device ? ": " : "", device, ptq_json_str(root, "precision", "?"),
+                 json_is_true(json_object_get(root, "fast_math")) ? ", fast math" : "", ptq_json_num(root, "threads", 0));
     json_array_foreach (json_object_get(root, "inputs"), i, o) {
         ptq_text_add(t, "%-10s ", i ? "" : "input");
         ptq_text_name(t, ptq_json_str(o, "name", "?"), 40);

@@ -47,8 +47,9 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     size_t i;
     json_t *o;
     (void)columns;
-    ptq_text_add(t, "%-10s %s%s%s, precision %s, model %.1f MB\n", "engine", ptq_json_str(root, "backend", "?"),
-                 *device ? ": " : "", device, ptq_json_str(root, "precision", "?"), ptq_json_num(root, "model_bytes", 0) / 1e6);
+    ptq_text_add(t, "%-10s %s%s%s, precision %s%s, model %.1f MB\n", "engine", ptq_json_str(root, "backend", "?"),
+                 *device ? ": " : "", device, ptq_json_str(root, "precision", "?"),
+                 json_is_true(json_object_get(root, "fast_math")) ? ", fast math" : "", ptq_json_num(root, "model_bytes", 0) / 1e6);
     ptq_text_add(t, "%-10s", "steps");
     json_object_foreach (json_object_get(root, "steps"), key, o)
         ptq_text_add(t, " %lld %s", (long long)json_integer_value(o), key);
