@@ -3,23 +3,34 @@
  * lib/gpu/gemm.def that has them), attention, normalization to codes. Shapes of ViT-B/16 at batch 256 and
  * BERT-base at batch 128, sequence 128. Prints median and spread of microseconds and the fraction of the limit
  * max(bytes / 4.19 TB/s, operations / 1300 TOPS).
- *     bench_tails [ROW | attention | norm] */
+ *     bench_tails [--fast-math] [ROW | attention | norm] */
 #include "bench/gpu_kit.h"
-#include "lib/core/fmath.h"
+#include "lib/core/cast.h"
 
-static void *floats(size_t n, float low, float high)
+static bool fast; /* --fast-math: its kernels, floats as halves */
+
+static void *numbers(size_t n, float low, float high, bool half)
 {
     ptq_rng r;
     float *p = malloc(n * sizeof *p);
+    size_t bytes = n * (half ? 2 : 4);
     if (!p)
         exit(1);
     ptq_rng_seed(&r, 5);
-    for (size_t i = 0; i < n; i++)
-        p[i] = low + (high - low) * ptq_rng_uniform(&r);
-    void *d = space(n * sizeof *p);
-    must(ptq_dev_upload(dev, d, p, n * sizeof *p));
+    for (size_t i = 0; i < n; i++) {
+        float v = low + (high - low) * ptq_rng_uniform(&r);
+        uint16_t h = ptq_float_to_half(v);
+        memcpy((char *)p + i * (half ? 2 : 4), half ? (void *)&h : &v, half ? 2 : 4);
+    }
+    void *d = space(bytes);
+    must(ptq_dev_upload(dev, d, p, bytes));
     free(p);
     return d;
+}
+
+static void *floats(size_t n, float low, float high)
+{
+    return numbers(n, low, high, false);
 }
 
 typedef struct tail {
@@ -49,8 +60,9 @@ static ptq_status run_product(ptq_dev *d, const void *arg)
 static void bench_tail(const tail *t, const char *only)
 {
     product p[SETS];
-    size_t in = (size_t)t->m * (size_t)t->k, out = (size_t)t->m * (size_t)t->n, unit = t->codes ? 1 : 4;
-    double bytes = (double)in + (double)t->k * t->n + (double)out * (double)(unit + (t->add ? 4 : 0));
+    size_t wide = fast ? 2 : 4, unit = t->codes ? 1 : wide;
+    size_t in = (size_t)t->m * (size_t)t->k, out = (size_t)t->m * (size_t)t->n;
+    double bytes = (double)in + (double)t->k * t->n + (double)out * (double)(unit + (t->add ? wide : 0));
     double ops = 2.0 * (double)in * t->n, limit = bytes / 4.19e12 > ops / 1.3e15 ? bytes / 4.19e12 : ops / 1.3e15;
     work w = {.run = run_product, .sets = sets_of(bytes)};
     for (int i = 0; i < w.sets; i++) {
@@ -65,7 +77,13 @@ static void bench_tail(const tail *t, const char *only)
         p[i].a.mult = floats((size_t)t->n, scale, 1.2f * scale);
         p[i].a.tail = (ptq_k_tail){.on = 1, .codes = t->codes, .gelu = t->gelu ? PTQ_GELU_NODES : 0, .factor = 1.0f,
                                    .bias = floats((size_t)t->n, -0.1f, 0.1f),
-                                   .add = t->add ? floats(out, -1.0f, 1.0f) : NULL, .s = 0.03f, .tame = 1};
+                                   .add = t->add ? numbers(out, -1.0f, 1.0f, fast) : NULL, .s = 0.03f, .tame = 1,
+                                   .add_half = fast && t->add, .y_half = fast && !t->codes};
+        if (fast) { /* as lib/gpu/g_linear.c makes them */
+            float end = t->codes ? (t->gelu ? 0.5f : 1.0f) / 0.03f : 1.0f;
+            p[i].a.tail.fast_mult = floats((size_t)t->n, end * scale, 1.2f * end * scale);
+            p[i].a.tail.fast_bias = floats((size_t)t->n, -0.1f * end, 0.1f * end);
+        }
         w.arg[i] = &p[i];
     }
     for (int r = 0; ptq_k_gemm_at(r); r++) {
@@ -82,7 +100,7 @@ static void bench_tail(const tail *t, const char *only)
     }
     for (int i = 0; i < w.sets; i++) {
         const void *list[] = {p[i].a.x, p[i].a.w, p[i].a.y, p[i].a.zero, p[i].a.bias, p[i].a.mult, p[i].a.tail.bias,
-                              p[i].a.tail.add};
+                              p[i].a.tail.add, p[i].a.tail.fast_mult, p[i].a.tail.fast_bias};
         for (size_t j = 0; j < PTQ_COUNT(list); j++)
             ptq_dev_free(dev, (void *)(uintptr_t)list[j]);
     }
@@ -109,7 +127,7 @@ static void bench_attention(const char *name, int images, int heads, int tokens,
                                  .d = d, .dv = d, .batch = (int64_t)images * heads, .bdim = {images, heads}, .qs = s,
                                  .ks = k, .vs = s, .ys = s, .q_signed = 1, .k_signed = 1, .v_signed = 1, .plo = -128,
                                  .phi = 127, .lo = -128, .hi = 127, .qk_mult = 3e-5f, .factor = 1.0f, .pv_mult = 0.001f,
-                                 .sp = 1.0f / 127.0f, .sy = 0.02f};
+                                 .sp = 1.0f / 127.0f, .sy = 0.02f, .fast = fast};
         if (mask) {
             a[i].mask = floats((size_t)images * (size_t)tokens * (size_t)tokens, 0.0f, 0.0f);
             a[i].ms = (ptq_k_side){.batch = {(int64_t)tokens * tokens, 0}, .row = tokens, .col = 1};
@@ -133,10 +151,11 @@ static void bench_norm(const char *name, int64_t rows, int64_t n, bool both)
 {
     ptq_k_qnorm a[SETS];
     size_t all = (size_t)(rows * n);
-    double bytes = (double)all * (both ? 9.0 : 5.0);
+    double wide = fast ? 2.0 : 4.0, bytes = (double)all * (1.0 + (both ? 2.0 * wide : wide));
     work w = {.run = run_norm, .sets = sets_of(bytes)};
     for (int i = 0; i < w.sets; i++) {
-        a[i] = (ptq_k_qnorm){.x = floats(all, -2.0f, 2.0f), .scale = floats((size_t)n, 0.5f, 1.5f),
+        a[i] = (ptq_k_qnorm){.x = numbers(all, -2.0f, 2.0f, fast), .fast = fast, .x_half = fast, .f_half = fast,
+                             .scale = floats((size_t)n, 0.5f, 1.5f),
                              .bias = floats((size_t)n, -0.5f, 0.5f), .y = space(all), .f = both ? space(all * 4) : NULL,
                              .rows = rows, .n = n, .eps = 1e-6f, .s = 0.03f, .lo = -128, .hi = 127};
         w.arg[i] = &a[i];
@@ -152,7 +171,8 @@ static void bench_norm(const char *name, int64_t rows, int64_t n, bool both)
 int main(int argc, char **argv)
 {
     char text[256];
-    const char *only = argc > 1 ? argv[1] : NULL;
+    fast = argc > 1 && strcmp(argv[1], "--fast-math") == 0;
+    const char *only = argc > 1 + fast ? argv[1 + fast] : NULL;
     bool attention = !only || strcmp(only, "attention") == 0, norm = !only || strcmp(only, "norm") == 0;
     must(ptq_dev_open(0, &dev));
     ptq_dev_describe(0, text, sizeof text);
@@ -160,6 +180,7 @@ int main(int argc, char **argv)
     if (attention) {
         bench_attention("ViT attention", 256, 12, 197, 64, false);
         bench_attention("BERT attention", 128, 12, 128, 64, true);
+        bench_attention("BERT attention, no mask", 128, 12, 128, 64, false);
     }
     if (norm) {
         bench_norm("ViT norm", 50432, 768, false);

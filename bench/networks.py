@@ -4,7 +4,7 @@ target tensorrt, times the engine with `quantize bench`, times PyTorch in fp16 (
 CUDA graphs at batch 1), and prints one table with the bars.
 
 usage: networks.py --quantize COMMAND [--only ROW,...] [--work FOLDER] [--json FILE] [--skip-peers]
-                   [--skip-ours] [--compile MODE|none] [--seconds S] [--budget S] [--backend NAME] [--batch N]
+                   [--skip-ours] [--fast-math] [--compile MODE|none] [--seconds S] [--budget S] [--backend NAME] [--batch N]
 Rows: resnet50-256 resnet50-1 mobilenet_v2-256 vit_b_16-256 bert-128.
 What has been exported and quantized is kept in the work folder and found there again (--fresh: made
 anew). --budget bounds the whole run: parts that do not fit are named, and --only runs them in another
@@ -127,6 +127,8 @@ def ours(name, batch, args, limit):
     path = quantized(name, args, limit)
     command = [args.quantize, "bench", path, "--backend", args.backend, "--batch", batch, "--seconds", args.seconds,
                "--json"]
+    if args.fast_math:
+        command += ["--fast-math"]
     if args.backend == "cuda":
         command += ["--timing-cache", args.work / "timing.cache"]
     out, _ = run(command, limit)
@@ -138,7 +140,7 @@ def ours(name, batch, args, limit):
 
 def describe(row, result):
     r = result["report"]
-    text = [f"\n{row}: {result['ms']:.3f} ms, {result['rate']:.0f} samples/s, spread {100 * result['spread']:.1f} %, "
+    text = [f"\n{row}{', fast math' if r['fast_math'] else ''}: {result['ms']:.3f} ms, {result['rate']:.0f} samples/s, spread {100 * result['spread']:.1f} %, "
             f"activations {r['activation_bytes'] / 1e6:.1f} MB; steps {r['layers_ms']:.3f} ms, at the limits "
             f"{r['layers_least_ms']:.3f} ms ({r['layers_timed_by']})"]
     if "overlapped" in r:
@@ -238,7 +240,8 @@ def table_row(row, batch, result):
     mode = min(modes, key=modes.get) if modes else None
     peer = batch / modes[mode] * 1e3 if mode else None
     need, after = bar(must, batch, peer), bar(gate, batch, peer)
-    cells = [row, f"{mine['ms']:.3f}" if mine else "-", f"{mine['rate']:.0f}" if mine else "-",
+    fast = " (fast math)" if mine and mine["report"].get("fast_math") else ""
+    cells = [row + fast, f"{mine['ms']:.3f}" if mine else "-", f"{mine['rate']:.0f}" if mine else "-",
              f"{modes[mode]:.3f}" if mode else "-", f"{peer:.0f} ({mode})" if mode else "-",
              f"{mine['rate'] / peer:.2f}" if mine and peer else "-"]
     for goal in (need, after):
@@ -269,6 +272,7 @@ def options():
                    help="mode of torch.compile, such as max-autotune-no-cudagraphs (minutes), or none")
     p.add_argument("--skip-peers", action="store_true")
     p.add_argument("--skip-ours", action="store_true")
+    p.add_argument("--fast-math", action="store_true", help="our side rounds otherwise than the CPU; marked in the table")
     p.add_argument("--fresh", action="store_true", help="export and quantize again")
     args = p.parse_args()
     args.rows = args.only.split(",")
