@@ -81,6 +81,16 @@ typedef struct ptq_f32_window {
     ptq_act act;
 } ptq_f32_window;
 
+/* A plane under a window of 3 x 3: chain over the taps row by row from +0, then + *bias, then the clamp. */
+typedef struct ptq_f32_rows3 {
+    const float *x, *w, *bias; /* bias may be NULL */
+    float *y;
+    int64_t height, width, out_height, out_width;
+    int64_t top, left; /* padding */
+    int stride;        /* 1 or 2, of rows and columns */
+    ptq_act act;
+} ptq_f32_rows3;
+
 typedef void (*ptq_f32_unary)(const float *x, float *y, int64_t n, const float *par);
 /* sa, sb: 1 contiguous, 0 one value for all. */
 typedef void (*ptq_f32_binary)(const float *a, int sa, const float *b, int sb, float *y, int64_t n);
@@ -105,6 +115,7 @@ typedef struct ptq_f32_fns {
                         ptq_act act, float *y);
     /* NULL where the instruction set has no masks. */
     void (*window)(const ptq_f32_window *t);
+    void (*rows3)(const ptq_f32_rows3 *t); /* the same */
     /* even[i] = x[2 i], odd[i] = x[2 i + 1] */
     void (*split2)(const float *x, float *even, float *odd, int64_t n);
     ptq_f32_unary exp, log, tanh, sigmoid, erf, gelu, gelu_tanh, softplus, hard_sigmoid, hard_swish,

@@ -120,6 +120,7 @@ static void taps_masked(const float *x, const ptq_f32_masks *m, const float *w, 
 }
 
 #include "lib/cpu/f32_window512.h"
+#include "lib/cpu/f32_rows512.h"
 
 const ptq_f32_fns ptq_f32_avx512 = {
     .lanes = VW,
@@ -134,5 +135,6 @@ const ptq_f32_fns ptq_f32_avx512 = {
     .taps = taps,
     .taps_masked = taps_masked,
     .window = window,
+    .rows3 = rows3,
     F32_LOOPS,
 };

@@ -59,6 +59,46 @@ static ptq_status run_masked(ptq_cpu *c, const ptq_conv_direct *v)
     return ptq_cpu_ranges(c, g->batch * g->group, 1 + 65536 / (g->osize * g->kvol * g->mg), masked_range, &p);
 }
 
+/* ---- windows of 3 x 3, row by row ---- */
+
+static bool fits_rows3(const ptq_conv_geometry *g)
+{
+    bool plain = g->in[0] == 1 && g->k[0] == 1 && g->out[0] == 1 && g->pad[0] == 0 && g->k[1] == 3 && g->k[2] == 3;
+    for (int d = 0; d < 3; d++)
+        plain = plain && g->dil[d] == 1 && g->up[d] == 1;
+    /* Masks put several narrow rows into a vector, but rows of stride 2 must be split for that. */
+    return plain && g->stride[1] == g->stride[2] && g->stride[1] <= 2 && g->out[2] >= (g->stride[1] == 1 ? 12 : 4);
+}
+
+typedef struct rows {
+    const ptq_conv_direct *v;
+    const ptq_f32_fns *f;
+} rows;
+
+static void rows_range(const void *ctx, int64_t from, int64_t to, int worker)
+{
+    (void)worker;
+    const rows *p = ctx;
+    const ptq_conv_direct *v = p->v;
+    const ptq_conv_geometry *g = v->g;
+    ptq_f32_rows3 t = {.height = g->in[1], .width = g->in[2], .out_height = g->out[1], .out_width = g->out[2],
+                       .top = g->pad[1], .left = g->pad[2], .stride = (int)g->stride[1], .act = v->act};
+    for (int64_t i = from; i < to; i++) { /* output planes */
+        int64_t m = i % g->m;
+        t.x = v->x + (i / g->m * g->c + m / g->mg) * g->isize;
+        t.w = v->w + m * g->kvol;
+        t.bias = v->bias ? v->bias + m : NULL;
+        t.y = v->y + i * g->osize;
+        p->f->rows3(&t);
+    }
+}
+
+static ptq_status run_rows3(ptq_cpu *c, const ptq_conv_direct *v)
+{
+    rows p = {v, ptq_cpu_f32(c)};
+    return ptq_cpu_ranges(c, v->g->batch * v->g->m, 1 + 16384 / v->g->osize, rows_range, &p);
+}
+
 /* ---- padded planes ----
  * Outputs are computed along whole padded rows; what falls between two rows is thrown away. */
 
@@ -116,5 +156,7 @@ static ptq_status run_padded(ptq_cpu *c, const ptq_conv_direct *v)
 }
 ptq_status ptq_conv_run_direct(ptq_cpu *c, const ptq_conv_direct *v)
 {
+    if (ptq_cpu_f32(c)->rows3 && fits_rows3(v->g))
+        return run_rows3(c, v);
     return ptq_cpu_f32(c)->taps_masked && ptq_conv_fits_window(v->g) ? run_masked(c, v) : run_padded(c, v);
 }
