@@ -66,6 +66,7 @@ typedef struct ptq_f32_window {
     int64_t channels, plane;
     const float *a; /* [channels][taps][16] */
     const float *x[3];
+    const float *ahead[3]; /* outputs that come next: channel by channel fetched meanwhile */
     const int64_t *off;
     const uint16_t *mask[3]; /* [taps], mask_step apart; NULL: one tap, off 0, all lanes */
     int64_t mask_step;

@@ -5,10 +5,12 @@
 PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f32_window *t)
 {
     VF acc[16][3];
-    const float *a = t->a, *next = t->next, *x[3];
+    const float *a = t->a, *next = t->next, *x[3], *ahead[3];
 #pragma GCC unroll 3
-    for (int v = 0; v < V; v++)
+    for (int v = 0; v < V; v++) {
         x[v] = t->x[v];
+        ahead[v] = t->ahead[v];
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 3
@@ -16,12 +18,22 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
             acc[r][v] = t->first || r >= t->rows
                             ? vset1(0.0f)
                             : _mm512_maskz_loadu_ps(t->keep[v], t->c[v] + r * t->ldc);
+    if (t->first)
+        for (int r = 0; r < t->rows; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++)
+                __builtin_prefetch(t->c[v] + r * t->ldc, 1);
     if (t->last && t->add[0]) /* rows far apart: asked for before they are needed */
         for (int r = 0; r < t->rows; r++)
 #pragma GCC unroll 3
             for (int v = 0; v < V; v++)
                 __builtin_prefetch(t->add[v] + r * t->add_ld);
     for (int64_t ch = 0; ch < t->channels; ch++) {
+#pragma GCC unroll 3
+        for (int v = 0; v < V && V > 1; v++) { /* few outputs are near anyway, and loads are dear there */
+            __builtin_prefetch(ahead[v], 0, 2);
+            ahead[v] += t->plane;
+        }
         for (int tap = 0; tap < (M ? t->taps : 1); tap++) {
             VF bv[3];
 #pragma GCC unroll 3

@@ -148,15 +148,26 @@ static void scatter(const window *w, const float *c, int64_t row, int64_t rows, 
     }
 }
 
+/* Where a vector of the part reads channel c0 + ch. */
+static const float *source(const window *w, const part *p, int64_t vector, int64_t ch)
+{
+    int64_t image = vector / w->vectors, pos = vector % w->vectors;
+    return w->near ? p->copy + (pos * LANES - p->from)
+                   : w->src + image * w->src_image + (p->group * w->g->cg + p->c0 + ch) * w->src_plane + pos * LANES;
+}
+
 /* Vectors [first, first + nv) of the part. */
 static void place(const window *w, const part *p, ptq_f32_window *t, int64_t first)
 {
     const ptq_conv_geometry *g = w->g;
+    bool more = first + t->nv < p->v[1]; /* else the next block of channels, and at last the next vectors */
+    int64_t next = more ? first + t->nv : t->last ? p->v[1] % (w->images * w->vectors) : p->v[0];
+    int64_t ch = more ? 0 : t->last ? -p->c0 : p->channels;
     for (int v = 0; v < t->nv; v++) {
         int64_t image = (first + v) / w->vectors, pos = (first + v) % w->vectors;
         int64_t left = w->columns - pos * LANES, y = (image * g->m + p->group * g->mg + p->i[0]) * g->osize + pos * LANES;
-        const float *x = w->src + image * w->src_image + (p->group * g->cg + p->c0) * w->src_plane;
-        t->x[v] = w->near ? p->copy + (pos * LANES - p->from) : x + pos * LANES;
+        t->x[v] = source(w, p, first + v, 0);
+        t->ahead[v] = w->near ? t->x[v] : source(w, p, next + v, ch);
         t->mask[v] = w->mask ? w->mask + pos : NULL;
         t->keep[v] = (uint16_t)(left >= LANES ? 0xffff : (1 << left) - 1);
         t->add[v] = w->v->add && !p->block ? w->v->add + y : NULL;
@@ -198,6 +209,7 @@ static void block_product(const window *w, const part *p, ptq_f32_window *t)
             t->bias = w->v->bias ? w->v->bias + p->group * g->mg + r : NULL;
             w->f->window(t);
             for (int n = 0; n < t->nv; n++) {
+                t->ahead[n] = t->x[n];
                 t->c[n] += step * t->ldc;
                 t->add[n] += t->add[n] ? step * t->add_ld : 0;
             }
