@@ -307,7 +307,8 @@ static void compare_quick(const host *h, const void *y, quick_misses *m)
 }
 
 /* Against the same weights in double. Where the start of a row is rounded, and in a mask's last bits, weights are a
- * little less than those: a result is an average of values with weights of 8 bits, whose last place they move. */
+ * little less than those: a result is an average of values with weights of 8 bits, whose last place they move; that is
+ * less than one code here, and the result is rounded to the nearest. */
 START_TEST(gpu_attend__fast_math)
 {
     int cases = small_shapes() ? 24 : 200, ran = 0, exact = 0;
@@ -336,7 +337,7 @@ START_TEST(gpu_attend__fast_math)
                 compare_quick(&h, have, &m);
             for (size_t e = n; e < all; e++)
                 ck_assert_int_eq(have[e], 0xa5);
-            if (quick && !(m.worst <= 6.0 && m.far * 50 <= m.n + 50 && m.sum <= 0.5 * (double)m.n))
+            if (quick && !(m.worst <= 2.5 && m.far * 200 <= m.n && m.sum <= 0.35 * (double)m.n))
                 ck_abort_msg("batch %lld m %d n %d d %d dv %d, zero points %d %d %d %d, scores %d, requant %d float %d mask %d: "
                              "mean %.3f, worst %.3f, %zu of %zu far", (long long)a->batch, a->m, a->n, a->d, a->dv, a->zq,
                              a->zk, a->zv, a->zp, a->scores, a->requant, a->float_out, h.mask != NULL,
