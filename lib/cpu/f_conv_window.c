@@ -81,7 +81,7 @@ typedef struct window {
     ptq_act act;
     int64_t *off;   /* [taps] */
     uint16_t *mask; /* [taps][vectors]; NULL: all lanes of one tap at 0 */
-    int64_t mparts, vparts; /* tasks per group: rows, triples of vectors */
+    int64_t mparts, vparts; /* tasks per group: rows, vectors */
     int64_t ldc;            /* merged: outputs of a task, per row */
     /* near: channels lie a multiple of 4 KiB apart, in the same few lines of the first-level cache, so a task
      * copies what it reads of a block of channels; vparts tasks divide evenly among the images then. */
@@ -233,20 +233,27 @@ static void rows_product(const window *w, part *p)
     }
 }
 
+/* Vectors are divided evenly, but by whole tiles where there are many. */
+static int64_t part_from(const window *w, int64_t i)
+{
+    int64_t all = w->images * w->vectors, at = i * all / w->vparts;
+    return i < w->vparts && all >= 6 * w->vparts ? at / 3 * 3 : at;
+}
+
 static ptq_status task(void *arg, size_t index, int worker)
 {
     const window *w = arg;
     const ptq_conv_geometry *g = w->g;
     int64_t parts = w->mparts * w->vparts, mp = (int64_t)index % parts % w->mparts, vp = (int64_t)index % parts / w->mparts;
-    int64_t panels = div_up(g->mg, PTQ_A_PANEL), triples = div_up(w->images * w->vectors, 3), each = w->vparts / w->images;
+    int64_t panels = div_up(g->mg, PTQ_A_PANEL), each = w->vparts / w->images;
     float *work = (float *)(void *)(w->scratch + (size_t)worker * w->per_worker);
     part p = {.group = (int64_t)index / parts, .block = w->merged ? work : NULL, .copy = work};
     if (w->near) {
         p.v[0] = vp / each * w->vectors + vp % each * w->vectors / each;
         p.v[1] = vp / each * w->vectors + (vp % each + 1) * w->vectors / each;
     } else {
-        p.v[0] = vp * triples / w->vparts * 3;
-        p.v[1] = min64((vp + 1) * triples / w->vparts * 3, w->images * w->vectors);
+        p.v[0] = part_from(w, vp);
+        p.v[1] = part_from(w, vp + 1);
     }
     int64_t end = min64((mp + 1) * panels / w->mparts * PTQ_A_PANEL, g->mg);
     for (int64_t r = mp * panels / w->mparts * PTQ_A_PANEL; r < end; r += ROWS) {
@@ -260,24 +267,25 @@ static ptq_status task(void *arg, size_t index, int worker)
     return PTQ_OK;
 }
 
-/* Tasks of equal size, several for each thread; the larger side is divided first. */
+/* Tasks of equal size, a multiple of the threads: columns are divided first, where they are few rows of weights. */
 static void divide(const ptq_cpu *c, window *w)
 {
     const ptq_conv_geometry *g = w->g;
-    int64_t threads = ptq_pool_threads(c->pool), want = threads > 1 ? 3 * threads : 1;
-    int64_t panels = div_up(g->mg, PTQ_A_PANEL), triples = div_up(w->images * w->vectors, 3);
+    int64_t threads = ptq_pool_threads(c->pool), all = w->images * w->vectors, panels = div_up(g->mg, PTQ_A_PANEL);
     w->mparts = 1;
-    w->vparts = w->near ? w->images * (w->vectors / NEAR) : div_up(triples, VECTORS / 3);
-    while (g->group * w->mparts * w->vparts < want) {
-        int64_t rows = panels / w->mparts, columns = triples / w->vparts;
-        if (rows >= 2 && rows >= columns)
-            w->mparts++;
-        else if (columns >= 2)
-            w->vparts += w->near ? w->images : 1;
-        else
-            break;
+    w->vparts = w->near ? w->images * (w->vectors / NEAR) : div_up(all, VECTORS);
+    if (threads > 1 && g->group * w->vparts < 2 * threads && panels >= 2 * threads) {
+        bool fine = panels % (2 * threads) == 0 || panels >= 8 * threads;
+        w->mparts = fine ? 2 * threads : threads;
+    } else if (g->group * w->vparts % threads != 0) {
+        int64_t unit = w->near ? w->images : 1, parts = w->vparts / unit;
+        parts = div_up(parts, threads) * threads * unit;
+        if (all >= 3 * parts)
+            w->vparts = parts;
+        else if (!w->near)
+            w->vparts = min64(all, threads);
     }
-    w->ldc = (div_up(triples, w->vparts)) * 3 * LANES;
+    w->ldc = (div_up(all, w->vparts) + VECTORS) * LANES;
 }
 
 /* Images side by side where vectors would be badly filled. */
