@@ -194,6 +194,15 @@ static void draw_product(tail_case *t, int64_t m, int n, int k)
     free(w);
 }
 
+/* What holds for channel c. */
+static ptq_k_part part_of(const ptq_k_gemm *a, int c)
+{
+    ptq_k_part p = {0, a->tail.factor, a->tail.s, a->zy, a->lo, a->hi};
+    for (int i = a->tail.parts - 1; i >= 0; i--)
+        p = c < a->tail.part[i].end ? a->tail.part[i] : p;
+    return p;
+}
+
 /* The tables as lib/gpu/g_linear.c makes them. */
 static void fast_tables(tail_case *t)
 {
@@ -202,8 +211,9 @@ static void fast_tables(tail_case *t)
     float *m = calloc((size_t)a->npad, sizeof *m), *b = calloc((size_t)a->npad, sizeof *b);
     ck_assert(bias && m && b);
     ck_assert_ok(ptq_dev_download(dev, bias, a->bias, (size_t)a->npad * 4));
-    double unit = (a->tail.codes ? 1.0 / (double)a->tail.s : 1.0) * (a->tail.gelu ? 0.5 : 1.0) * (double)a->tail.factor;
     for (int i = 0; i < a->n; i++) {
+        ptq_k_part p = part_of(a, i);
+        double unit = (a->tail.codes ? 1.0 / (double)p.s : 1.0) * (a->tail.gelu ? 0.5 : 1.0) * (double)p.factor;
         m[i] = (float)((double)t->mult[i] * unit);
         b[i] = (float)(((double)bias[i] * (double)t->mult[i] + (double)t->bias[i]) * unit);
     }
@@ -229,6 +239,8 @@ static void draw_end(tail_case *t, int kind)
     a->zy = kind == 1 ? a->lo + pick(20, 60) : pick(0, 1) ? 0 : pick(a->lo, a->hi);
     if (kind == 0 && pick(0, 2) == 0)
         a->lo = a->zy;
+    if (kind == 0)
+        draw_parts(a, sgn);
     a->float_out = !codes;
     t->add = NULL;
     if (kind >= 2) {
@@ -262,7 +274,8 @@ static void compare_end(const tail_case *t, const ptq_k_gemm_row *row)
         ck_assert_ok(ptq_dev_download(dev, codes, a->y, all));
     for (size_t i = 0; i < all; i++) {
         int c = (int)(i % (size_t)a->n);
-        double v = ((double)t->acc[i] * t->mult[c] + t->bias[c]) * a->tail.factor, slack = 1e-5 * (fabs(v) + 1.0);
+        ptq_k_part p = part_of(a, c);
+        double v = ((double)t->acc[i] * t->mult[c] + t->bias[c]) * p.factor, slack = 1e-5 * (fabs(v) + 1.0);
         if (y) {
             v += t->add[i];
             if (a->tail.y_half)
@@ -271,9 +284,9 @@ static void compare_end(const tail_case *t, const ptq_k_gemm_row *row)
             miss_float(&m, v, y[i], slack);
             continue;
         }
-        double q = (a->tail.gelu ? gelu(v) : v) / a->tail.s + a->zy;
-        miss_code(&m, q, a->lo < 0 || a->hi < 128 ? (int8_t)codes[i] : codes[i], a->lo, a->hi,
-                  (a->tail.gelu ? 2e-3 + slack : slack) / a->tail.s);
+        double q = (a->tail.gelu ? gelu(v) : v) / p.s + p.zy;
+        miss_code(&m, q, p.lo < 0 || p.hi < 128 ? (int8_t)codes[i] : codes[i], p.lo, p.hi,
+                  (a->tail.gelu ? 2e-3 + slack : slack) / p.s);
     }
     size_t most = a->tail.gelu ? m.n / 8 : m.n / 200;
     ck_assert_msg(m.off <= most + 2, "%s: %zu of %zu codes are off", row->name, m.off, m.n);

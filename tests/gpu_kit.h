@@ -41,4 +41,24 @@ static inline bool small_shapes(void)
     return s && *s == '1';
 }
 
+/* One time in two a product that was several: other factors and grids for parts of the channels. */
+static inline void draw_parts(ptq_k_gemm *a, bool y_signed)
+{
+    ptq_k_tail *t = &a->tail;
+    int blocks = (a->n + 15) / 16, at = 0, lo = y_signed ? -128 : 0;
+    if (!t->codes || blocks < 2 || pick(0, 1))
+        return;
+    t->gelu = 0;
+    t->add = NULL;
+    t->parts = blocks < 3 ? 2 : pick(2, 3);
+    for (int i = 0; i < t->parts; i++) {
+        at += pick(1, blocks - at - (t->parts - 1 - i));
+        t->part[i] = (ptq_k_part){.end = i == t->parts - 1 ? a->n : 16 * at,
+                                  .factor = pick(0, 1) ? 0.125f + ptq_rng_uniform(&rng) : 1.0f,
+                                  .s = 0.0005f + 0.05f * ptq_rng_uniform(&rng), .zy = pick(lo, lo + 255),
+                                  .lo = lo + (pick(0, 2) ? 0 : 90), .hi = lo + 255};
+    }
+    t->s = t->part[0].s;
+}
+
 #endif

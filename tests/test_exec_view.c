@@ -178,7 +178,7 @@ START_TEST(view__random_chains)
             v = m->out[0];
         }
         ptq_view w;
-        int stops = by_views(&(ptq_movers){node, n}, &x, got, &w);
+        int stops = by_views(&(ptq_movers){.node = node, .n = n}, &x, got, &w);
         stopped += stops > 0;
         whole += stops == 0;
         ck_assert_int_eq(w.rank, now.rank);
@@ -228,7 +228,7 @@ START_TEST(view__misfits)
         ptq_view v;
         int from = 0;
         ptq_view_dense((int64_t[]){2, 3}, 2, &v);
-        ck_assert_int_ne(ptq_view_through(&(ptq_movers){&bad[i], 1}, &from, &v), PTQ_OK);
+        ck_assert_int_ne(ptq_view_through(&(ptq_movers){.node = &bad[i], .n = 1}, &from, &v), PTQ_OK);
         ck_assert_says(bad[i]->name);
     }
     ptq_graph_free(g);

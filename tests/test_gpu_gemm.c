@@ -46,7 +46,7 @@ static void draw_residual(product *p, bool y_signed)
 }
 
 /* Float operations behind the product, one time in two. */
-static void draw_tail(product *p)
+static void draw_tail(product *p, bool y_signed)
 {
     ptq_k_gemm *a = &p->a;
     ptq_k_tail *t = &a->tail;
@@ -65,6 +65,7 @@ static void draw_tail(product *p)
     t->bias = device(bias, (size_t)a->npad * sizeof *bias);
     if (pick(0, 2) == 0)
         t->add = device(add, n * sizeof *add);
+    draw_parts(a, y_signed);
     free(bias);
     free(add);
 }
@@ -106,7 +107,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
         a->lo = a->zy; /* a Relu */
 
     draw_residual(&p, y_signed);
-    draw_tail(&p);
+    draw_tail(&p, y_signed);
 
     size_t nx = (size_t)images * a->in_h * a->in_w * c, nw = (size_t)n * k;
     uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
@@ -175,11 +176,12 @@ static int check(product *p, const char *only)
         if (wrong)
             ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu (m %lld n %d c %d in %dx%d out %dx%d kernel "
                          "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d residual %d, skip first %d, tail "
-                         "%d gelu %d add %d)",
+                         "%d gelu %d add %d parts %d)",
                          r->name, wrong, p->out_bytes, first, (long long)p->a.m, p->a.n, p->a.c, p->a.in_h, p->a.in_w,
                          p->a.out_h, p->a.out_w, p->a.kernel_h, p->a.kernel_w, p->a.stride_h, p->a.stride_w,
                          p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out,
-                         p->a.residual.kind, p->a.residual.skip_first, p->a.tail.on, p->a.tail.gelu, p->a.tail.add != NULL);
+                         p->a.residual.kind, p->a.residual.skip_first, p->a.tail.on, p->a.tail.gelu, p->a.tail.add != NULL,
+                         p->a.tail.parts);
         ran++;
     }
     free(want);

@@ -168,11 +168,10 @@ static inline ptq_int_skip ptq_int_skip_of(const ptq_step_run *r)
     return s;
 }
 /* One result v of channel c through the tail; `add`: the element of input 2, or NULL. */
-static inline float ptq_int_tail_of(const ptq_tail_params *t, float v, int64_t c, const float *add)
+static inline float ptq_int_tail_of(const ptq_tail_params *t, float v, int64_t c, float factor, const float *add)
 {
     v = t->bias ? v + t->bias[c] : v;
-    v = t->scaled ? v * t->factor : v;
-    v = ptq_gelu_of(v, t->gelu);
+    v = ptq_gelu_of(v * factor, t->gelu);
     return add ? v + *add : v;
 }
 /* Stores one result of the product law at y[i]. */

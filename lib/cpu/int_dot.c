@@ -171,17 +171,31 @@ typedef struct job {
     int splits;
 } job;
 
-/* The float results of a tile, rows of `ld` elements from row r and column n0 on, through the tail. */
-static void run_tail(const ptq_int_product *g, const ptq_int_tile *t, float *v, size_t ld, int64_t r, int64_t n0)
+/* The float results of a tile, rows of `ld` elements from row r and column n0 on, through the tail: columns of
+ * one part. */
+static void tail_part(const ptq_int_product *g, int m, int n, const ptq_product_part *part, float *v, size_t ld, int64_t r,
+                      int64_t n0)
 {
     const ptq_tail_params *p = &g->p->tail;
-    const ptq_affine *y = &g->p->y;
-    const ptq_qgrid grid = {g->p->qlo, g->p->qhi};
-    for (int i = 0; i < t->m; i++, v += ld) {
+    const ptq_affine *y = &part->y;
+    const ptq_qgrid grid = {part->qlo, part->qhi};
+    const float *factor = part->factor == 1.0f ? NULL : &part->factor;
+    for (int i = 0; i < m; i++, v += ld) {
         const float *add = g->add ? g->add + (r + i) * g->w->n + n0 : NULL;
-        g->f->tail(v, p->bias ? p->bias + n0 : NULL, p->scaled ? &p->factor : NULL, p->gelu, add, t->n);
+        g->f->tail(v, p->bias ? p->bias + n0 : NULL, factor, p->gelu, add, n);
         if (!g->p->float_out)
-            g->vec->quantize(v, g->y + (size_t)(r + i) * g->ldy + n0, (size_t)t->n, &y->scale, &y->zp, 0, grid);
+            g->vec->quantize(v, g->y + (size_t)(r + i) * g->ldy + n0, (size_t)n, &y->scale, &y->zp, 0, grid);
+    }
+}
+
+static void run_tail(const ptq_int_product *g, const ptq_int_tile *t, float *v, size_t ld, int64_t r, int64_t n0)
+{
+    int64_t end = n0 + t->n;
+    for (int64_t n = n0; n < end;) {
+        ptq_product_part part = ptq_part_of_channel(g->p, n);
+        int64_t to = part.end < end ? part.end : end;
+        tail_part(g, t->m, (int)(to - n), &part, v + (n - n0), ld, r, n);
+        n = to;
     }
 }
 

@@ -7,11 +7,12 @@ static void store_tail(const ptq_step_run *r, int64_t i, int64_t n, int32_t acc)
 {
     const ptq_qlinear_params *p = r->step->params;
     const float *add = p->tail.residual ? (const float *)r->in[2]->data + i : NULL;
-    float v = ptq_int_tail_of(&p->tail, (float)acc * ptq_int_mult(p, n), n, add);
+    const ptq_product_part part = ptq_part_of_channel(p, n);
+    float v = ptq_int_tail_of(&p->tail, (float)acc * ptq_int_mult(p, n), n, part.factor, add);
     if (p->float_out)
         ((float *)r->out[0].data)[i] = v;
     else
-        ((uint8_t *)r->out[0].data)[i] = (uint8_t)ptq_quantize(v, p->y.scale, p->y.zp, p->qlo, p->qhi);
+        ((uint8_t *)r->out[0].data)[i] = (uint8_t)ptq_quantize(v, part.y.scale, part.y.zp, part.qlo, part.qhi);
 }
 
 static ptq_status product(const ptq_step_run *r)

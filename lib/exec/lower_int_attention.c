@@ -177,7 +177,7 @@ static ptq_status keep_movers(ptq_lower_ctx *l, const ptq_node *const *node, int
         return ptq_fail_nomem();
     for (int i = 0; i < n; i++)
         copy[i] = node[i];
-    *m = (ptq_movers){copy, n};
+    *m = (ptq_movers){.node = copy, .n = n};
     return PTQ_OK;
 }
 

@@ -88,6 +88,16 @@ typedef struct ptq_tail_params {
     bool residual;      /* input 2: float32, of the output's shape */
 } ptq_tail_params;
 
+/* A product made of several that read the same rows (lower_join.c) has the columns of each side by side. The
+ * float operations behind those up to `end` have this factor (1: none) and give codes on this grid. */
+typedef struct ptq_product_part {
+    int64_t end;
+    ptq_affine y;
+    int32_t qlo, qhi;
+    float factor;
+} ptq_product_part;
+enum { PTQ_PRODUCT_PARTS = 3, PTQ_PART_COLUMNS = 16 }; /* at most; their columns are multiples of this */
+
 /* y = clamp(rint(float(acc) * mult[c]) ) + y.zp with acc = sum (x - x.zp)(w - wzp[c]) + bias[c];
  * padding counts as x.zp. act is already folded into [qlo, qhi]. */
 typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmul (both computed) */
@@ -103,8 +113,19 @@ typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmu
     bool trans_a, trans_b; /* Gemm */
     ptq_residual_params residual; /* y, mult, qlo, qhi: of the product (ROUNDED), of the output (FLOAT) */
     ptq_tail_params tail;  /* qgemm alone; then there is no `residual` */
+    int nparts;            /* with a tail that ends in codes; 0: y, qlo, qhi and the tail's factor hold for all */
+    ptq_product_part part[PTQ_PRODUCT_PARTS];
     ptq_window window;    /* conv: attributes; auto_pad is resolved at run time from the shape */
 } ptq_qlinear_params;
+
+/* What holds for channel c behind a product with a tail. */
+static inline ptq_product_part ptq_part_of_channel(const ptq_qlinear_params *p, int64_t c)
+{
+    for (int i = 0; i < p->nparts; i++)
+        if (c < p->part[i].end)
+            return p->part[i];
+    return (ptq_product_part){INT64_MAX, p->y, p->qlo, p->qhi, p->tail.scaled ? p->tail.factor : 1.0f};
+}
 
 /* Elementwise on two 8-bit tensors with broadcasting (one type for all three): law of the kind. */
 typedef struct ptq_qbinary_params { /* qadd, qmul */
@@ -133,10 +154,12 @@ typedef struct ptq_quant_params { /* quantize, dequantize: per tensor or along a
     int32_t qlo, qhi;
 } ptq_quant_params;
 
-/* Nodes that only move elements (Reshape, Transpose, ...), the first of which reads the tensor. */
+/* Nodes that only move elements (Reshape, Transpose, ...), the first of which reads the tensor; or, where
+ * `columns` is not 0, so many columns of its last axis from `from` on (a part of a product). */
 typedef struct ptq_movers {
     const ptq_node *const *node;
     int n;
+    int64_t from, columns;
 } ptq_movers;
 
 /* Attention on codes: input 0 (queries), 1 (keys), 2 (values), 3 (mask, float32, optional), each taken

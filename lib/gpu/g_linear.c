@@ -98,7 +98,7 @@ static ptq_status upload_tail(ptq_gpu *g, const ptq_qlinear_params *q, int64_t n
     l->tame = true;
     for (int64_t i = 0; i < n; i++) {
         bias[i] = t->bias ? t->bias[i] : 0.0f;
-        float most = (0x1p31f * multiplier(q, i) + fabsf(bias[i])) * (t->scaled ? fabsf(t->factor) : 1.0f);
+        float most = (0x1p31f * multiplier(q, i) + fabsf(bias[i])) * fabsf(ptq_part_of_channel(q, i).factor);
         l->tame = l->tame && most < 0x1p100f; /* not where it is NaN */
     }
     ptq_status s = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->tail);
@@ -116,9 +116,9 @@ static ptq_status upload_fast(ptq_gpu *g, const ptq_qlinear_params *q, const int
         return PTQ_OK;
     float *m = ptq_calloc((size_t)npad, sizeof *m), *b = ptq_calloc((size_t)npad, sizeof *b);
     ptq_status st = m && b ? PTQ_OK : ptq_fail_nomem();
-    double unit = (q->float_out ? 1.0 : 1.0 / (double)q->y.scale) * (t->gelu ? 0.5 : 1.0);
-    unit *= t->scaled ? (double)t->factor : 1.0;
     for (int64_t i = 0; i < n && st == PTQ_OK; i++) {
+        const ptq_product_part p = ptq_part_of_channel(q, i);
+        double unit = (q->float_out ? 1.0 : 1.0 / (double)p.y.scale) * (t->gelu ? 0.5 : 1.0) * (double)p.factor;
         m[i] = (float)((double)mult[i] * unit);
         b[i] = (float)(((double)bias[i] * (double)mult[i] + (t->bias ? (double)t->bias[i] : 0.0)) * unit);
     }
@@ -287,12 +287,19 @@ static ptq_k_tail tail_of(const ptq_step_run *r)
     const linear *l = r->state;
     if (!q->tail.on)
         return (ptq_k_tail){0};
-    return (ptq_k_tail){.on = 1, .codes = !q->float_out, .gelu = q->tail.gelu,
-                        .factor = q->tail.scaled ? q->tail.factor : 1.0f, .bias = l->tail,
-                        .add = q->tail.residual ? r->in[2]->data : NULL, .s = q->y.scale, .tame = l->tame,
-                        .add_half = q->tail.residual && r->in[2]->dtype == PTQ_DT_F16,
-                        .y_half = r->out[0].dtype == PTQ_DT_F16, .fast_mult = l->fast_mult, .fast_bias = l->fast_bias};
+    ptq_k_tail t = {.on = 1, .codes = !q->float_out, .gelu = q->tail.gelu,
+                    .factor = q->tail.scaled ? q->tail.factor : 1.0f, .bias = l->tail,
+                    .add = q->tail.residual ? r->in[2]->data : NULL, .s = q->y.scale, .tame = l->tame,
+                    .add_half = q->tail.residual && r->in[2]->dtype == PTQ_DT_F16,
+                    .y_half = r->out[0].dtype == PTQ_DT_F16, .fast_mult = l->fast_mult, .fast_bias = l->fast_bias,
+                    .parts = q->nparts};
+    for (int i = 0; i < q->nparts; i++) {
+        const ptq_product_part *p = &q->part[i];
+        t.part[i] = (ptq_k_part){(int32_t)p->end, p->factor, p->y.scale, p->y.zp, p->qlo, p->qhi};
+    }
+    return t;
 }
+_Static_assert((int)PTQ_K_PARTS == (int)PTQ_PRODUCT_PARTS, "as many on the device");
 
 static ptq_k_epilogue epilogue(const ptq_step_run *r)
 {

@@ -23,7 +23,7 @@ static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports_any(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return fits(d, a) && a->c % 16 == 0 && tail_is(a, TAIL_ANY);
+    return fits(d, a) && a->c % 16 == 0 && tail_is(a, TAIL_ANY) && !a->tail.parts;
 }
 
 #define ROW(name, supports, run)                                                                   \

@@ -18,7 +18,14 @@ extern "C" {
 #endif
 #pragma GCC visibility push(hidden)
 
-enum { PTQ_K_RANK = 8 };
+enum { PTQ_K_RANK = 8, PTQ_K_PARTS = 3 };
+
+/* Channels up to `end` of a product that was several (ptq_product_part): factor, scale and grid of the codes. */
+typedef struct ptq_k_part {
+    int32_t end; /* a multiple of 16 in ptq_k_gemm: a thread's 16 channels are of one part */
+    float factor, s;
+    int32_t zy, lo, hi;
+} ptq_k_part;
 
 /* Float operations behind a product with float results (ptq_tail_params): v + bias, v * factor, GELU, v + add;
  * the output is v, or a code of it on the product's grid with scale `s`. */
@@ -34,6 +41,8 @@ typedef struct ptq_k_tail {
      * fast_tail.cuh goes on with, one per channel as `bias`; NULL: the law. */
     int32_t add_half, y_half;
     const float *fast_mult, *fast_bias;
+    int32_t parts;     /* with codes; 0: factor, s and the product's grid hold for all channels */
+    ptq_k_part part[PTQ_K_PARTS];
 } ptq_k_tail;
 
 /* What ends an integer product: bias, multiplier, output grid (lib/exec/steps.h). */
@@ -89,6 +98,10 @@ typedef struct ptq_k_gemm {
         uint32_t flip;
         float inv, low, high, sure; /* tails: 1 / s; clamp of v; a code is known this near to a whole number */
         float code, gelu, gelu3;    /* fast math: what a code is rounded by; factors of y and y^3 in the tanh */
+        struct { /* those of all channels where there are no parts */
+            float factor, s, inv, low, high, lo, hi, code;
+            int32_t zy;
+        } part[PTQ_K_PARTS];
     } ends;
 } ptq_k_gemm;
 /* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
@@ -107,6 +120,20 @@ static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
     b.ends.inv = 1.0f / a->tail.s;
     b.ends.low = b.ends.lo * a->tail.s;
     b.ends.high = b.ends.hi * a->tail.s;
+    for (int i = 0; i < PTQ_K_PARTS; i++) {
+        ptq_k_part p = {0, a->tail.factor, a->tail.s, a->zy, a->lo, a->hi};
+        if (i < a->tail.parts)
+            p = a->tail.part[i];
+        b.ends.part[i].factor = p.factor;
+        b.ends.part[i].s = p.s;
+        b.ends.part[i].inv = 1.0f / p.s;
+        b.ends.part[i].lo = (float)(p.lo - p.zy);
+        b.ends.part[i].hi = (float)(p.hi - p.zy);
+        b.ends.part[i].low = b.ends.part[i].lo * p.s;
+        b.ends.part[i].high = b.ends.part[i].hi * p.s;
+        b.ends.part[i].code = 12582912.0f + (float)p.zy;
+        b.ends.part[i].zy = p.zy;
+    }
     /* Four roundings are less than 2.5e-7 of a quotient. */
     b.ends.sure = a->tail.tame ? 0.5f - (PTQ_FAST_GELU_ERROR * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
     float twice = 2.0f * a->tail.s; /* fast_bias and fast_mult make half a code of x */

@@ -8,7 +8,7 @@
 
 #include <type_traits>
 
-#include "lib/gpu/tail.cuh"
+#include "lib/gpu/parts.cuh"
 
 enum { BK = 64, CHUNKS = BK / 16 };
 
@@ -186,7 +186,7 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
 #pragma unroll
         for (int j = 0; j < NF; j += 8) {
             int n = n0 + wn + j * 8 + lane % 4 * 16;
-            finish_end<END>(a, &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
+            finish_part<END>(a, &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
         }
 }
 

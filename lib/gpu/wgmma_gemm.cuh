@@ -8,7 +8,7 @@
 #ifndef PTQ_GPU_WGMMA_GEMM_CUH
 #define PTQ_GPU_WGMMA_GEMM_CUH
 
-#include "lib/gpu/tail.cuh"
+#include "lib/gpu/parts.cuh"
 #include "lib/gpu/wgmma.cuh"
 
 enum { GROUP = 16 };
@@ -113,7 +113,7 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
 #pragma unroll
         for (int c = 0; c < BN; c += 64) {
             int n = t.n + c + lane % 4 * 16;
-            finish_end<END>(a, acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
+            finish_part<END>(a, acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
         }
     }
 }

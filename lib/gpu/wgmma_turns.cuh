@@ -73,7 +73,7 @@ static __device__ __forceinline__ void multiply_turns(const ptq_k_gemm &a, uint3
         advance(steps, stage, phase); /* the other's */
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            finish_end<END>(a, acc[i / 2] + i % 2 * 32, m + i / 2 * 64, t.n + i % 2 * 64 + lane % 4 * 16);
+            finish_part<END>(a, acc[i / 2] + i % 2 * 32, m + i / 2 * 64, t.n + i % 2 * 64 + lane % 4 * 16);
     }
 }
 
