@@ -159,6 +159,38 @@ static ptq_value *attention(maker *m, ptq_value *v)
     return done(m, OP(m, "MatMul", scores, u));
 }
 
+/* A projection of the codes d to two heads: [batch, head, token, column], or the last two turned. */
+static ptq_value *heads(maker *m, ptq_value *d, int64_t k, bool turned)
+{
+    int64_t n = 32, perm[2][4] = {{0, 2, 1, 3}, {0, 2, 3, 1}};
+    ptq_value *s = ptq_graph_find(m->g, below(m, 2) ? "s" : "sv"), *z = ptq_graph_find(m->g, below(m, 2) ? "z" : "z1");
+    ptq_value *w = constant(m, PTQ_DT_S8, 2, (int64_t[]){k, n}, 0);
+    w = done(m, OP(m, "DequantizeLinear", w, ptq_graph_find(m->g, "sw"), ptq_graph_find(m->g, "z")));
+    ptq_value *v = done(m, OP(m, "MatMul", d, w));
+    if (below(m, 6))
+        v = done(m, OP(m, "Add", v, constant(m, PTQ_DT_F32, 1, &n, 1)));
+    if (below(m, 4) == 0)
+        v = done(m, OP(m, "Mul", v, ptq_graph_find(m->g, "factor")));
+    v = OP(m, "Transpose", done(m, OP(m, "Reshape", v, numbers(m, (int64_t[]){0, 0, 2, 16}, 4))));
+    ck_assert_ok(ptq_attr_set_ints(m->g, v->producer, "perm", perm[turned], 4));
+    v = done(m, v);
+    if (below(m, 8) == 0)
+        m->made[m->n++] = v;
+    return done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", v, s, z)), s, z));
+}
+
+/* Attention whose operands are projections of one tensor. */
+static ptq_value *projected(maker *m, ptq_value *v, int64_t k)
+{
+    if (v->shape.rank != 3)
+        return v;
+    v = qdq(m, v);
+    ptq_value *q = heads(m, v, k, false), *p = ptq_graph_find(m->g, "sp"), *z = ptq_graph_find(m->g, "z");
+    q = done(m, OP(m, "Softmax", done(m, OP(m, "MatMul", q, heads(m, v, k, true)))));
+    q = done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", q, p, z)), p, z));
+    return done(m, OP(m, "MatMul", q, heads(m, v, k, false)));
+}
+
 /* Packed in three: the parts' sum comes out. */
 static ptq_value *packed(maker *m, ptq_value *v, int64_t k)
 {
@@ -191,7 +223,7 @@ static ptq_value *next(maker *m, ptq_value *v)
 {
     ptq_dim d = v->shape.dims[v->shape.rank - 1];
     int64_t last = ptq_dim_known(d) ? d.add : 0;
-    switch (below(m, 16)) {
+    switch (below(m, 17)) {
     case 0: case 1: return last ? linear(m, v, last) : v;
     case 2: return reshape(m, v, last);
     case 3: case 4: return transpose(m, v);
@@ -204,6 +236,7 @@ static ptq_value *next(maker *m, ptq_value *v)
     case 12: return gather(m, v);
     case 13: return attention(m, v);
     case 14: return last ? packed(m, v, last) : v;
+    case 15: return last ? projected(m, v, last) : v;
     default: return done(m, below(m, 2) ? OP(m, "Relu", v) : OP(m, "Tanh", v));
     }
 }
@@ -211,7 +244,7 @@ static ptq_value *next(maker *m, ptq_value *v)
 START_TEST(random__graphs)
 {
     for (int round = 0; round < 150; round++) {
-        maker m = {.g = parse(SHARED "input x f32 [batch,5,8]\n")};
+        maker m = {.g = parse(SHARED "const z1 s8 [] 9\ninput x f32 [batch,5,8]\n")};
         ptq_rng_seed(&m.r, 1000 * (uint64_t)_i + (uint64_t)round);
         ptq_value *v = m.made[m.n++] = ptq_graph_find(m.g, "x");
         for (int i = 0; i < 12; i++) {

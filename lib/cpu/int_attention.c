@@ -36,7 +36,7 @@ static ptq_status move(ptq_cpu *c, const ptq_movers *m, const int64_t *dims, int
     ptq_view v;
     int64_t have[PTQ_MAX_RANK];
     size_t total = (size_t)ptq_product(dims, 0, rank) * bytes;
-    ptq_view_dense(dims, rank, &v);
+    ptq_view_start(m, dims, rank, &v);
     for (int from = 0, turn = 0;; turn ^= 1) {
         PTQ_TRY(ptq_view_through(m, &from, &v));
         if (from == m->n)

@@ -71,7 +71,7 @@ static ptq_status follow(const ptq_movers *m, ptq_view *v, bool *apart)
 static ptq_status of_input(const ptq_tensor *t, const ptq_movers *m, operand *o, int64_t *offset)
 {
     ptq_view v;
-    ptq_view_dense(t->dims, t->rank, &v);
+    ptq_view_start(m, t->dims, t->rank, &v);
     PTQ_TRY(follow(m, &v, &o->apart));
     of_view(&v, o);
     *offset = o->apart ? 0 : v.offset;
@@ -84,6 +84,15 @@ static ptq_status of_input(const ptq_tensor *t, const ptq_movers *m, operand *o,
         of_dense(o);
     }
     return PTQ_OK;
+}
+
+bool ptq_attention_in_place(const ptq_movers *m, const int64_t *dims, int rank)
+{
+    ptq_tensor t = {.rank = rank};
+    operand o;
+    int64_t offset;
+    memcpy(t.dims, dims, (size_t)rank * sizeof *dims);
+    return of_input(&t, m, &o, &offset) == PTQ_OK && !o.apart;
 }
 
 /* ---- the output: where the elements of the dense result lie behind the movers ---- */

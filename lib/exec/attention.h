@@ -24,5 +24,7 @@ typedef struct ptq_attention {
 } ptq_attention;
 
 ptq_status ptq_attention_of(const ptq_step_run *r, ptq_attention *a);
+/* Does attention read a tensor of these sizes in place, through such movers? */
+bool ptq_attention_in_place(const ptq_movers *m, const int64_t *dims, int rank);
 
 #endif

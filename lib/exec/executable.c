@@ -108,6 +108,7 @@ static void rest_constants(const ptq_executable *e, const ptq_step *st, size_t *
     if (*read < OFTEN && st != &e->p->steps.v[e->p->steps.n - 1])
         return;
     ptq_graph_rest_all(e->g);
+    ptq_program_rest(e->p);
     *read = 0;
 }
 

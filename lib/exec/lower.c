@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/core/spill.h"
 #include "lib/exec/lower.h"
 #include "lib/exec/view.h"
 
@@ -213,6 +214,8 @@ ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_progr
     if (s == PTQ_OK)
         s = lower_outputs(&l);
     if (s == PTQ_OK)
+        s = ptq_lower_join(&l);
+    if (s == PTQ_OK)
         s = ptq_lower_layouts(&l);
     if (s == PTQ_OK)
         lifetimes(p);
@@ -228,8 +231,30 @@ ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_progr
 
 void ptq_program_free(ptq_program *p)
 {
-    if (p) {
-        ptq_arena_free(p->arena);
-        free(p);
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->large.n; i++)
+        ptq_spill_free(p->large.v[i].data);
+    ptq_arena_free(p->arena);
+    free(p);
+}
+
+ptq_status ptq_program_alloc(ptq_program *p, size_t n, void **out)
+{
+    ptq_program_piece piece = {ptq_spill_alloc(n ? n : 1), n};
+    if (!piece.data)
+        return ptq_fail_nomem();
+    if (!PTQ_VEC_PUSH(p->arena, &p->large, piece)) {
+        ptq_spill_free(piece.data);
+        return ptq_fail_nomem();
     }
+    *out = piece.data;
+    return PTQ_OK;
+}
+
+void ptq_program_rest(const ptq_program *p)
+{
+    for (size_t i = 0; i < p->large.n; i++)
+        if (ptq_spill_in_file(p->large.v[i].data))
+            ptq_pages_rest(p->large.v[i].data, p->large.v[i].n);
 }

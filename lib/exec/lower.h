@@ -115,6 +115,10 @@ static inline bool ptq_is_8bit(ptq_dtype t)
     return t == PTQ_DT_U8 || t == PTQ_DT_S8;
 }
 
+/* ---- lower_join.c ---- */
+/* Makes one product of those that read the same rows for the same attention. */
+ptq_status ptq_lower_join(ptq_lower_ctx *l);
+
 /* ---- lower_layout.c ---- */
 /* Chooses NHWC where it helps and inserts relayout steps. */
 ptq_status ptq_lower_layouts(ptq_lower_ctx *l);

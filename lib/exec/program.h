@@ -11,6 +11,11 @@ typedef struct ptq_lower_remark {
     const char *reason;
 } ptq_lower_remark;
 
+typedef struct ptq_program_piece {
+    void *data;
+    size_t n;
+} ptq_program_piece;
+
 typedef struct ptq_program {
     ptq_arena *arena;
     const ptq_graph *graph; /* borrowed; must outlive the program */
@@ -19,6 +24,7 @@ typedef struct ptq_program {
     int *inputs, *outputs;   /* program values of the graph's inputs and outputs, in order */
     int ninputs, noutputs;
     PTQ_VEC(ptq_lower_remark) remarks;
+    PTQ_VEC(ptq_program_piece) large; /* weights that lowering made */
 } ptq_program;
 
 typedef struct ptq_lower_options {
@@ -36,7 +42,8 @@ typedef struct ptq_lower_options {
     bool sums;    /* with fuse: a float Conv takes in the Add behind it as input 3; set by the executable where
                      the backend's kernel does (ptq_backend_ops) */
     bool rearrange; /* with integer and fuse, where nothing is kept: the executable lowers a rewritten
-                       copy of the graph (rearrange.h) */
+                       copy of the graph (rearrange.h), and products that read the same rows for one attention
+                       are joined */
     /* Values that must exist as they are (taps): no fusion hides them. NULL: none. */
     bool (*keep)(void *ctx, const ptq_value *v);
     void *keep_ctx;
@@ -47,5 +54,9 @@ typedef struct ptq_lower_options {
  * runs at float speed. Whether a backend has the kernels is asked by ptq_session_new. */
 ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_program **out);
 void ptq_program_free(ptq_program *p);
+/* Memory of the program for a large constant; where it lies in a file (lib/core/spill.h), rest gives its pages
+ * back. */
+ptq_status ptq_program_alloc(ptq_program *p, size_t n, void **out);
+void ptq_program_rest(const ptq_program *p);
 
 #endif

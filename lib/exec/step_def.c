@@ -127,6 +127,8 @@ static ptq_status infer_matmul(const ptq_step *s, ptq_infer *in)
 /* The type behind movers, by their own shape functions. */
 static ptq_status infer_movers(const ptq_movers *m, const ptq_infer *in, ptq_type *t)
 {
+    if (m->columns && t->shape.rank > 0)
+        t->shape.dims[t->shape.rank - 1] = ptq_dim_of(m->columns);
     for (int i = 0; i < m->n; i++) {
         enum { MOST = 2 };
         const ptq_node *n = m->node[i];

@@ -18,6 +18,15 @@ void ptq_view_dense(const int64_t *dims, int rank, ptq_view *v)
         v->first[i] = i;
 }
 
+void ptq_view_start(const ptq_movers *m, const int64_t *dims, int rank, ptq_view *v)
+{
+    ptq_view_dense(dims, rank, v);
+    if (!m->columns)
+        return;
+    v->size[rank - 1] = m->columns;
+    v->offset = m->from;
+}
+
 int64_t ptq_view_dim(const ptq_view *v, int axis)
 {
     return ptq_product(v->size, v->first[axis], v->first[axis + 1]);

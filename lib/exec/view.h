@@ -17,6 +17,8 @@ typedef struct ptq_view {
 } ptq_view;
 
 void ptq_view_dense(const int64_t *dims, int rank, ptq_view *v);
+/* What the first of the movers reads of a dense tensor. */
+void ptq_view_start(const ptq_movers *m, const int64_t *dims, int rank, ptq_view *v);
 /* Goes through the movers from m->node[*from] on. Stops before a node whose result cannot be told so
  * (a Reshape across parts); the caller copies the view into a dense tensor and goes on there.
  * Attributes and inputs tell the forms of different opsets apart. Errors name the node. */

@@ -52,7 +52,7 @@ static ptq_status move(job *j, const ptq_movers *m, const int64_t *dims, int ran
 {
     ptq_view v;
     int at = 0;
-    ptq_view_dense(dims, rank, &v);
+    ptq_view_start(m, dims, rank, &v);
     for (;;) {
         int64_t now[PTQ_MAX_RANK], n = 1;
         PTQ_TRY(ptq_view_through(m, &at, &v));
