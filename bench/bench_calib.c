@@ -1,17 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration of a model on images that lie in memory, and where its time goes: reading the samples, the
  * forward run, the observation of its tensors, the ranges. Without a model: ResNet-50 for 224 x 224 with
- * random weights. Random images.
- *     bench_calib [-m MODEL.onnx] [-n IMAGES] [-b BATCH] [-d BACKEND] [-t THREADS] [-r REPEATS] */
+ * random weights. Random images, or the samples of a .npy file.
+ *     bench_calib [-m MODEL.onnx] [-x SAMPLES.npy] [-n IMAGES] [-b BATCH] [-d BACKEND] [-t THREADS] [-r REPEATS]
+ *                 [-M METHOD] [-s STEPS]
+ * METHOD: of the ranges (default entropy). STEPS: how many of the slowest are listed (default 12). On one thread of
+ * the CPU it is processor time, so that other work on the machine counts less. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/jobs/jobs.h"
 #include "lib/jobs/quantize.h"
 #include "lib/quant/place.h"
+#include "tests/npy_io.h"
+
+static clockid_t clock_used = CLOCK_MONOTONIC;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(clock_used, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static void must(ptq_status s)
 {
@@ -117,7 +131,7 @@ static ptq_graph *resnet50(void)
 typedef struct memory {
     ptq_tensor one; /* shape of a sample */
     size_t count;
-    float *values;
+    void *values;
 } memory;
 
 static ptq_status read_sample(void *ctx, size_t i, ptq_tensor *in, size_t n)
@@ -128,6 +142,18 @@ static ptq_status read_sample(void *ctx, size_t i, ptq_tensor *in, size_t n)
     PTQ_TRY(ptq_tensor_alloc(&in[0]));
     memcpy(in[0].data, (const char *)m->values + i * in[0].nbytes, in[0].nbytes);
     return PTQ_OK;
+}
+
+/* The samples of a file, at most `count`. */
+static memory samples_of(const char *path, size_t count)
+{
+    ptq_tensor t;
+    must(npy_read(path, &t));
+    memory m = {.one = t, .count = (size_t)t.dims[0] < count ? (size_t)t.dims[0] : count, .values = t.data};
+    m.one.nbytes = t.nbytes / (size_t)t.dims[0];
+    m.one.dims[0] = 1;
+    m.one.data = NULL;
+    return m;
 }
 
 static memory images_of(const ptq_graph *graph, size_t count)
@@ -142,12 +168,13 @@ static memory images_of(const ptq_graph *graph, size_t count)
         m.one.dims[d] = x->shape.dims[d].sym == PTQ_SYM_NONE ? x->shape.dims[d].add : 224;
     size_t n = (size_t)ptq_tensor_elements(&m.one) * count;
     must(ptq_tensor_nbytes(PTQ_DT_F32, m.one.rank, m.one.dims, &m.one.nbytes) ? PTQ_OK : PTQ_ERR_ARG);
-    m.values = malloc(n * sizeof *m.values);
-    if (!m.values)
+    float *values = malloc(n * sizeof *values);
+    if (!values)
         must(ptq_fail_nomem());
+    m.values = values;
     ptq_rng_seed(&rng, 2);
     for (size_t i = 0; i < n; i++) /* uniform in [-2, 2], cheap to draw */
-        m.values[i] = 4.0f * ptq_rng_uniform(&rng) - 2.0f;
+        values[i] = 4.0f * ptq_rng_uniform(&rng) - 2.0f;
     return m;
 }
 
@@ -158,8 +185,8 @@ typedef struct bench {
     memory images;
     ptq_sample_source source;
     ptq_pool *pool;
-    const char *backend;
-    size_t batch;
+    const char *backend, *method;
+    size_t batch, listed;
 } bench;
 
 /* Reading and joining, and with a session the untapped run. */
@@ -169,7 +196,7 @@ static double forward(const bench *b, ptq_session *s)
     ptq_feed feed = {.source = &b->source, .graph = graph, .pool = b->pool, .limit = b->images.count};
     ptq_tensor in[1], *out = ptq_calloc(graph->outputs.n, sizeof *out);
     size_t *idx = ptq_calloc(3 * b->batch, sizeof *idx), *kept = idx + b->batch, nkept, used;
-    double t0 = ptq_now();
+    double t0 = now();
     for (size_t at = 0; at < b->images.count; at += used) {
         size_t n = b->images.count - at < b->batch ? b->images.count - at : b->batch;
         for (size_t i = 0; i < n; i++)
@@ -179,7 +206,7 @@ static double forward(const bench *b, ptq_session *s)
             must(ptq_session_run(s, in, 1, out, graph->outputs.n));
         ptq_feed_release(graph, in);
     }
-    double t = ptq_now() - t0;
+    double t = now() - t0;
     free(idx);
     free(out);
     return t;
@@ -197,7 +224,7 @@ static bool note_start(void *ctx, size_t done, size_t total)
 {
     (void)total;
     if (done == 0)
-        *(double *)ctx = ptq_now();
+        *(double *)ctx = now();
     return true;
 }
 
@@ -220,24 +247,24 @@ static double calibrate(const bench *b, ptq_statistics **out)
     ptq_calibrate_options o = {.select = select, .batch = b->batch, .pool = b->pool, .backend = b->backend,
                                .progress = note_start, .ctx = &start};
     must(ptq_calibrate(graph, &b->source, &o, *out));
-    double t = ptq_now() - start;
+    double t = now() - start;
     free(names);
     free(types);
     free(select);
     return t;
 }
 
-static double solve(const bench *b, const ptq_statistics *stats, const char *method)
+static double solve(const bench *b, const ptq_statistics *stats)
 {
     ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
     ptq_choice choice = {0};
     ptq_qspec spec;
     ptq_decision d;
     must(ptq_qspec_make(&o, &spec));
-    must(ptq_range_find(method, &choice.method));
-    double t0 = ptq_now();
+    must(ptq_range_find(b->method, &choice.method));
+    double t0 = now();
     must(ptq_decide(b->model->graph, stats, &spec, &choice, &d));
-    double t = ptq_now() - t0;
+    double t = now() - t0;
     ptq_decision_clear(&d);
     ptq_qspec_clear(&spec);
     return t;
@@ -278,7 +305,6 @@ static void time_steps(const bench *b, ptq_session *s, ptq_step_time *t)
 /* The steps that take most of a run. */
 static void slowest(const bench *b)
 {
-    enum { MOST = 12 };
     ptq_session *s = session_of(b);
     const ptq_program *p = ptq_session_program(s);
     cost *c = ptq_calloc(p->steps.n, sizeof *c);
@@ -293,7 +319,7 @@ static void slowest(const bench *b)
     }
     qsort(c, p->steps.n, sizeof *c, by_cost);
     printf("slowest of %zu steps, %.3f s together in a run of one batch:\n", p->steps.n, all);
-    for (size_t i = 0; i < p->steps.n && i < MOST; i++)
+    for (size_t i = 0; i < p->steps.n && i < b->listed; i++)
         printf("  %8.1f ms  %-12s %s%s\n", 1e3 * c[i].seconds, c[i].op, c[i].name, c[i].host ? " (on the host)" : "");
     free(c);
     free(t);
@@ -308,40 +334,49 @@ static void report(const bench *b)
     double again = forward(b, s);
     ran = again < ran ? again : ran;
     ptq_session_free(s);
-    double all = calibrate(b, &stats), solved = solve(b, stats, "entropy");
-    printf("%zu tensors: read %.3f s, forward %.3f s, observe %.3f s, together %.3f s; ranges (entropy) %.3f s; "
+    double all = calibrate(b, &stats), solved = solve(b, stats);
+    double values = 0.0;
+    for (size_t i = 0; i < stats->ntensors; i++)
+        values += (double)stats->tensors[i]->summary.finite;
+    printf("%zu tensors, %.1f million values: read %.3f s, forward %.3f s, observe %.3f s, together %.3f s; ranges (%s) %.3f s; "
            "first batch to all scales %.3f s\n",
-           stats->ntensors, fed, ran - fed, all - ran, all, solved, all + solved);
+           stats->ntensors, 1e-6 * values, fed, ran - fed, all - ran, all, b->method, solved, all + solved);
     fflush(stdout);
     ptq_statistics_free(stats);
 }
 
 int main(int argc, char **argv)
 {
-    const char *path = NULL;
+    const char *path = NULL, *samples = NULL;
     size_t images = 512, repeats = 3;
     int threads = 0, c;
-    bench b = {.batch = 64, .backend = "cuda"};
-    while ((c = getopt(argc, argv, "m:n:b:d:t:r:")) != -1)
+    bench b = {.batch = 64, .backend = "cuda", .method = "entropy", .listed = 12};
+    while ((c = getopt(argc, argv, "m:n:b:d:t:r:x:M:s:")) != -1)
         switch (c) {
         case 'm': path = optarg; break;
         case 'n': images = strtoul(optarg, NULL, 10); break;
         case 'b': b.batch = strtoul(optarg, NULL, 10); break;
         case 'd': b.backend = optarg; break;
         case 't': threads = (int)strtol(optarg, NULL, 10); break;
+        case 'x': samples = optarg; break;
+        case 'M': b.method = optarg; break;
+        case 's': b.listed = strtoul(optarg, NULL, 10); break;
         case 'r': repeats = strtoul(optarg, NULL, 10); break;
         default: return 2;
         }
     must(path ? ptq_model_load(path, NULL, &b.model) : ptq_model_wrap(resnet50(), &b.model));
     must(ptq_model_optimize(b.model));
     must(ptq_pool_new(threads, &b.pool));
-    b.images = images_of(b.model->graph, images);
-    b.source = (ptq_sample_source){.ctx = &b.images, .count = images, .read = read_sample};
-    printf("%s, %zu images, batches of %zu, %d threads, backend %s\n", path ? path : "ResNet-50 224", images, b.batch,
+    if (threads == 1 && strcmp(b.backend, "cpu") == 0)
+        clock_used = CLOCK_THREAD_CPUTIME_ID;
+    b.images = samples ? samples_of(samples, images) : images_of(b.model->graph, images);
+    b.source = (ptq_sample_source){.ctx = &b.images, .count = b.images.count, .read = read_sample};
+    printf("%s, %zu images, batches of %zu, %d threads, backend %s\n", path ? path : "ResNet-50 224", b.images.count, b.batch,
            ptq_pool_threads(b.pool), b.backend);
     for (size_t i = 0; i < repeats; i++)
         report(&b);
-    slowest(&b);
+    if (b.listed > 0)
+        slowest(&b);
     ptq_pool_free(b.pool);
     ptq_model_free(b.model);
     free(b.images.values);

@@ -6,7 +6,7 @@
  *   --rearrange  rewrite a quantized graph first
  *   --no-fuse    no float fusion                  --no-passes  the graph as it was loaded
  *   --upgrade N  to opset N first
- *   --steps      print the program                --time N  run N times, print times per step
+ *   --steps      print the program                --time N  run N times, print times, work and bytes per step
  *   --dump DIR   every value to DIR/<number>.npy, names in DIR/names.txt
  *   -j N         threads                          --isa NAME */
 #include <math.h>
@@ -43,7 +43,7 @@ static void print_program(const ptq_session *s, const ptq_step_time *time)
     const ptq_program *p = ptq_session_program(s);
     for (size_t i = 0; i < p->steps.n; i++) {
         const ptq_step *st = &p->steps.v[i];
-        printf("%4zu %-14s %-18s %-40.40s", i, st->def->name, st->node->op, st->name);
+        printf("%4zu %-14s %-18s %-40s", i, st->def->name, st->node->op, st->name);
         for (int k = 0; k < st->nout; k++)
             if (st->out[k] >= 0)
                 printf(" %s%s", ptq_dtype_name(p->values.v[st->out[k]].dtype),
@@ -51,7 +51,7 @@ static void print_program(const ptq_session *s, const ptq_step_time *time)
         if (st->def->integer && st->nin == 3 && strcmp(st->def->name, "qconcat") != 0)
             printf(" + %s", p->values.v[st->in[2]].name); /* a residual */
         if (time)
-            printf(" %9.3f ms", 1e3 * time[i].seconds);
+            printf(" %9.3f ms %.0f MAC %.0f bytes", 1e3 * time[i].seconds, time[i].macs, time[i].bytes);
         printf("\n");
     }
     for (size_t i = 0; i < p->remarks.n; i++)
