@@ -4,6 +4,8 @@
 
 #include <float.h>
 
+#include "lib/observers/scan.h"
+
 /* One counter per bin, plain loops: what the fast path must equal. */
 static void naive(const float *v, size_t n, uint64_t *counts, ptq_summary *s, uint64_t *zeros)
 {
@@ -60,6 +62,49 @@ START_TEST(hist__equals_naive_count)
         ck_assert(ptq_summary_equal(&scanned, &summary));
         ptq_stats_free(s);
     }
+}
+END_TEST
+
+/* The loops of all instruction sets of this machine. */
+START_TEST(scan__forms_agree)
+{
+    static float v[STK_VALUES];
+    static uint32_t want[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES], got[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES];
+    static const size_t lengths[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 2047, 2048};
+    const size_t n = stk_fill((size_t)_i, v);
+    for (int form = 1; form < PTQ_SCAN_FORMS; form++)
+        for (size_t k = 0; k < PTQ_COUNT(lengths) && ptq_scan_form(form); k++) {
+            const size_t len = lengths[k] < n ? lengths[k] : n, at = len + 3 <= n ? 3 : 0;
+            ptq_extremes a = PTQ_EXTREMES_NONE, b = PTQ_EXTREMES_NONE, c = PTQ_EXTREMES_NONE;
+            ptq_scan_form(0)(v + at, len, want, &a);
+            ptq_scan_form(form)(v + at, len, got, &b);
+            ptq_scan_form(form)(v + at, len, NULL, &c);
+            ck_assert(a.lo == b.lo && a.hi == b.hi && a.least == b.least);
+            ck_assert(a.lo == c.lo && a.hi == c.hi && a.least == c.least);
+            for (size_t i = 0; i < len; i++)
+                ck_assert_uint_eq(got[i] < PTQ_SCAN_ZERO ? got[i] : PTQ_SCAN_ZERO,
+                                  want[i] < PTQ_SCAN_ZERO ? want[i] : PTQ_SCAN_ZERO);
+            for (size_t i = 0; i < len; i++)
+                ck_assert_uint_lt(got[i], PTQ_SCAN_COUNTERS);
+        }
+}
+END_TEST
+
+/* Counters of 32 bits are emptied before they could overflow. */
+START_TEST(hist__counters_do_not_overflow)
+{
+    static const float v[] = {1.0f, -2.0f, 0.0f, 1.0f};
+    uint64_t c[PTQ_HIST_BINS];
+    ptq_tensor_stats *s = stk_new();
+    ck_assert_ok(ptq_stats_observe(s, v, 4, 0, NULL, -1));
+    s->hist.pending = UINT32_MAX - 3; /* as after so many values */
+    ck_assert_ok(ptq_stats_observe(s, v, 4, 0, NULL, -1));
+    ck_assert_uint_eq(s->hist.pending, 4);
+    ck_assert_uint_eq(s->hist.stored.n, 2);
+    ck_assert(ptq_hist_counts(&s->hist, 127, c) && c[0] == 4);
+    ck_assert(ptq_hist_counts(&s->hist, 256 + 128, c) && c[0] == 2);
+    ck_assert_uint_eq(ptq_hist_total(&s->hist), 8);
+    ptq_stats_free(s);
 }
 END_TEST
 
@@ -177,6 +222,8 @@ int main(void)
     TCase *t = tcase_create("hist");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, hist__equals_naive_count, 0, STK_KINDS);
+    tcase_add_loop_test(t, scan__forms_agree, 0, STK_KINDS);
+    tcase_add_test(t, hist__counters_do_not_overflow);
     tcase_add_test(t, hist__every_bin_holds_its_values);
     tcase_add_loop_test(t, bins__ascending_and_cut, 0, STK_KINDS);
     tcase_add_test(t, bins__linear_keeps_spikes);

@@ -290,6 +290,30 @@ START_TEST(sample_minmax__mean)
 }
 END_TEST
 
+/* Few adjacent values of each channel, with and without NaN. */
+START_TEST(channel_minmax__short_runs)
+{
+    static float v[3 * 56 * 5];
+    ptq_rng r;
+    ptq_rng_seed(&r, 9);
+    for (size_t i = 0; i < PTQ_COUNT(v); i++)
+        v[i] = _i && i % 11 == 0 ? NAN : i % 7 == 0 ? -0.0f : ptq_rng_normal(&r);
+    ptq_tensor_stats *s = stk_new();
+    ck_assert_ok(ptq_stats_observe(s, v, PTQ_COUNT(v), 3, (int64_t[]){3, 56, 5}, 1));
+    for (int64_t c = 0; c < 56; c++) {
+        float lo = INFINITY, hi = -INFINITY;
+        for (int64_t i = 0; i < (int64_t)PTQ_COUNT(v); i++)
+            if (i / 5 % 56 == c && isfinite(v[i])) {
+                lo = fminf(lo, v[i] + 0.0f);
+                hi = fmaxf(hi, v[i] + 0.0f);
+            }
+        ck_assert(s->channel.min[c] == lo && s->channel.max[c] == hi);
+        ck_assert(!signbit(s->channel.max[c]) || s->channel.max[c] != 0.0f);
+    }
+    ptq_stats_free(s);
+}
+END_TEST
+
 START_TEST(channel_minmax__every_layout)
 {
     static float v[2 * 3 * 4 * 35];
@@ -401,6 +425,7 @@ int main(void)
     tcase_add_test(t, stats__read_refuses_contradictions);
     tcase_add_test(t, exact_sum__is_exact);
     tcase_add_test(t, sample_minmax__mean);
+    tcase_add_loop_test(t, channel_minmax__short_runs, 0, 2);
     tcase_add_loop_test(t, channel_minmax__every_layout, 0, 2);
     tcase_add_loop_test(t, observers__conformance, 0, STK_KINDS);
     suite_add_tcase(s, t);

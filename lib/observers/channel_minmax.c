@@ -51,6 +51,24 @@ static ptq_status agree(ptq_channel_minmax *s, int axis, int64_t channels, bool 
     return PTQ_OK;
 }
 
+enum { LEAST_RUN = 8 }; /* adjacent values of a channel: in shorter runs a pass for each is slow */
+
+/* Adjacent values of one channel, few and all finite. */
+static void observe_short(ptq_channel_minmax *s, const float *v, int64_t outer, int64_t inner)
+{
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t c = 0; c < s->channels; c++, v += inner) {
+            float lo = s->min[c], hi = s->max[c];
+            for (int64_t i = 0; i < inner; i++) {
+                const float x = v[i] + 0.0f; /* -0.0 counts as +0.0 */
+                lo = x < lo ? x : lo;
+                hi = x > hi ? x : hi;
+            }
+            s->min[c] = lo;
+            s->max[c] = hi;
+        }
+}
+
 /* Adjacent values of one channel. */
 static void observe_runs(ptq_channel_minmax *s, const float *v, int64_t outer, int64_t inner)
 {
@@ -101,24 +119,52 @@ static void observe_columns(ptq_channel_minmax *s, const float *v, int64_t outer
     }
 }
 
+/* How often the channels come, each with how many adjacent values. */
+static void split(const ptq_sample *sample, int64_t *outer, int64_t *inner)
+{
+    *outer = *inner = 1;
+    for (int i = 0; i < sample->rank; i++) {
+        if (i < sample->channel_axis)
+            *outer *= sample->dims[i];
+        else if (i > sample->channel_axis)
+            *inner *= sample->dims[i];
+    }
+}
+
+ptq_status ptq_channel_minmax_lend(ptq_channel_minmax *s, ptq_sample *sample)
+{
+    int64_t outer, inner;
+    bool use;
+    if (sample->channel_axis < 0 || sample->n == 0)
+        return PTQ_OK;
+    split(sample, &outer, &inner);
+    if (inner < LEAST_RUN)
+        return PTQ_OK;
+    PTQ_TRY(agree(s, sample->channel_axis, sample->dims[sample->channel_axis], &use));
+    if (use) {
+        sample->channels = s->channels;
+        sample->inner = inner;
+        sample->channel_min = s->min;
+        sample->channel_max = s->max;
+    }
+    return PTQ_OK;
+}
+
 static ptq_status channel_observe(void *state, ptq_sample *sample)
 {
     ptq_channel_minmax *s = state;
     const int axis = sample->channel_axis;
-    if (axis < 0 || sample->n == 0)
+    if (axis < 0 || sample->n == 0 || sample->channel_min)
         return PTQ_OK;
-    int64_t outer = 1, inner = 1;
-    for (int i = 0; i < sample->rank; i++) {
-        if (i < axis)
-            outer *= sample->dims[i];
-        else if (i > axis)
-            inner *= sample->dims[i];
-    }
+    int64_t outer, inner;
+    split(sample, &outer, &inner);
     bool use;
     PTQ_TRY(agree(s, axis, sample->dims[axis], &use));
+    const bool all_finite = ptq_sample_summary(sample)->finite == sample->n;
     if (use && inner == 1)
-        observe_columns(s, sample->values, outer,
-                        ptq_sample_summary(sample)->finite == sample->n);
+        observe_columns(s, sample->values, outer, all_finite);
+    else if (use && all_finite && inner < LEAST_RUN)
+        observe_short(s, sample->values, outer, inner);
     else if (use)
         observe_runs(s, sample->values, outer, inner);
     return PTQ_OK;

@@ -8,145 +8,160 @@
 #include "lib/observers/scan.h"
 #include "lib/observers/stats.h"
 
-/* counts[base[index >> 9] + index] is the counter of an index that ptq_scan made; the sum wraps
- * in 32 bits. The first three blocks are no octaves: an octave without a block of its own counts
- * into MISSED (and the chunk is looked at again), zeros into ZEROS, NaN and infinities into
- * NONFINITE, which nobody reads. So the loop over the values has no branch. */
-enum { MISSED, ZEROS, NONFINITE, FIRST_OCTAVE, LEAST = 64 };
-
-static uint32_t base_of(uint32_t octave, uint32_t block)
-{
-    return (block - octave) * PTQ_HIST_BINS;
-}
-
-static uint32_t block_of(const ptq_hist *h, uint32_t octave)
-{
-    return h->base ? (h->base[octave] / PTQ_HIST_BINS + octave) & (UINT32_MAX / PTQ_HIST_BINS)
-                   : MISSED;
-}
-
 static bool is_octave(int32_t id)
 {
     return id >= 0 && id < PTQ_HIST_OCTAVES && (id & 255) != 255;
 }
 
-static ptq_status reserve(ptq_hist *h, uint32_t blocks)
+static void forget(ptq_hist *h)
 {
-    if (blocks <= h->capacity)
-        return PTQ_OK;
-    const uint32_t capacity = blocks < LEAST ? LEAST : 2 * blocks; /* untouched pages cost nothing */
-    const size_t block_bytes = PTQ_HIST_BINS * sizeof(uint64_t);
-    uint64_t *counts = ptq_alloc_aligned(capacity * block_bytes);
-    if (!counts)
-        return ptq_fail_nomem();
-    if (h->blocks)
-        memcpy(counts, h->counts, h->blocks * block_bytes);
-    free(h->counts);
-    h->counts = counts;
-    h->capacity = capacity;
-    return PTQ_OK;
-}
-
-static ptq_status add_block(ptq_hist *h, uint32_t octave)
-{
-    PTQ_TRY(reserve(h, h->blocks + 1));
-    memset(h->counts + (size_t)h->blocks * PTQ_HIST_BINS, 0, PTQ_HIST_BINS * sizeof(uint64_t));
-    h->base[octave] = base_of(octave, h->blocks++);
-    return PTQ_OK;
+    h->pending = 0;
+    h->first = PTQ_HIST_OCTAVES;
+    h->last = 0;
+    h->negative = false;
 }
 
 static ptq_status start(ptq_hist *h)
 {
-    if (h->base)
+    if (h->counts)
         return PTQ_OK;
-    PTQ_TRY(reserve(h, FIRST_OCTAVE));
-    h->base = ptq_calloc(PTQ_HIST_OCTAVES + 1, sizeof *h->base);
-    if (!h->base)
-        return ptq_fail_nomem();
-    memset(h->counts, 0, FIRST_OCTAVE * PTQ_HIST_BINS * sizeof(uint64_t));
-    for (uint32_t o = 0; o < PTQ_HIST_OCTAVES; o++)
-        h->base[o] = base_of(o, (o & 255) == 255 ? NONFINITE : MISSED);
-    h->base[PTQ_HIST_OCTAVES] = base_of(PTQ_HIST_OCTAVES, ZEROS);
-    h->blocks = FIRST_OCTAVE;
+    h->counts = ptq_calloc(PTQ_SCAN_COUNTERS, sizeof *h->counts); /* untouched pages cost nothing */
+    forget(h);
+    return h->counts ? PTQ_OK : ptq_fail_nomem();
+}
+
+/* Counters of an octave that may hold counts made here, or NULL. */
+static uint32_t *observed(const ptq_hist *h, int32_t id)
+{
+    const uint32_t exponent = (uint32_t)id & 255;
+    if (!h->counts || !is_octave(id) || exponent < h->first || exponent > h->last || (id > 255 && !h->negative))
+        return NULL;
+    return h->counts + (size_t)id * PTQ_HIST_BINS;
+}
+
+static bool any(const uint32_t *counts)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; counts && i < PTQ_HIST_BINS; i++)
+        bits |= counts[i];
+    return bits != 0;
+}
+
+/* Adds the counts made here to the octaves and starts again; the table stays. */
+static ptq_status empty(ptq_hist *h, ptq_octaves *to)
+{
+    for (int32_t sign = 0; h->counts && sign < 2; sign++)
+        for (uint32_t exponent = h->first; exponent <= h->last; exponent++) {
+            const int32_t id = (int32_t)exponent + 256 * sign;
+            uint32_t *here = observed(h, id);
+            if (any(here)) {
+                PTQ_TRY(ptq_octaves_add_narrow(to, id, here));
+                memset(here, 0, PTQ_HIST_BINS * sizeof *here);
+            }
+        }
+    forget(h);
     return PTQ_OK;
 }
 
-static bool any_missed(const ptq_hist *h)
-{
-    uint64_t any = 0;
-    for (size_t i = 0; i < PTQ_HIST_BINS; i++)
-        any |= h->counts[MISSED * PTQ_HIST_BINS + i];
-    return any != 0;
-}
+/* Indices on their way from the values to the counters. */
+typedef struct pass {
+    ptq_hist *h;
+    uint32_t least; /* as ptq_scan tells */
+    size_t n;
+    uint32_t index[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES];
+} pass;
 
-/* Counts again those values of the chunk whose octave had no block. */
-static ptq_status count_missed(ptq_hist *h, const uint32_t *index, size_t n)
+static void count(pass *p)
 {
-    memset(h->counts + MISSED * PTQ_HIST_BINS, 0, PTQ_HIST_BINS * sizeof(uint64_t));
-    const uint32_t first_new = h->blocks;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t octave = index[i] / PTQ_HIST_BINS;
-        if (block_of(h, octave) == MISSED)
-            PTQ_TRY(add_block(h, octave));
-        if (block_of(h, octave) >= first_new)
-            h->counts[h->base[octave] + index[i]]++;
-    }
-    return PTQ_OK;
-}
-
-static ptq_status count(ptq_hist *h, const uint32_t *index, size_t n)
-{
-    uint64_t *counts = h->counts;
-    const uint32_t *base = h->base;
+    uint32_t *counts = p->h->counts;
+    const uint32_t *index = p->index;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        uint32_t a = index[i], b = index[i + 1], c = index[i + 2], d = index[i + 3];
-        counts[base[a / PTQ_HIST_BINS] + a]++;
-        counts[base[b / PTQ_HIST_BINS] + b]++;
-        counts[base[c / PTQ_HIST_BINS] + c]++;
-        counts[base[d / PTQ_HIST_BINS] + d]++;
+    for (; i + 4 <= p->n; i += 4) {
+        counts[index[i]]++;
+        counts[index[i + 1]]++;
+        counts[index[i + 2]]++;
+        counts[index[i + 3]]++;
     }
-    for (; i < n; i++)
-        counts[base[index[i] / PTQ_HIST_BINS] + index[i]]++;
-    return any_missed(h) ? count_missed(h, index, n) : PTQ_OK;
+    for (; i < p->n; i++)
+        counts[index[i]]++;
+    p->n = 0;
+}
+
+static void take(pass *p, const float *values, size_t n, ptq_summary *out)
+{
+    for (size_t i = 0, k; i < n; i += k) {
+        k = n - i < PTQ_SCAN_CHUNK - p->n ? n - i : PTQ_SCAN_CHUNK - p->n;
+        const uint32_t least = ptq_scan(values + i, k, p->index + p->n, out);
+        p->least = least < p->least ? least : p->least;
+        p->n += k;
+        if (p->n == PTQ_SCAN_CHUNK)
+            count(p);
+    }
+}
+
+/* Channel by channel, whose extremes come of the same pass. */
+static void take_channels(pass *p, const ptq_sample *s, ptq_summary *out)
+{
+    const float *v = s->values;
+    for (const float *end = v + s->n; v < end;)
+        for (int64_t c = 0; c < s->channels; c++, v += s->inner) {
+            ptq_summary run = PTQ_SUMMARY_EMPTY;
+            take(p, v, (size_t)s->inner, &run);
+            s->channel_min[c] = run.min < s->channel_min[c] ? run.min : s->channel_min[c];
+            s->channel_max[c] = run.max > s->channel_max[c] ? run.max : s->channel_max[c];
+            ptq_summary_merge(out, &run);
+        }
+}
+
+/* The octaves that these values have touched. */
+static void touch(ptq_hist *h, uint32_t least, const ptq_summary *s)
+{
+    const float most = s->max > -s->min ? s->max : -s->min;
+    uint32_t bits;
+    memcpy(&bits, &most, sizeof bits);
+    if (s->finite == 0 || least == UINT32_MAX)
+        return;
+    h->first = least >> 23 < h->first ? least >> 23 : h->first;
+    h->last = bits >> 23 > h->last ? bits >> 23 : h->last;
+    h->negative |= s->min < 0.0f;
 }
 
 static ptq_status hist_observe(void *state, ptq_sample *sample)
 {
     ptq_hist *h = state;
-    uint32_t index[PTQ_SCAN_CHUNK];
+    pass p; /* not all of it set to zero */
+    p.h = h;
+    p.least = UINT32_MAX;
+    p.n = 0;
     ptq_summary summary = PTQ_SUMMARY_EMPTY;
     if (sample->n > 0)
         PTQ_TRY(start(h));
-    for (size_t i = 0; i < sample->n; i += PTQ_SCAN_CHUNK) {
-        size_t n = sample->n - i < PTQ_SCAN_CHUNK ? sample->n - i : PTQ_SCAN_CHUNK;
-        ptq_scan(sample->values + i, n, index, &summary);
-        PTQ_TRY(count(h, index, n));
-    }
-    for (size_t j = 0; h->base && j < PTQ_SCAN_LANES; j++) {
-        h->zeros += h->counts[ZEROS * PTQ_HIST_BINS + j];
-        h->counts[ZEROS * PTQ_HIST_BINS + j] = 0;
+    if (sample->n > UINT32_MAX)
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%zu values in one sample of a tensor", sample->n);
+    if (h->pending + sample->n > UINT32_MAX)
+        PTQ_TRY(empty(h, &h->stored));
+    h->pending += sample->n;
+    if (sample->channel_min)
+        take_channels(&p, sample, &summary);
+    else
+        take(&p, sample->values, sample->n, &summary);
+    count(&p);
+    touch(h, p.least, &summary);
+    for (size_t j = 0; sample->n > 0 && j < PTQ_SCAN_LANES; j++) {
+        h->zeros += h->counts[PTQ_SCAN_ZERO + j];
+        h->counts[PTQ_SCAN_ZERO + j] = 0;
     }
     sample->summary = summary;
     sample->summarized = true;
     return PTQ_OK;
 }
 
-/* The block of an octave that was observed here, or NULL. */
-static uint64_t *observed(const ptq_hist *h, int32_t id)
-{
-    const uint32_t block = is_octave(id) ? block_of(h, (uint32_t)id) : MISSED;
-    return block == MISSED ? NULL : h->counts + (size_t)block * PTQ_HIST_BINS;
-}
-
 bool ptq_hist_counts(const ptq_hist *h, int32_t id, uint64_t counts[PTQ_HIST_BINS])
 {
     const ptq_octave *stored = ptq_octaves_find(&h->stored, id);
-    const uint64_t *here = observed(h, id);
-    if (here)
-        memcpy(counts, here, PTQ_HIST_BINS * sizeof *counts);
-    else
-        memset(counts, 0, PTQ_HIST_BINS * sizeof *counts);
+    const uint32_t *here = observed(h, id);
+    for (size_t i = 0; i < PTQ_HIST_BINS; i++)
+        counts[i] = here ? here[i] : 0;
     if (stored)
         ptq_octave_add_to(stored, counts);
     return ptq_octave_bits(counts) != 0;
@@ -155,11 +170,9 @@ bool ptq_hist_counts(const ptq_hist *h, int32_t id, uint64_t counts[PTQ_HIST_BIN
 int ptq_hist_octaves(const ptq_hist *h, int32_t ids[PTQ_HIST_OCTAVES])
 {
     int n = 0;
-    for (int32_t id = 0; id < PTQ_HIST_OCTAVES; id++) {
-        const uint64_t *here = observed(h, id);
-        if (ptq_octaves_find(&h->stored, id) || (here && ptq_octave_bits(here)))
+    for (int32_t id = 0; id < PTQ_HIST_OCTAVES; id++)
+        if (ptq_octaves_find(&h->stored, id) || any(observed(h, id)))
             ids[n++] = id;
-    }
     return n;
 }
 
@@ -206,7 +219,6 @@ static void hist_clear(void *state)
     ptq_hist *h = state;
     ptq_octaves_clear(&h->stored);
     free(h->counts);
-    free(h->base);
     hist_init(h);
 }
 
@@ -225,7 +237,7 @@ static ptq_status hist_merge(void *dst, const void *src)
     return PTQ_OK;
 }
 
-/* The blocks stay where they are, so that the next values find their octaves. */
+/* The table stays, so that the next values find their pages. */
 static ptq_status hist_drain(void *dst, void *src)
 {
     ptq_hist *to = dst, *from = src;
@@ -234,14 +246,7 @@ static ptq_status hist_drain(void *dst, void *src)
         hist_clear(src);
         return PTQ_OK;
     }
-    for (int32_t id = 0; id < PTQ_HIST_OCTAVES; id++) {
-        uint64_t *here = observed(from, id);
-        const uint64_t bits = here ? ptq_octave_bits(here) : 0;
-        if (!bits)
-            continue;
-        PTQ_TRY(ptq_octaves_add(&to->stored, id, here, bits));
-        memset(here, 0, PTQ_HIST_BINS * sizeof *here);
-    }
+    PTQ_TRY(empty(from, &to->stored));
     to->zeros += from->zeros;
     from->zeros = 0;
     return PTQ_OK;

@@ -19,11 +19,12 @@ enum {
 typedef struct ptq_hist {
     uint64_t zeros;
     ptq_octaves stored; /* what was merged or read */
-    /* What was observed here, to be added to that: wide counters in a table that a loop without
-     * branches can use. */
-    uint64_t *counts; /* blocks of PTQ_HIST_BINS, in the order of first touch */
-    uint32_t blocks, capacity;
-    uint32_t *base; /* per octave: block start - id * PTQ_HIST_BINS modulo 2^32; see hist.c */
+    /* What was observed here, to be added to that: a counter per sign, exponent and bin, of which most pages are
+     * never touched, so that counting looks nothing up. */
+    uint32_t *counts;     /* of the indices of scan.h */
+    uint64_t pending;     /* values in them, fewer than 2^32 */
+    uint32_t first, last; /* exponents that may have counts: first <= id <= last */
+    bool negative;        /* so may their negatives */
 } ptq_hist;
 
 /* Ids of the octaves that hold any count, ascending; returns how many. */

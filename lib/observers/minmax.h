@@ -28,6 +28,8 @@ typedef struct ptq_channel_minmax {
     float *min, *max; /* [channels] */
 } ptq_channel_minmax;
 
+/* Lends the sample its extremes of channels, where those of adjacent values can be had in passing. */
+ptq_status ptq_channel_minmax_lend(ptq_channel_minmax *s, ptq_sample *sample);
 /* Adds the ranges of that many channels (for values that stayed on a device). */
 ptq_status ptq_channel_minmax_add(ptq_channel_minmax *s, int axis, int64_t channels, const float *min,
                                   const float *max);

@@ -31,6 +31,10 @@ typedef struct ptq_sample {
     /* Filled by ptq_sample_summary(), or by the observer that passes over the values first. */
     bool summarized;
     ptq_summary summary;
+    /* Where the first observer puts the extremes of channels, in runs of `inner` values, on the way; NULL: the
+     * observer of channels passes over the values itself. */
+    float *channel_min, *channel_max; /* [channels] */
+    int64_t channels, inner;
 } ptq_sample;
 
 const ptq_summary *ptq_sample_summary(ptq_sample *s);

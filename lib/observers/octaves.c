@@ -43,8 +43,8 @@ const ptq_octave *ptq_octaves_find(const ptq_octaves *o, int32_t id)
 /* to[i] += from[i]; the caller knows that the sums fit. */
 #define ADD_LOOP(To, From)                                                                         \
     do {                                                                                           \
-        To *to_ = (To *)to;                                                                        \
-        const From *from_ = (const From *)from;                                                    \
+        To *restrict to_ = (To *)to;                                                               \
+        const From *restrict from_ = (const From *)from;                                           \
         for (size_t i = 0; i < PTQ_HIST_BINS; i++)                                                 \
             to_[i] = (To)(to_[i] + (To)from_[i]);                                                  \
     } while (0)
@@ -116,7 +116,8 @@ static ptq_status insert(ptq_octaves *o, uint32_t at, int32_t id)
     return PTQ_OK;
 }
 
-ptq_status ptq_octaves_add(ptq_octaves *o, int32_t id, const uint64_t *counts, uint64_t bits)
+/* The octave, with room for more counts, none of them beyond `bits`. */
+static ptq_status room(ptq_octaves *o, int32_t id, uint64_t bits, ptq_octave **out)
 {
     const uint32_t at = place_of(o, id);
     if (at == o->n || o->v[at].id != id)
@@ -124,7 +125,34 @@ ptq_status ptq_octaves_add(ptq_octaves *o, int32_t id, const uint64_t *counts, u
     ptq_octave *v = &o->v[at];
     if (bits > largest(v->width) - v->bound)
         PTQ_TRY(widen(v, bits));
-    add_wide(v->counts, v->width, counts);
     v->bound = bits > UINT64_MAX - v->bound ? UINT64_MAX : v->bound + bits;
+    *out = v;
+    return PTQ_OK;
+}
+
+ptq_status ptq_octaves_add(ptq_octaves *o, int32_t id, const uint64_t *counts, uint64_t bits)
+{
+    ptq_octave *v;
+    PTQ_TRY(room(o, id, bits, &v));
+    add_wide(v->counts, v->width, counts);
+    return PTQ_OK;
+}
+
+ptq_status ptq_octaves_add_narrow(ptq_octaves *o, int32_t id, const uint32_t *from)
+{
+    uint32_t bits = 0;
+    ptq_octave *v;
+    for (size_t i = 0; i < PTQ_HIST_BINS; i++)
+        bits |= from[i];
+    if (!bits)
+        return PTQ_OK;
+    PTQ_TRY(room(o, id, bits, &v));
+    void *to = v->counts;
+    switch (v->width) {
+    case 1: ADD_LOOP(uint8_t, uint32_t); break;
+    case 2: ADD_LOOP(uint16_t, uint32_t); break;
+    case 4: ADD_LOOP(uint32_t, uint32_t); break;
+    default: ADD_LOOP(uint64_t, uint32_t); break;
+    }
     return PTQ_OK;
 }

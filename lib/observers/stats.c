@@ -67,6 +67,7 @@ ptq_status ptq_stats_observe(ptq_tensor_stats *s, const float *values, size_t n,
         .values = values, .n = n, .rank = rank, .dims = dims, .channel_axis = channel_axis};
     size_t count;
     const ptq_observer *const *rows = ptq_observers(&count);
+    PTQ_TRY(ptq_channel_minmax_lend(&s->channel, &sample));
     for (size_t i = 0; i < count; i++)
         PTQ_TRY(rows[i]->observe(state_of(s, rows[i]), &sample));
     return PTQ_OK;

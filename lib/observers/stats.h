@@ -29,9 +29,9 @@ typedef struct ptq_tensor_stats {
 ptq_status ptq_stats_new(const char *name, ptq_dtype dtype, ptq_tensor_stats **out);
 void ptq_stats_free(ptq_tensor_stats *s);
 
-/* One sample. dims may be NULL when channel_axis is -1. Costs no memory but a block of 4 KiB for
- * each octave and sign that is touched for the first time (at most 2 MiB in all); what is merged
- * from there is kept in counters of one to eight bytes. */
+/* One sample. dims may be NULL when channel_axis is -1. Costs no memory but the pages of a table of 1 MiB that are
+ * touched for the first time (2 KiB for each octave and sign); what is merged from there is kept in counters of one
+ * to eight bytes. */
 ptq_status ptq_stats_observe(ptq_tensor_stats *s, const float *values, size_t n, int rank,
                              const int64_t *dims, int channel_axis);
 /* What somebody else has counted (a device): samples by their summaries, and apart from those the
