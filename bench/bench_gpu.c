@@ -5,7 +5,8 @@
  * second, and the fraction of the limit max(bytes / 4.19 TB/s, operations / 1300 TOPS). Results are
  * proven by tests/test_gpu_gemm and tests/test_gpu_wide, not here. First depthwise convolution, quantize
  * and maximum pooling, which the memory limits (`memory`: them alone).
- *     bench_gpu [ROW | memory] */
+ *     bench_gpu [ROW | memory [SHAPE]]
+ * SHAPE: part of a shape's name. */
 #include "bench/gpu_kit.h"
 
 typedef struct shape {
@@ -67,8 +68,15 @@ static void run_shape(const shape *s, const char *only)
     double bytes = (double)in + (double)s->n * k + (double)m * s->n, ops = 2.0 * (double)m * s->n * k;
     int nsets = sets_of(bytes);
     float *mult = malloc((size_t)npad * sizeof *mult);
-    for (int i = 0; i < npad; i++)
+    int32_t *bias = malloc((size_t)npad * sizeof *bias);
+    ptq_rng rng;
+    if (!mult || !bias)
+        exit(1);
+    ptq_rng_seed(&rng, 8);
+    for (int i = 0; i < npad; i++) {
         mult[i] = 0.001f;
+        bias[i] = (int32_t)(ptq_rng_u64(&rng) % 65536) - 32768;
+    }
     for (int i = 0; i < nsets; i++) {
         sets[i] = (ptq_k_gemm){.x = random_bytes((size_t)in, 1 + (uint64_t)i), .m = m, .n = s->n, .npad = npad,
                                .w = random_bytes((size_t)npad * (size_t)kpad, 100 + (uint64_t)i), .kpad = kpad,
@@ -76,15 +84,19 @@ static void run_shape(const shape *s, const char *only)
                                .kernel_h = s->kernel, .kernel_w = s->kernel, .stride_h = s->stride,
                                .stride_w = s->stride, .dil_h = 1, .dil_w = 1, .pad_h = pad, .pad_w = pad,
                                .lo = -128, .hi = 127, .x_signed = 1, .padded = pad > 0,
-                               .zero = random_bytes(16, 7), .bias = random_bytes((size_t)npad * 4, 8)};
-        void *y, *mu;
+                               .zero = random_bytes(16, 7), .near = ptq_k_gemm_is_near(bias, mult, npad, kpad)};
+        void *y, *mu, *b;
         must(ptq_dev_alloc(dev, (size_t)(m * s->n), &y));
         must(ptq_dev_alloc(dev, (size_t)npad * 4, &mu));
         must(ptq_dev_upload(dev, mu, mult, (size_t)npad * 4));
+        must(ptq_dev_alloc(dev, (size_t)npad * 4, &b));
+        must(ptq_dev_upload(dev, b, bias, (size_t)npad * 4));
+        sets[i].bias = b;
         sets[i].y = y;
         sets[i].mult = mu;
     }
     free(mult);
+    free(bias);
     double limit = bytes / 4.19e12 > ops / 1.3e15 ? bytes / 4.19e12 : ops / 1.3e15;
     const ptq_k_gemm_row *chosen = ptq_k_gemm_choose(dev, &sets[0]);
     for (int i = 0; ptq_k_gemm_at(i); i++) {
@@ -214,7 +226,8 @@ int main(int argc, char **argv)
     if (argc < 2 || strcmp(argv[1], "memory") == 0)
         bench_memory();
     for (size_t i = 0; i < PTQ_COUNT(shapes) && (argc < 2 || strcmp(argv[1], "memory") != 0); i++)
-        run_shape(&shapes[i], argc > 1 ? argv[1] : NULL);
+        if (argc < 3 || strstr(shapes[i].name, argv[2]))
+            run_shape(&shapes[i], argc > 1 ? argv[1] : NULL);
     ptq_dev_close(dev);
     return 0;
 }

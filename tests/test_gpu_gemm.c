@@ -53,20 +53,24 @@ static void draw_tail(product *p, bool y_signed)
     if (a->residual.kind || pick(0, 1))
         return;
     size_t n = (size_t)a->m * (size_t)a->n;
-    float *bias = calloc((size_t)a->npad, sizeof *bias), *add = malloc((n + 4) * sizeof *add);
-    ck_assert(bias && add);
+    size_t npad = (size_t)a->npad;
+    float *bias = calloc(npad, sizeof *bias), *placed = calloc(npad, sizeof *placed), *add = malloc((n + 4) * sizeof *add);
+    ck_assert(bias && placed && add);
     for (int i = 0; i < a->n; i++)
-        bias[i] = pick(0, 9) ? ptq_rng_uniform(&rng) - 0.5f : 0.0f;
+        placed[ptq_k_gemm_entry_of(i)] = bias[i] = pick(0, 9) ? ptq_rng_uniform(&rng) - 0.5f : 0.0f;
     for (size_t i = 0; i < n; i++)
         add[i] = 4.0f * ptq_rng_uniform(&rng) - 2.0f;
     *t = (ptq_k_tail){.on = 1, .codes = !a->float_out, .gelu = pick(0, 1) ? pick(1, 2) : 0,
                       .factor = pick(0, 1) ? 0.125f + ptq_rng_uniform(&rng) : 1.0f, .tame = pick(0, 5) > 0};
     t->s = t->codes ? 0.0005f + 0.05f * ptq_rng_uniform(&rng) : 0.0f;
-    t->bias = device(bias, (size_t)a->npad * sizeof *bias);
+    t->bias = device(placed, npad * sizeof *placed);
     if (pick(0, 2) == 0)
         t->add = device(add, n * sizeof *add);
     draw_parts(a, y_signed);
+    p->ref.e.tail = *t;
+    p->ref.e.tail.bias = device(bias, npad * sizeof *bias);
     free(bias);
+    free(placed);
     free(add);
 }
 
@@ -113,7 +117,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
     uint8_t *packed = calloc((size_t)a->npad, (size_t)a->kpad);
     int32_t *bias = calloc((size_t)a->npad, sizeof *bias), *raw = calloc((size_t)a->npad, sizeof *raw);
-    float *mult = calloc((size_t)a->npad, sizeof *mult);
+    float *mult = calloc((size_t)a->npad, sizeof *mult), *placed = calloc((size_t)a->npad, sizeof *placed);
     for (int j = 0; j < n; j++) {
         uint32_t sum = 0;
         for (int i = 0; i < c; i++)
@@ -123,26 +127,32 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
                 sum += (uint32_t)(int8_t)v;
             }
         raw[j] = pick(-100000, 100000);
-        bias[j] = (int32_t)((uint32_t)raw[j] - (uint32_t)a->zx * sum);
+        bias[ptq_k_gemm_entry_of(j)] = (int32_t)((uint32_t)raw[j] - (uint32_t)a->zx * sum);
         mult[j] = (0.2f + ptq_rng_uniform(&rng)) / (300.0f * (float)k);
     }
+    if (pick(0, 4) == 0) /* results far beyond the codes */
+        mult[pick(0, n - 1)] *= 1e9f;
+    for (int j = 0; j < n; j++)
+        placed[ptq_k_gemm_entry_of(j)] = mult[j];
+    a->near = ptq_k_gemm_is_near(bias, placed, a->npad, a->kpad);
     memset(zero, a->zx, sizeof zero);
     p.out_bytes = (size_t)a->m * n * (a->float_out ? 4 : 1);
     a->x = device(x, nx);
     a->w = device(packed, (size_t)a->npad * a->kpad);
     a->zero = device(zero, sizeof zero);
     a->bias = device(bias, (size_t)a->npad * 4);
-    a->mult = device(mult, (size_t)a->npad * 4);
+    a->mult = device(placed, (size_t)a->npad * 4);
+    ptq_k_tail tail = p.ref.e.tail;
     p.ref = (ptq_k_conv){.x = a->x, .w = device(w, nw), .n = images, .c = c, .m = n, .groups = 1,
                          .in = {1, a->in_h, a->in_w}, .out = {1, a->out_h, a->out_w},
                          .kernel = {1, a->kernel_h, a->kernel_w}, .stride = {1, a->stride_h, a->stride_w},
                          .dilation = {1, a->dil_h, a->dil_w}, .pad = {0, a->pad_h, a->pad_w},
                          .x_ns = (int64_t)a->in_h * a->in_w * c, .x_cs = 1, .x_ps = c,
                          .y_ns = (int64_t)a->out_h * a->out_w * n, .y_cs = 1, .y_ps = n};
-    p.ref.e = (ptq_k_epilogue){.mult = a->mult, .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
+    p.ref.e = (ptq_k_epilogue){.mult = device(mult, (size_t)a->npad * 4), .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
                                .zy = a->zy, .lo = a->lo, .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1,
                                .float_out = a->float_out, .skip = a->skip, .skip_signed = a->skip_signed,
-                               .residual = a->residual, .tail = a->tail};
+                               .residual = a->residual, .tail = tail};
     p.a.y = p.ref.y = device(NULL, p.out_bytes + 64);
     free(x);
     free(w);
@@ -150,6 +160,7 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     free(bias);
     free(raw);
     free(mult);
+    free(placed);
     return p;
 }
 

@@ -16,7 +16,7 @@ static int fast_end(const ptq_k_gemm *a)
 {
     const ptq_k_tail *t = &a->tail;
     bool floats = a->n % 8 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0 && !t->gelu;
-    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = a->n % 16 == 0 && t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* no code is below the range */
     if (!t->on || !t->fast_mult)
         return -1;
@@ -53,19 +53,19 @@ static __device__ __forceinline__ uint32_t fast_codes(const ptq_k_gemm &a, const
         float t = GELU ? fminf(fast_gelu(a, v[e]), a.ends.hi) : clamped(v[e], a.ends.lo, a.ends.hi);
         b[e] = __float_as_uint(t + a.ends.code);
     }
-    return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+    return four_bytes(b);
 }
 
 template <bool GELU>
-static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                                     int n, int64_t end)
 {
     if (n >= a.n)
         return;
-    const float4 *c = (const float4 *)(a.tail.fast_mult + n), *f = (const float4 *)(a.tail.fast_bias + n);
     uint32_t out[2][4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        float4 c4 = __ldg(c + i), f4 = __ldg(f + i);
+        float4 c4 = c.mult(i), f4 = c.behind(i);
 #pragma unroll
         for (int row = 0; row < 2; row++) {
             float v[4];
@@ -73,7 +73,7 @@ static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const 
             out[row][i] = fast_codes<GELU>(a, v);
         }
     }
-    store_codes(a, out, 0, m, n, end);
+    store_whole(a, out, m, n, end);
 }
 
 static __device__ __forceinline__ float2 from_half2(uint32_t w)
@@ -144,7 +144,8 @@ static __device__ __forceinline__ void store_halves(const ptq_k_gemm &a, const u
 
 /* HALF: what is added, if anything. */
 template <bool HALF>
-static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                                   int n, int64_t end)
 {
     uint4 s[2][2][HALF ? 1 : 2];
 #pragma unroll
@@ -152,8 +153,6 @@ static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const in
 #pragma unroll
         for (int h = 0; h < 2; h++)
             load_addend<HALF>(a, (m + 8 * row) * a.n + n + 8 * h, m + 8 * row < end && n + 8 * h < a.n, s[row][h]);
-    int k = n < a.n ? n : 0; /* lanes outside read what is not used */
-    const float4 *c = (const float4 *)(a.tail.fast_mult + k), *f = (const float4 *)(a.tail.fast_bias + k);
 #pragma unroll
     for (int row = 0; row < 2; row++) {
         bool inside = m + 8 * row < end;
@@ -161,8 +160,8 @@ static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const in
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float x[2][4];
-            fast_values(acc, row, 2 * h, __ldg(c + 2 * h), __ldg(f + 2 * h), x[0]);
-            fast_values(acc, row, 2 * h + 1, __ldg(c + 2 * h + 1), __ldg(f + 2 * h + 1), x[1]);
+            fast_values(acc, row, 2 * h, c.mult(2 * h), c.behind(2 * h), x[0]);
+            fast_values(acc, row, 2 * h + 1, c.mult(2 * h + 1), c.behind(2 * h + 1), x[1]);
             float v[8] = {x[0][0], x[0][1], x[0][2], x[0][3], x[1][0], x[1][1], x[1][2], x[1][3]};
             add_to(s[row][h], v);
             if (a.tail.y_half) {
@@ -180,24 +179,26 @@ static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const in
     }
 }
 
-static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                                      int n, int64_t end)
 {
     if (a.tail.add && !a.tail.add_half)
-        fast_floats<false>(a, acc, m, n, end);
+        fast_floats<false>(a, c, acc, m, n, end);
     else
-        fast_floats<true>(a, acc, m, n, end);
+        fast_floats<true>(a, c, acc, m, n, end);
 }
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
 template <int END>
-static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n, int64_t end)
+static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m, int n,
+                                                   int64_t end)
 {
     if (END == FAST_CODES)
-        fast_to_codes<false>(a, acc, m, n, end);
+        fast_to_codes<false>(a, c, acc, m, n, end);
     else if (END == FAST_GELU)
-        fast_to_codes<true>(a, acc, m, n, end);
+        fast_to_codes<true>(a, c, acc, m, n, end);
     else
-        fast_to_floats(a, acc, m, n, end);
+        fast_to_floats(a, c, acc, m, n, end);
 }
 
 /* Asks for what fast_to_floats will add. */

@@ -16,6 +16,7 @@ typedef struct linear {
     void *tail; /* float bias behind the multiplier */
     void *fast_mult, *fast_bias; /* fast math: of ptq_k_tail */
     bool tame;
+    int32_t near; /* ptq_k_gemm.near */
     int32_t n, npad, kpad, c; /* GEMM and DEPTHWISE; c is the padded number of channels */
 } linear;
 
@@ -86,6 +87,11 @@ static int64_t round_up(int64_t v, int64_t to)
     return (v + to - 1) / to * to;
 }
 
+static int64_t entry_of(const linear *l, int64_t n)
+{
+    return l->form == GEMM ? ptq_k_gemm_entry_of(n) : n;
+}
+
 /* Float biases of a tail, and whether what they make is always finite. */
 static ptq_status upload_tail(ptq_gpu *g, const ptq_qlinear_params *q, int64_t n, int64_t npad, linear *l)
 {
@@ -97,8 +103,9 @@ static ptq_status upload_tail(ptq_gpu *g, const ptq_qlinear_params *q, int64_t n
         return ptq_fail_nomem();
     l->tame = true;
     for (int64_t i = 0; i < n; i++) {
-        bias[i] = t->bias ? t->bias[i] : 0.0f;
-        float most = (0x1p31f * multiplier(q, i) + fabsf(bias[i])) * fabsf(ptq_part_of_channel(q, i).factor);
+        float b = t->bias ? t->bias[i] : 0.0f;
+        bias[entry_of(l, i)] = b;
+        float most = (0x1p31f * multiplier(q, i) + fabsf(b)) * fabsf(ptq_part_of_channel(q, i).factor);
         l->tame = l->tame && most < 0x1p100f; /* not where it is NaN */
     }
     ptq_status s = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->tail);
@@ -119,8 +126,9 @@ static ptq_status upload_fast(ptq_gpu *g, const ptq_qlinear_params *q, const int
     for (int64_t i = 0; i < n && st == PTQ_OK; i++) {
         const ptq_product_part p = ptq_part_of_channel(q, i);
         double unit = (q->float_out ? 1.0 : 1.0 / (double)p.y.scale) * (t->gelu ? 0.5 : 1.0) * (double)p.factor;
-        m[i] = (float)((double)mult[i] * unit);
-        b[i] = (float)(((double)bias[i] * (double)mult[i] + (t->bias ? (double)t->bias[i] : 0.0)) * unit);
+        int64_t at = entry_of(l, i);
+        m[at] = (float)((double)mult[at] * unit);
+        b[at] = (float)(((double)bias[at] * (double)mult[at] + (t->bias ? (double)t->bias[i] : 0.0)) * unit);
     }
     if (st == PTQ_OK)
         st = ptq_gpu_keep(g, m, (size_t)npad * sizeof *m, &l->fast_mult);
@@ -142,9 +150,10 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
         for (int64_t t = 0; t < s->taps && fold; t++)
             for (int64_t c = 0; c < s->c; c++)
                 sum += (uint32_t)(int8_t)(s->data[n * s->n_step + t * s->tap_step + c * s->c_step] ^ s->flip);
-        bias[n] = (int32_t)((uint32_t)(q->bias ? q->bias[n] : 0) - (uint32_t)q->x.zp * sum);
-        mult[n] = multiplier(q, n);
+        bias[entry_of(l, n)] = (int32_t)((uint32_t)(q->bias ? q->bias[n] : 0) - (uint32_t)q->x.zp * sum);
+        mult[entry_of(l, n)] = multiplier(q, n);
     }
+    l->near = st == PTQ_OK && ptq_k_gemm_is_near(bias, mult, npad, l->kpad);
     if (st == PTQ_OK)
         st = ptq_gpu_keep(g, bias, (size_t)npad * sizeof *bias, &l->bias);
     if (st == PTQ_OK)
@@ -348,6 +357,7 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int
     a->hi = q->qhi;
     a->x_signed = r->in[0]->dtype == PTQ_DT_S8;
     a->float_out = q->float_out;
+    a->near = l->near;
     a->residual = ptq_int_residual(r);
     a->tail = tail_of(r);
     if (a->residual.kind) {

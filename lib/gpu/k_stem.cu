@@ -79,7 +79,7 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS) stem(const __grid_cons
         int64_t line = ((int64_t)image * a.out_h + y) * a.out_w;
 #pragma unroll
         for (int i = 0; i < WIDTH / 16; i++)
-            finish_rows<ADDS>(a, channels(a.bias, a.mult, n), &acc[i][0][0], line + x0 + i * 16 + lane / 4, n,
+            finish_rows<ADDS>(a, channels(a.bias, a.mult, nullptr, n), &acc[i][0][0], line + x0 + i * 16 + lane / 4, n,
                               line + a.out_w);
     }
 }

@@ -2,6 +2,7 @@
 /* Matrix products with a short k on Hopper, where writing the result costs more than multiplying: a
  * block keeps the weights, bias and multipliers of 64 channels in shared memory, walks down the rows, and
  * multiplies the next tile while it writes the last one. */
+#include "lib/gpu/tail.cuh"
 #include "lib/gpu/wgmma.cuh"
 
 enum { GROUPS = 1, BM = 64 * GROUPS, BN = 64, BK = 64, STAGES = 8, THREADS = 128 * GROUPS + 32 };
@@ -25,12 +26,8 @@ struct ring {
     }
 };
 
-static __device__ __forceinline__ void feed(const CUtensorMap *ta, const CUtensorMap *tb, ring r, int steps, int m0,
-                                            int n0, int tiles, int step)
+static __device__ __forceinline__ void feed(const CUtensorMap *ta, ring r, int steps, int m0, int tiles, int step)
 {
-    barrier_expect(r.weights, (uint32_t)(steps * B_BYTES));
-    for (int s = 0; s < steps; s++)
-        tensor_copy_2d(r.b + (uint32_t)(s * B_BYTES), tb, r.weights, s * BK, n0);
     for (int m = m0; tiles > 0; tiles--, m += step)
         for (int s = 0; s < steps; s++, r.next()) {
             barrier_wait(r.empty + 8 * r.stage, r.phase ^ 1);
@@ -70,36 +67,43 @@ static __device__ __forceinline__ void end(int32_t (&acc)[BN / 2], const ring &r
         barrier_arrive(r.empty + 8 * last);
 }
 
+/* Few registers are left: floats go one by one. */
+template <int END>
+static __device__ __forceinline__ void finish(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m, int n)
+{
+    if (END == END_NEAR || END == END_NEAR_SUM)
+        finish_end<END>(a, c, acc, m, n);
+    else
+        finish_rows<END == END_SKIP, false>(a, c, acc, m, n, a.m);
+}
+
 /* `pairs` pairs of tiles. The products stand on no condition, which would serialize them: the tile after
  * the last is multiplied too (of rows that the copy engine fills with zeros) and never written. */
-template <bool SIGNED, bool ADDS>
+template <bool SIGNED, int END>
 static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, const int32_t *bias, const float *mult, ring r,
                                                 int steps, int m0, int n0, int pairs, int step)
 {
     int group = (int)threadIdx.x / 128, lane = (int)threadIdx.x % 32, last = 0;
     int n = n0 + lane % 4 * 16, m = m0 + group * 64 + (int)threadIdx.x / 32 % 4 * 16 + lane / 4;
-    channels c(bias, mult, lane % 4 * 16);
+    channels c(bias, mult, nullptr, lane % 4 * 16);
     int32_t even[BN / 2], odd[BN / 2];
     barrier_wait(r.weights, 0);
-    if (ADDS)
-        prefetch_skip(a, m, n, a.m);
+    prefetch_end<END>(a, m, n);
     start<SIGNED>(even, r, steps, group, lane, &last);
     end(even, r, lane, last);
     for (; pairs > 0; pairs--, m += 2 * step) {
         start<SIGNED>(odd, r, steps, group, lane, &last);
-        if (ADDS)
-            prefetch_skip(a, m + step, n, a.m);
-        finish_rows<ADDS, false>(a, c, even, m, n, a.m);
+        prefetch_end<END>(a, m + step, n);
+        finish<END>(a, c, even, m, n);
         end(odd, r, lane, last);
         start<SIGNED>(even, r, steps, group, lane, &last);
-        if (ADDS)
-            prefetch_skip(a, m + 2 * step, n, a.m);
-        finish_rows<ADDS, false>(a, c, odd, m + step, n, a.m);
+        prefetch_end<END>(a, m + 2 * step, n);
+        finish<END>(a, c, odd, m + step, n);
         end(even, r, lane, last);
     }
 }
 
-template <int BLOCKS, bool SIGNED, bool ADDS>
+template <int BLOCKS, bool SIGNED, int END>
 static __global__ void __launch_bounds__(THREADS, BLOCKS)
     wgmma_short(const __grid_constant__ CUtensorMap ta, const __grid_constant__ CUtensorMap tb,
                 const __grid_constant__ ptq_k_gemm a, int columns)
@@ -129,20 +133,36 @@ static __global__ void __launch_bounds__(THREADS, BLOCKS)
         mult[threadIdx.x] = a.mult[n0 + threadIdx.x];
     }
     __syncthreads();
+    let_next();
+    if (threadIdx.x == 128 * GROUPS) { /* weights are constant */
+        barrier_expect(r.weights, (uint32_t)(steps * B_BYTES));
+        for (int s = 0; s < steps; s++)
+            tensor_copy_2d(r.b + (uint32_t)(s * B_BYTES), &tb, r.weights, s * BK, n0);
+    }
+    after_previous();
     int step = (int)(gridDim.x / (unsigned)columns) * BM, pairs = ((int)a.m - m0 + 2 * step - 1) / (2 * step);
     if (threadIdx.x < 128 * GROUPS)
-        multiply<SIGNED, ADDS>(a, bias, mult, r, steps, m0, n0, pairs, step);
+        multiply<SIGNED, END>(a, bias, mult, r, steps, m0, n0, pairs, step);
     else if (threadIdx.x == 128 * GROUPS)
-        feed(&ta, &tb, r, steps, m0, n0, 2 * pairs + 1, step);
+        feed(&ta, r, steps, m0, 2 * pairs + 1, step);
 }
 
 /* ---- host ---- */
 
+typedef void short_kernel(const CUtensorMap, const CUtensorMap, const ptq_k_gemm, int);
+
+template <int BLOCKS, bool SIGNED> static short_kernel *kernel_of(const ptq_k_gemm *a)
+{
+    switch (near_end(a)) {
+    case END_NEAR: return wgmma_short<BLOCKS, SIGNED, END_NEAR>;
+    case END_NEAR_SUM: return wgmma_short<BLOCKS, SIGNED, END_NEAR_SUM>;
+    default: return a->residual.kind ? wgmma_short<BLOCKS, SIGNED, END_SKIP> : wgmma_short<BLOCKS, SIGNED, END_PLAIN>;
+    }
+}
+
 template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
-    auto kernel = a->x_signed ? wgmma_short<BLOCKS, true, false> : wgmma_short<BLOCKS, false, false>;
-    if (a->residual.kind)
-        kernel = a->x_signed ? wgmma_short<BLOCKS, true, true> : wgmma_short<BLOCKS, false, true>;
+    auto kernel = a->x_signed ? kernel_of<BLOCKS, true>(a) : kernel_of<BLOCKS, false>(a);
     CUtensorMap ta, tb;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
@@ -152,8 +172,7 @@ template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
     int columns = (a->n + BN - 1) / BN, smem = smem_bytes((a->c + BK - 1) / BK);
     int64_t tiles = (a->m + BM - 1) / BM, down = BLOCKS * ptq_dev_processors(d) / columns;
     down = down < 1 ? 1 : down > tiles ? tiles : down;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem_bytes(MAX_STEPS));
-    kernel<<<(unsigned)(down * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, ptq_k_gemm_ends(a), columns);
+    launch_early(kernel, (unsigned)(down * columns), THREADS, smem, smem_bytes(MAX_STEPS), d, ta, tb, ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "wgmma_short");
 }
 

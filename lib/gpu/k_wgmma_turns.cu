@@ -2,13 +2,21 @@
 /* The products of wgmma_turns.cuh, with every end. */
 #include "lib/gpu/wgmma_turns.cuh"
 
+template <bool WINDOW> static ptq_status run_end(ptq_dev *d, const ptq_k_gemm *a)
+{
+    switch (near_end(a)) {
+    case END_NEAR: return launch_turns_type<WINDOW, END_NEAR>(d, a);
+    case END_NEAR_SUM: return launch_turns_type<WINDOW, END_NEAR_SUM>(d, a);
+    default: break;
+    }
+    return a->residual.kind ? launch_turns_type<WINDOW, END_SKIP>(d, a) : launch_turns_type<WINDOW, END_PLAIN>(d, a);
+}
+
 static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
 {
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
-    if (is_matrix(a))
-        return a->residual.kind ? launch_turns_type<false, END_SKIP>(d, a) : launch_turns_type<false, END_PLAIN>(d, a);
-    return a->residual.kind ? launch_turns_type<true, END_SKIP>(d, a) : launch_turns_type<true, END_PLAIN>(d, a);
+    return is_matrix(a) ? run_end<false>(d, a) : run_end<true>(d, a);
 }
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)

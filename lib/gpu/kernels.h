@@ -82,17 +82,18 @@ typedef struct ptq_k_gemm {
                             channel, zeros behind; 16-byte aligned */
     void *y;             /* [m][n] bytes, or floats with float_out */
     const uint8_t *zero; /* 16 bytes of the zero point of x */
-    const int32_t *bias; /* [npad] bias - zx * sum of the column's weights, modulo 2^32 */
-    const float *mult;   /* [npad] */
+    const int32_t *bias; /* [npad] bias - zx * sum of the column's weights, modulo 2^32; at ptq_k_gemm_entry_of(n) */
+    const float *mult;   /* [npad], at ptq_k_gemm_entry_of(n) */
     int64_t m;           /* batch * out_h * out_w */
     int32_t n, npad, kpad, c;
     int32_t in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, dil_h, dil_w, pad_h, pad_w;
     int32_t zx, zy, lo, hi, x_signed, float_out;
     int32_t padded; /* some window reaches outside the input */
+    int32_t near;   /* ptq_k_gemm_is_near of these weights: no result is beyond 2^22 steps of the output */
     int32_t skip_signed;
     const uint8_t *skip; /* [m][n] what is added; read where residual.kind is not 0 */
     ptq_residual residual;
-    ptq_k_tail tail; /* then mult is to float, and there is no residual */
+    ptq_k_tail tail; /* then mult is to float, and there is no residual; its bias at ptq_k_gemm_entry_of(n) */
     struct { /* the law's numbers as the kernels use them, made by ptq_k_gemm_ends */
         float lo, hi, lo2, hi2, base, zy;
         uint32_t flip;
@@ -102,8 +103,21 @@ typedef struct ptq_k_gemm {
             float factor, s, inv, low, high, lo, hi, code;
             int32_t zy;
         } part[PTQ_K_PARTS];
+        int32_t shift, span; /* near: from the bits of a sum with 1.5 * 2^23 to a code's distance from lo; hi - lo */
+        uint32_t top;        /* near: lo of four codes */
     } ends;
 } ptq_k_gemm;
+/* Is every product of these multipliers within 2^22, whatever the operands? (They are bytes; k as packed.) Only
+ * then the bits of its sum with 1.5 * 2^23, taken as an integer, are in the order of the values. */
+static inline int32_t ptq_k_gemm_is_near(const int32_t *bias, const float *mult, int64_t n, int64_t kpad)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double most = 255.0 * 128.0 * (double)kpad + (bias[i] < 0 ? -(double)bias[i] : (double)bias[i]);
+        if (!(most * (double)mult[i] < 0x1p22 && most * (double)mult[i] > -0x1p22) || most >= 0x1p31)
+            return 0;
+    }
+    return 1;
+}
 /* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
  * rounded by adding 1.5 * 2^23, and `zy` makes a code of it: all exact. */
 static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
@@ -134,6 +148,9 @@ static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)
         b.ends.part[i].code = 12582912.0f + (float)p.zy;
         b.ends.part[i].zy = p.zy;
     }
+    b.ends.shift = a->zy - a->lo - 0x4b400000;
+    b.ends.span = a->hi - a->lo;
+    b.ends.top = a->lo < 0 ? 0x80808080u : 0;
     /* Four roundings are less than 2.5e-7 of a quotient. */
     b.ends.sure = a->tail.tame ? 0.5f - (PTQ_FAST_GELU_ERROR * b.ends.inv + 2.5e-7f * (float)(a->hi - a->zy)) : -1.0f;
     float twice = 2.0f * a->tail.s; /* fast_bias and fast_mult make half a code of x */
@@ -149,6 +166,13 @@ static inline int64_t ptq_k_gemm_row_of(int64_t n)
 {
     int64_t r = n & 63;
     return (n - r) + (r >> 1 & 7) * 8 + (r >> 4) * 2 + (r & 1);
+}
+/* Where bias, multiplier and tail bias of channel n lie. Each of four neighbouring threads reads four of its 16
+ * channels at once; in this order the four read side by side. */
+PTQ_HD int64_t ptq_k_gemm_entry_of(int64_t n)
+{
+    int64_t r = n & 63;
+    return (n - r) + (r >> 2 & 3) * 16 + (r >> 4) * 4 + (r & 3);
 }
 /* Kernel rows that can run a product, for the tuner and the tests; NULL past the end. A row tells
  * whether it can run these arguments on this device. */

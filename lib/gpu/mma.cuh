@@ -80,13 +80,18 @@ static __device__ __forceinline__ float clamped(float x, float lo, float hi)
     return fminf(fmaxf(x, lo), hi); /* sends NaN to lo */
 }
 
+static __device__ __forceinline__ uint32_t four_bytes(const uint32_t b[4])
+{
+    return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+}
+
 static __device__ __forceinline__ uint32_t low_bytes(const float v[4])
 {
     uint32_t b[4];
 #pragma unroll
     for (int i = 0; i < 4; i++)
         b[i] = __float_as_uint(v[i] + 12582912.0f);
-    return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+    return four_bytes(b);
 }
 
 /* x / s without a division, y = 1 / s; quant_wide.cuh says where it is the law's quotient. */
@@ -99,6 +104,12 @@ static __device__ __forceinline__ float quotient(float x, float s, float y)
 
 /* What ends a product: nothing, or a residual of this kind. */
 enum { PLAIN_END, PRODUCT_FIRST, SKIP_FIRST, FLOAT_SUM };
+
+/* Code i of the residual's four, flipped to unsigned, less its zero point in FLOAT_SUM. */
+static __device__ __forceinline__ float code_value(const ptq_k_gemm &a, uint32_t codes, int i)
+{
+    return __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7540 + i)) - a.ends.base;
+}
 
 /* The bytes of ptq_requantize (less the zero point) or of ptq_requantize_residual (less the zero point in
  * FLOAT_SUM) for four accumulators; s holds four codes. */
@@ -115,7 +126,7 @@ static __device__ __forceinline__ uint32_t requantize4(const ptq_k_gemm &a, cons
             f[i] = clamped(p, a.ends.lo, a.ends.hi);
             continue;
         }
-        float c = __uint_as_float(__byte_perm(s, 0x4b000000u, 0x7540 + i)) - a.ends.base;
+        float c = code_value(a, s, i);
         if (END == FLOAT_SUM) {
             f[i] = clamped(fmaf(c, a.residual.r, p), a.ends.lo, a.ends.hi);
             continue;
@@ -134,14 +145,19 @@ static __device__ __forceinline__ uint32_t add_bytes(uint32_t x, uint32_t low, u
     return ((x & 0x7f7f7f7fu) + low) ^ (x & 0x80808080u) ^ high;
 }
 
-/* Bias and multiplier of 16 neighbouring channels: read where they lie, in global or shared memory. */
+/* Bias, multiplier and bias behind the multiplier (of tails) of 16 neighbouring channels from n on, four at a time:
+ * read where they lie, in global or shared memory, in the order of ptq_k_gemm_entry_of. */
 struct channels {
     const int4 *b;
-    const float4 *m;
-    __device__ __forceinline__ channels(const int32_t *bias, const float *mult, int n)
-        : b((const int4 *)(bias + n)), m((const float4 *)(mult + n))
+    const float4 *m, *f;
+    __device__ __forceinline__ channels(const int32_t *bias, const float *mult, const float *behind, int n)
+        : b((const int4 *)bias + place(n)), m((const float4 *)mult + place(n)), f((const float4 *)behind + place(n))
     {
     }
+    __device__ __forceinline__ int4 bias(int i) const { return b[4 * i]; }
+    __device__ __forceinline__ float4 mult(int i) const { return m[4 * i]; }
+    __device__ __forceinline__ float4 behind(int i) const { return f[4 * i]; }
+    static __device__ __forceinline__ int place(int n) { return (n & ~63) / 4 + (n & 63) / 16; }
 };
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
@@ -184,24 +200,36 @@ static __device__ __forceinline__ void prefetch_skip(const ptq_k_gemm &a, int64_
             asm volatile("prefetch.global.L2 [%0];" ::"l"(a.skip + (m + 8 * row) * a.n + n));
 }
 
+static __device__ __forceinline__ void add_to_all(uint32_t (&out)[2][4], int32_t zy)
+{
+    uint32_t all = (uint32_t)(zy & 0xff) * 0x01010101u, low = all & 0x7f7f7f7fu, high = all & 0x80808080u;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
+}
+
+/* Writes codes of two rows where all 16 channels are there: n is a multiple of 16. */
+static __device__ __forceinline__ void store_whole(const ptq_k_gemm &a, const uint32_t (&out)[2][4], int64_t m, int n,
+                                                   int64_t end)
+{
+    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (m < end)
+        *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
+    if (m + 8 < end)
+        *(uint4 *)(y + 8 * (int64_t)a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+}
+
 /* Writes codes of two rows, less the zero point `zy`, which is added first. */
 static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t (&out)[2][4], int32_t zy, int64_t m,
                                                    int n, int64_t end)
 {
-    if (zy & 0xff) {
-        uint32_t all = (uint32_t)(zy & 0xff) * 0x01010101u, low = all & 0x7f7f7f7fu, high = all & 0x80808080u;
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
-    }
-    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (zy & 0xff)
+        add_to_all(out, zy);
     if (a.n % 16 == 0) {
-        if (m < end)
-            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
-        if (m + 8 < end)
-            *(uint4 *)(y + 8 * a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+        store_whole(a, out, m, n, end);
         return;
     }
+    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
 #pragma unroll
     for (int e = 0; e < 32; e++)
         if (n + e % 16 < a.n && m + e / 16 * 8 < end)
@@ -217,8 +245,8 @@ static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const c
         load_skip(a, m, n, end, skip);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        int4 b4 = c.b[i];
-        float4 m4 = c.m[i];
+        int4 b4 = c.bias(i);
+        float4 m4 = c.mult(i);
         float mult[4] = {m4.x, m4.y, m4.z, m4.w};
         int32_t bias[4] = {b4.x, b4.y, b4.z, b4.w};
 #pragma unroll
@@ -233,15 +261,54 @@ static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const c
     store_codes(a, out, END == PLAIN_END || END == FLOAT_SUM ? a.zy : 0, m, n, end);
 }
 
+/* The same bytes as finish_codes in two thirds of the instructions, where ptq_k_gemm.near holds: a result is rounded
+ * before it is clamped, and one instruction adds the zero point and clamps both sides. SUM: with a residual in float.
+ * n is a multiple of 16, rows are fewer than 2^31. */
+template <bool SUM>
+static __device__ __forceinline__ void finish_near(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int m,
+                                                   int n, int end)
+{
+    uint32_t out[2][4], skip[2][4] = {};
+#pragma unroll
+    for (int row = 0; row < 2 && SUM; row++)
+        if (m + 8 * row < end) {
+            uint4 s = __ldg((const uint4 *)(a.skip + (int64_t)(m + 8 * row) * a.n + n));
+            skip[row][0] = s.x ^ a.ends.flip;
+            skip[row][1] = s.y ^ a.ends.flip;
+            skip[row][2] = s.z ^ a.ends.flip;
+            skip[row][3] = s.w ^ a.ends.flip;
+        }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int4 b4 = c.bias(i);
+        float4 m4 = c.mult(i);
+        float mult[4] = {m4.x, m4.y, m4.z, m4.w};
+        int32_t bias[4] = {b4.x, b4.y, b4.z, b4.w};
+#pragma unroll
+        for (int row = 0; row < 2; row++) {
+            uint32_t v[4];
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float p = (float)biased(acc, row, 4 * i + e, bias[e]) * mult[e];
+                if (SUM)
+                    p = fmaf(code_value(a, skip[row][i], e), a.residual.r, p);
+                v[e] = (uint32_t)__viaddmin_s32_relu(__float_as_int(p + 12582912.0f), a.ends.shift, a.ends.span);
+            }
+            out[row][i] = four_bytes(v) ^ a.ends.top;
+        }
+    }
+    store_whole(a, out, m, n, end);
+}
+
 static __device__ __forceinline__ void finish_single_floats(const ptq_k_gemm &a, const channels &c,
                                                             const int32_t *acc, int64_t m, int n, int64_t end)
 {
 #pragma unroll
     for (int e = 0; e < 32; e++) {
-        int row = e / 16, ch = e % 16;
-        int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[ch]);
+        int row = e / 16, ch = e % 16, at = ch / 4 * 16 + ch % 4;
+        int32_t v = biased(acc, row, ch, ((const int32_t *)c.b)[at]);
         if (m + 8 * row < end && n + ch < a.n)
-            ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[ch];
+            ((float *)a.y)[(m + 8 * row) * a.n + n + ch] = (float)v * ((const float *)c.m)[at];
     }
 }
 
@@ -258,8 +325,8 @@ static __device__ __forceinline__ void finish_floats(const ptq_k_gemm &a, const 
         int4 b[2] = {};
         float4 s[2] = {};
         for (int h = 0; h < 2 && mine; h++) {
-            b[h] = c.b[i + h];
-            s[h] = c.m[i + h];
+            b[h] = c.bias(i + h);
+            s[h] = c.mult(i + h);
         }
         int32_t bias[8] = {b[0].x, b[0].y, b[0].z, b[0].w, b[1].x, b[1].y, b[1].z, b[1].w};
         float mult[8] = {s[0].x, s[0].y, s[0].z, s[0].w, s[1].x, s[1].y, s[1].z, s[1].w};

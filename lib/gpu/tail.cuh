@@ -15,7 +15,7 @@ static bool tail_is(const ptq_k_gemm *a, int end)
 {
     const ptq_k_tail *t = &a->tail;
     bool floats = a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0;
-    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = a->n % 16 == 0 && t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
     int fits = TAIL_ANY;
     if (t->codes && codes && (!t->gelu || gelu))
@@ -33,16 +33,6 @@ static int tail_end(const ptq_k_gemm *a)
             return end;
     return -1;
 }
-
-/* 16 neighbouring channels: bias in front of the multiplier, multiplier, bias behind it. */
-struct tail_channels {
-    const int4 *b;
-    const float4 *m, *f;
-    __device__ __forceinline__ tail_channels(const ptq_k_gemm &a, int n)
-        : b((const int4 *)(a.bias + n)), m((const float4 *)(a.mult + n)), f((const float4 *)(a.tail.bias + n))
-    {
-    }
-};
 
 /* Four neighbouring channels of a row in float, before the GELU. */
 template <bool TIMES>
@@ -118,17 +108,16 @@ static __device__ __forceinline__ uint32_t quotient_codes(const ptq_k_gemm &a, c
 }
 
 template <bool GELU>
-static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
-                                                     int64_t end)
+static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                     int64_t m, int n, int64_t end)
 {
     if (n >= a.n)
         return;
-    tail_channels c(a, n);
     uint32_t out[2][4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        int4 b = c.b[i];
-        float4 s = c.m[i], f = c.f[i];
+        int4 b = c.bias(i);
+        float4 s = c.mult(i), f = c.behind(i);
         float v[2][4];
         tail_values<!GELU>(a, acc, 0, i, b, s, f, v[0]);
         tail_values<!GELU>(a, acc, 1, i, b, s, f, v[1]);
@@ -139,16 +128,17 @@ static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const 
             out[1][i] = quotient_codes(a, v[1]);
         }
     }
-    store_codes(a, out, a.zy, m, n, end);
+    if (a.zy & 0xff)
+        add_to_all(out, a.zy);
+    store_whole(a, out, m, n, end);
 }
 
 /* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
  * before the values are made, four vectors at a time. */
-static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
-                                                      int64_t end)
+static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                      int64_t m, int n, int64_t end)
 {
     int odd = (int)threadIdx.x & 1, first = n - 16 * odd;
-    tail_channels c(a, n);
     bool mine = n < a.n;
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
@@ -165,9 +155,9 @@ static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const
         int4 b[2] = {};
         float4 s[2] = {}, f[2] = {};
         for (int h = 0; h < 2 && mine; h++) {
-            b[h] = c.b[i + h];
-            s[h] = c.m[i + h];
-            f[h] = c.f[i + h];
+            b[h] = c.bias(i + h);
+            s[h] = c.mult(i + h);
+            f[h] = c.behind(i + h);
         }
 #pragma unroll
         for (int row = 0; row < 2; row++) {
@@ -196,7 +186,7 @@ static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const
 static __device__ __noinline__ void tail_element(const ptq_k_gemm &a, float v, int channel, int64_t at)
 {
     const ptq_k_tail &t = a.tail;
-    v = ptq_gelu_of((v + t.bias[channel]) * t.factor, t.gelu);
+    v = ptq_gelu_of((v + t.bias[ptq_k_gemm_entry_of(channel)]) * t.factor, t.gelu);
     if (t.add)
         v += t.add[at];
     if (t.codes)
@@ -212,21 +202,22 @@ static __device__ __forceinline__ void tail_one_by_one(const ptq_k_gemm &a, cons
     for (int e = 0; e < 32; e++) {
         int row = e / 16, ch = n + e % 16;
         if (m + 8 * row < end && ch < a.n)
-            tail_element(a, (float)biased(acc, row, e % 16, a.bias[ch]) * a.mult[ch], ch, (m + 8 * row) * a.n + ch);
+            tail_element(a, (float)biased(acc, row, e % 16, a.bias[ptq_k_gemm_entry_of(ch)]) * a.mult[ptq_k_gemm_entry_of(ch)],
+                         ch, (m + 8 * row) * a.n + ch);
     }
 }
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
 template <int END>
-static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n,
-                                                   int64_t end)
+static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                                   int n, int64_t end)
 {
     if (END == TAIL_CODES)
-        tail_to_codes<false>(a, acc, m, n, end);
+        tail_to_codes<false>(a, c, acc, m, n, end);
     else if (END == TAIL_GELU)
-        tail_to_codes<true>(a, acc, m, n, end);
+        tail_to_codes<true>(a, c, acc, m, n, end);
     else if (END == TAIL_FLOATS)
-        tail_to_floats(a, acc, m, n, end);
+        tail_to_floats(a, c, acc, m, n, end);
     else
         tail_one_by_one(a, acc, m, n, end);
 }
@@ -242,13 +233,23 @@ static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t
 
 /* ---- every end ---- */
 
-/* How the results of a kernel end: as codes or floats, with a residual, END_TAIL + one of the ends above, or END_FAST +
- * one of fast_tail.cuh. */
-enum { END_PLAIN, END_SKIP, END_TAIL, END_FAST = END_TAIL + TAIL_ANY + 1 };
+/* How the results of a kernel end: as codes or floats; with a residual; as codes that are near (finish_near), alone or
+ * with a residual in float; END_TAIL + one of the ends above, or END_FAST + one of fast_tail.cuh. */
+enum { END_PLAIN, END_SKIP, END_NEAR, END_NEAR_SUM, END_TAIL, END_FAST = END_TAIL + TAIL_ANY + 1 };
+
+/* END_NEAR, END_NEAR_SUM, or -1 where neither fits. The sum too must stay below 2^23. */
+static int near_end(const ptq_k_gemm *a)
+{
+    bool codes = a->near && !a->float_out && !a->tail.on && (a->lo == 0 || a->lo == -128) && a->n % 16 == 0 &&
+                 a->m < INT32_MAX - 256;
+    if (codes && !a->residual.kind)
+        return END_NEAR;
+    return codes && a->residual.kind == PTQ_RESIDUAL_FLOAT && a->residual.r < 0x1p13f ? END_NEAR_SUM : -1;
+}
 
 template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)
 {
-    if (END == END_SKIP)
+    if (END == END_SKIP || END == END_NEAR_SUM)
         prefetch_skip(a, m, n, a.m);
     else if (END == END_TAIL + TAIL_FLOATS)
         prefetch_add(a, m, n, a.m);
@@ -256,14 +257,28 @@ template <int END> static __device__ __forceinline__ void prefetch_end(const ptq
         prefetch_fast(a, m, n, a.m);
 }
 
-template <int END> static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const int32_t *acc, int64_t m, int n)
+/* The tables of an end where they lie in global memory; lanes outside of the output read what is not used. */
+template <int END> static __device__ __forceinline__ channels channels_of(const ptq_k_gemm &a, int n)
 {
-    if constexpr (END >= END_FAST)
-        finish_fast<END - END_FAST>(a, acc, m, n, a.m);
-    else if constexpr (END >= END_TAIL)
-        finish_tail<END - END_TAIL>(a, acc, m, n, a.m);
-    else
-        finish_rows<END == END_SKIP>(a, channels(a.bias, a.mult, n), acc, m, n, a.m);
+    n = n < a.n ? n : 0;
+    return END >= END_FAST ? channels(a.bias, a.tail.fast_mult, a.tail.fast_bias, n)
+                           : channels(a.bias, a.mult, a.tail.bias, n);
+}
+
+template <int END>
+static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                                  int n)
+{
+    if constexpr (END >= END_FAST) {
+        finish_fast<END - END_FAST>(a, c, acc, m, n, a.m);
+    } else if constexpr (END >= END_TAIL) {
+        finish_tail<END - END_TAIL>(a, c, acc, m, n, a.m);
+    } else if constexpr (END == END_NEAR || END == END_NEAR_SUM) {
+        if (n < a.n)
+            finish_near<END == END_NEAR_SUM>(a, c, acc, (int)m, n, (int)a.m);
+    } else {
+        finish_rows<END == END_SKIP>(a, c, acc, m, n, a.m);
+    }
 }
 
 #endif

@@ -53,11 +53,38 @@ static __device__ __forceinline__ void tensor_copy_window(uint32_t dst, const CU
                  : "memory");
 }
 
+/* Programmatic dependent launch: a kernel may start while the one before it on the stream still runs. It sets up and
+ * reads constants, then all its threads wait here: from then on everything that was written before is there, and
+ * memory that others read may be written again. */
+static __device__ __forceinline__ void after_previous()
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+/* From here on the next kernel may start where there is room. */
+static __device__ __forceinline__ void let_next()
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
 /* Rows of ROW bytes (64 or 128), swizzled over as many bytes, groups of 8 rows one behind the other. */
 template <int ROW> static __device__ __forceinline__ uint64_t descriptor(uint32_t address)
 {
     return (uint64_t)((address & 0x3ffff) >> 4) | 1ull << 16 | (uint64_t)(8 * ROW / 16) << 32 |
            (uint64_t)(ROW == 128 ? 1 : 2) << 62;
+}
+
+/* The same with the address in units of 16 bytes, to which steps can be added: addresses are below 2^18. */
+template <int ROW> static __device__ __forceinline__ uint64_t descriptor_at(uint32_t units)
+{
+    constexpr uint32_t high = 8 * ROW / 16 | (ROW == 128 ? 1u : 2u) << 30;
+    return (uint64_t)high << 32 | (units | 1u << 16);
+}
+
+/* The number of a warpgroup, known to be the same in all lanes. */
+static __device__ __forceinline__ int warpgroup()
+{
+    return __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
 }
 
 static __device__ __forceinline__ void wgmma_fence()
@@ -168,6 +195,70 @@ template <> struct wgmma<128, false> {
     }
 };
 
+template <> struct wgmma<192, true> {
+    static __device__ __forceinline__ void run(int32_t (&d)[96], uint64_t a, uint64_t b, int keep)
+    {
+        asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %98, 0;\n\t"
+                     "wgmma.mma_async.sync.aligned.m64n192k32.s32.s8.s8 {"
+                     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+                     "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+                     "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+                     "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, "
+                     "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, "
+                     "%87, %88, %89, %90, %91, %92, %93, %94, %95"
+                     "}, %96, %97, p;\n\t}"
+                     : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]), "+r"(d[6]),
+                       "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]), "+r"(d[12]), "+r"(d[13]),
+                       "+r"(d[14]), "+r"(d[15]), "+r"(d[16]), "+r"(d[17]), "+r"(d[18]), "+r"(d[19]),
+                       "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]), "+r"(d[24]), "+r"(d[25]),
+                       "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]), "+r"(d[30]), "+r"(d[31]),
+                       "+r"(d[32]), "+r"(d[33]), "+r"(d[34]), "+r"(d[35]), "+r"(d[36]), "+r"(d[37]),
+                       "+r"(d[38]), "+r"(d[39]), "+r"(d[40]), "+r"(d[41]), "+r"(d[42]), "+r"(d[43]),
+                       "+r"(d[44]), "+r"(d[45]), "+r"(d[46]), "+r"(d[47]), "+r"(d[48]), "+r"(d[49]),
+                       "+r"(d[50]), "+r"(d[51]), "+r"(d[52]), "+r"(d[53]), "+r"(d[54]), "+r"(d[55]),
+                       "+r"(d[56]), "+r"(d[57]), "+r"(d[58]), "+r"(d[59]), "+r"(d[60]), "+r"(d[61]),
+                       "+r"(d[62]), "+r"(d[63]), "+r"(d[64]), "+r"(d[65]), "+r"(d[66]), "+r"(d[67]),
+                       "+r"(d[68]), "+r"(d[69]), "+r"(d[70]), "+r"(d[71]), "+r"(d[72]), "+r"(d[73]),
+                       "+r"(d[74]), "+r"(d[75]), "+r"(d[76]), "+r"(d[77]), "+r"(d[78]), "+r"(d[79]),
+                       "+r"(d[80]), "+r"(d[81]), "+r"(d[82]), "+r"(d[83]), "+r"(d[84]), "+r"(d[85]),
+                       "+r"(d[86]), "+r"(d[87]), "+r"(d[88]), "+r"(d[89]), "+r"(d[90]), "+r"(d[91]),
+                       "+r"(d[92]), "+r"(d[93]), "+r"(d[94]), "+r"(d[95])
+                     : "l"(a), "l"(b), "r"(keep));
+    }
+};
+
+template <> struct wgmma<192, false> {
+    static __device__ __forceinline__ void run(int32_t (&d)[96], uint64_t a, uint64_t b, int keep)
+    {
+        asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %98, 0;\n\t"
+                     "wgmma.mma_async.sync.aligned.m64n192k32.s32.u8.s8 {"
+                     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+                     "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+                     "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+                     "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, "
+                     "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, "
+                     "%87, %88, %89, %90, %91, %92, %93, %94, %95"
+                     "}, %96, %97, p;\n\t}"
+                     : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]), "+r"(d[6]),
+                       "+r"(d[7]), "+r"(d[8]), "+r"(d[9]), "+r"(d[10]), "+r"(d[11]), "+r"(d[12]), "+r"(d[13]),
+                       "+r"(d[14]), "+r"(d[15]), "+r"(d[16]), "+r"(d[17]), "+r"(d[18]), "+r"(d[19]),
+                       "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]), "+r"(d[24]), "+r"(d[25]),
+                       "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]), "+r"(d[30]), "+r"(d[31]),
+                       "+r"(d[32]), "+r"(d[33]), "+r"(d[34]), "+r"(d[35]), "+r"(d[36]), "+r"(d[37]),
+                       "+r"(d[38]), "+r"(d[39]), "+r"(d[40]), "+r"(d[41]), "+r"(d[42]), "+r"(d[43]),
+                       "+r"(d[44]), "+r"(d[45]), "+r"(d[46]), "+r"(d[47]), "+r"(d[48]), "+r"(d[49]),
+                       "+r"(d[50]), "+r"(d[51]), "+r"(d[52]), "+r"(d[53]), "+r"(d[54]), "+r"(d[55]),
+                       "+r"(d[56]), "+r"(d[57]), "+r"(d[58]), "+r"(d[59]), "+r"(d[60]), "+r"(d[61]),
+                       "+r"(d[62]), "+r"(d[63]), "+r"(d[64]), "+r"(d[65]), "+r"(d[66]), "+r"(d[67]),
+                       "+r"(d[68]), "+r"(d[69]), "+r"(d[70]), "+r"(d[71]), "+r"(d[72]), "+r"(d[73]),
+                       "+r"(d[74]), "+r"(d[75]), "+r"(d[76]), "+r"(d[77]), "+r"(d[78]), "+r"(d[79]),
+                       "+r"(d[80]), "+r"(d[81]), "+r"(d[82]), "+r"(d[83]), "+r"(d[84]), "+r"(d[85]),
+                       "+r"(d[86]), "+r"(d[87]), "+r"(d[88]), "+r"(d[89]), "+r"(d[90]), "+r"(d[91]),
+                       "+r"(d[92]), "+r"(d[93]), "+r"(d[94]), "+r"(d[95])
+                     : "l"(a), "l"(b), "r"(keep));
+    }
+};
+
 template <> struct wgmma<256, true> {
     static __device__ __forceinline__ void run(int32_t (&d)[128], uint64_t a, uint64_t b, int keep)
     {
@@ -244,7 +335,29 @@ template <> struct wgmma<256, false> {
     }
 };
 
-/* ---- host: maps for the copy engine ---- */
+/* ---- host ---- */
+
+/* Launches a kernel that calls after_previous. `most`: no launch of this kernel has more shared memory; the attribute
+ * is the kernel's, and other threads may launch it at the same time. */
+template <typename... P, typename... A>
+static void launch_early(void (*kernel)(P...), unsigned blocks, unsigned threads, int smem, int most,
+                         ptq_dev *d, const A &...args)
+{
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(blocks);
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = (size_t)smem;
+    config.stream = (cudaStream_t)ptq_dev_stream(d);
+    config.attrs = &early;
+    config.numAttrs = 1;
+    cudaLaunchKernelEx(&config, kernel, args...); /* its error is the last one, which ptq_dev_launched asks for */
+}
+
+/* Maps for the copy engine. */
 
 /* Entry points of the driver, found through the runtime: nothing links to libcuda. */
 template <typename F> static F driver(const char *name)

@@ -78,7 +78,7 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
                                                 uint32_t tiles, uint32_t mt, uint32_t nt)
 {
     using L = layout<GROUPS, BN, BK, STAGES, BLOCKS>;
-    int group = (int)threadIdx.x / 128, warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
+    int group = warpgroup(), warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
     int steps = a.kernel_h * a.kernel_w * ((a.c + BK - 1) / BK), stage = 0;
     uint32_t phase = 0;
     for (uint32_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -89,13 +89,13 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
         for (int c = 0; c < BN; c += 64)
             prefetch_end<END>(a, t.m + group * 64 + warp * 16 + lane / 4, t.n + c + lane % 4 * 16);
         for (int s = 0; s < steps; s++) {
-            uint32_t at = ring + (uint32_t)(stage * L::stage);
+            uint32_t at = ring / 16 + (uint32_t)(stage * (L::stage / 16));
+            uint32_t x = at + (uint32_t)(group * (64 * BK / 16)), w = at + L::a_bytes / 16;
             barrier_wait(full + 8 * stage, phase);
-            uint64_t da = descriptor<BK>(at + (uint32_t)(group * 64 * BK)), db = descriptor<BK>(at + L::a_bytes);
             wgmma_fence();
 #pragma unroll
-            for (int k = 0; k < BK / 32; k++)
-                wgmma<BN, SIGNED>::run(acc, da + 2 * k, db + 2 * k, s > 0 || k > 0);
+            for (uint32_t k = 0; k < BK / 32; k++)
+                wgmma<BN, SIGNED>::run(acc, descriptor_at<BK>(x + 2 * k), descriptor_at<BK>(w + 2 * k), s > 0 || k > 0);
             wgmma_commit();
             wgmma_wait<1>(); /* the step before has been read */
             if (s > 0 && lane == 0)
@@ -113,7 +113,7 @@ static __device__ __forceinline__ void multiply(const ptq_k_gemm &a, uint32_t ri
 #pragma unroll
         for (int c = 0; c < BN; c += 64) {
             int n = t.n + c + lane % 4 * 16;
-            finish_part<END>(a, acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
+            finish_part<END>(a, channels_of<END>(a, n), acc + c / 2, t.m + group * 64 + warp * 16 + lane / 4, n);
         }
     }
 }
@@ -137,6 +137,8 @@ static __global__ void __launch_bounds__(layout<GROUPS, BN, BK, STAGES, BLOCKS>:
         asm volatile("fence.proxy.async;" ::: "memory");
     }
     __syncthreads();
+    let_next();
+    after_previous();
     if (threadIdx.x >= 128 * GROUPS) {
         if (L::moves)
             asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
@@ -162,8 +164,7 @@ static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
     if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, BK, BN))
         return PTQ_ERR_DEVICE;
     int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + BN - 1) / BN), most = (int64_t)BLOCKS * ptq_dev_processors(d);
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::total);
-    kernel<<<(unsigned)(tiles < most ? tiles : most), L::threads, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, ptq_k_gemm_ends(a));
+    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb, ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "wgmma_gemm");
 }
 

@@ -29,7 +29,7 @@ static __device__ __forceinline__ void multiply_turns(const ptq_k_gemm &a, uint3
                                                       uint32_t turn, uint32_t tiles, uint32_t mt, uint32_t nt)
 {
     using L = turns;
-    int group = (int)threadIdx.x / 128, warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
+    int group = warpgroup(), warp = (int)threadIdx.x / 32 % 4, lane = (int)threadIdx.x % 32;
     int steps = a.kernel_h * a.kernel_w * ((a.c + L::BK - 1) / L::BK), stage = 0;
     uint32_t phase = 0, mine = group == 0; /* the first turn of group 0 is free: the phase before is over */
     advance(group * steps, stage, phase);
@@ -44,16 +44,16 @@ static __device__ __forceinline__ void multiply_turns(const ptq_k_gemm &a, uint3
         barrier_wait(turn + 8 * group, mine);
         mine ^= 1;
         for (int s = 0; s < steps; s++) {
-            uint32_t at = ring + (uint32_t)(stage * L::stage);
+            uint32_t x = ring / 16 + (uint32_t)(stage * (L::stage / 16)), w = x + L::a_bytes / 16;
             barrier_wait(full + 8 * stage, phase);
             if (s == steps - 1 && lane == 0)
                 barrier_arrive(turn + 8 * (1 - group));
-            uint64_t da = descriptor<L::BK>(at), da2 = descriptor<L::BK>(at + 64 * L::BK), db = descriptor<L::BK>(at + L::a_bytes);
             wgmma_fence();
 #pragma unroll
-            for (int k = 0; k < L::BK / 32; k++) {
-                wgmma<L::BN, SIGNED>::run(acc[0], da + 2 * k, db + 2 * k, s > 0 || k > 0);
-                wgmma<L::BN, SIGNED>::run(acc[1], da2 + 2 * k, db + 2 * k, s > 0 || k > 0);
+            for (uint32_t k = 0; k < L::BK / 32; k++) {
+                uint64_t dw = descriptor_at<L::BK>(w + 2 * k);
+                wgmma<L::BN, SIGNED>::run(acc[0], descriptor_at<L::BK>(x + 2 * k), dw, s > 0 || k > 0);
+                wgmma<L::BN, SIGNED>::run(acc[1], descriptor_at<L::BK>(x + 64 * L::BK / 16 + 2 * k), dw, s > 0 || k > 0);
             }
             wgmma_commit();
             wgmma_wait<1>(); /* the step before has been read */
@@ -72,8 +72,10 @@ static __device__ __forceinline__ void multiply_turns(const ptq_k_gemm &a, uint3
             barrier_arrive(empty + 8 * before);
         advance(steps, stage, phase); /* the other's */
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            finish_part<END>(a, acc[i / 2] + i % 2 * 32, m + i / 2 * 64, t.n + i % 2 * 64 + lane % 4 * 16);
+        for (int i = 0; i < 4; i++) {
+            int n = t.n + i % 2 * 64 + lane % 4 * 16;
+            finish_part<END>(a, channels_of<END>(a, n), acc[i / 2] + i % 2 * 32, m + i / 2 * 64, n);
+        }
     }
 }
 
@@ -98,6 +100,8 @@ static __global__ void __launch_bounds__(turns::threads, 1)
         asm volatile("fence.proxy.async;" ::: "memory");
     }
     __syncthreads();
+    let_next();
+    after_previous();
     if (threadIdx.x >= 256) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 256)
@@ -119,8 +123,7 @@ template <bool SIGNED, bool WINDOW, int END> static ptq_status launch_turns(ptq_
     if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, L::BK, L::BN))
         return PTQ_ERR_DEVICE;
     int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + L::BN - 1) / L::BN), most = ptq_dev_processors(d);
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::total);
-    kernel<<<(unsigned)(tiles < most ? tiles : most), L::threads, L::total, (cudaStream_t)ptq_dev_stream(d)>>>(ta, tb, ptq_k_gemm_ends(a));
+    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb, ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "wgmma_turns");
 }
 
