@@ -148,4 +148,15 @@ static inline void cf_all_same(const ptq_graph *g, ptq_pool *pool, const char *n
 #endif
 }
 
+static inline void cf_all_texts(const char *const *texts, size_t n, ptq_pool *pool)
+{
+    for (size_t i = 0; i < n; i++) {
+        ptq_graph *g = cf_parse(texts[i]);
+        cf_result r;
+        cf_all_same(g, pool, texts[i], &r);
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+}
+
 #endif

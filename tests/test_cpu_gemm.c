@@ -265,13 +265,7 @@ START_TEST(conv__sum_in_the_end)
         "input x f32 [1,33,20,40]\nconst w f32 [33,33,1,1]\nconst b f32 [33]\n"
         "a = Conv(x, w, b)\ns = Add(a, x)\nt = Relu(s)\ny = Add(t, s)\noutput y\n",
     };
-    for (size_t i = 0; i < PTQ_COUNT(texts); i++) {
-        ptq_graph *g = cf_parse(texts[i]);
-        cf_result r;
-        cf_all_same(g, pool, texts[i], &r);
-        cf_free(&r);
-        ptq_graph_free(g);
-    }
+    cf_all_texts(texts, PTQ_COUNT(texts), pool);
 }
 END_TEST
 

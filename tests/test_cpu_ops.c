@@ -209,13 +209,7 @@ START_TEST(ops__large_tensors_are_the_same_everywhere)
         "input x f32 [100003]\nconst s f32 [] 0.0171\nconst z s8 [] -3\nq = QuantizeLinear(x, s, z)\n"
         "y = DequantizeLinear(q, s, z)\noutput q\noutput y\n",
     };
-    for (size_t i = 0; i < PTQ_COUNT(texts); i++) {
-        ptq_graph *g = cf_parse(texts[i]);
-        cf_result r;
-        cf_all_same(g, pool, texts[i], &r);
-        cf_free(&r);
-        ptq_graph_free(g);
-    }
+    cf_all_texts(texts, PTQ_COUNT(texts), pool);
 }
 END_TEST
 

@@ -456,17 +456,23 @@ START_TEST(gpu_attend__norm_equals_the_law)
 }
 END_TEST
 
+static TCase *add_case(Suite *s, const char *name)
+{
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 600);
+    suite_add_tcase(s, t);
+    return t;
+}
+
 int main(void)
 {
     Suite *s = suite_create("attention on the device");
-    TCase *t = tcase_create("attend");
-    tcase_set_timeout(t, 600);
 #ifndef PTQ_TEST_FAKE
-    tcase_add_test(t, gpu_attend__equals_the_law);
-    tcase_add_test(t, gpu_attend__fast_math);
+    tcase_add_test(add_case(s, "law"), gpu_attend__equals_the_law);
+    tcase_add_test(add_case(s, "fast"), gpu_attend__fast_math);
 #endif
-    tcase_add_test(t, gpu_attend__rows_equal_the_law);
-    tcase_add_test(t, gpu_attend__norm_equals_the_law);
-    suite_add_tcase(s, t);
+    TCase *rows = add_case(s, "rows");
+    tcase_add_test(rows, gpu_attend__rows_equal_the_law);
+    tcase_add_test(rows, gpu_attend__norm_equals_the_law);
     return unit_run(s);
 }

@@ -36,18 +36,18 @@
 typedef struct row {
     const char *text, *halves; /* names of the values that lie in float16 */
     const char *kept;          /* is tapped */
-    bool exact;
+    double worst;              /* relative error against exact mode that is allowed; 0: exact mode itself */
 } row;
 static const row rows[] = {
-    {VIT(64, "", "x1"), "x1 x2", NULL, false},
-    {BERT(64), "x1 n1 x2", NULL, false},
-    {VIT(64, "", "x1"), "", NULL, true},
-    {VIT(64, "const to s64 [3] 0 -1 64\nx1r = Reshape(x1, to)\n", "x1r"), "x1 x1r x2", NULL, false},
-    {VIT(64, "", "x1"), "x2", "x1", false},                            /* tapped */
-    {VIT(64, "", "x1") "output x1\n", "x2", NULL, false},              /* an output */
-    {VIT(64, "", "x1") "o = Exp(x2)\noutput o\n", "x1", NULL, false},  /* somebody else reads it */
-    {VIT(64, "const to s64 [3] 0 -1 64\nx1r = Reshape(x1, to)\no = Exp(x1r)\noutput o\n", "x1r"), "x2", NULL, false},
-    {VIT(60, "", "x1"), "", NULL, false},                              /* rows that are no whole vectors */
+    {VIT(64, "", "x1"), "x1 x2", NULL, 1e-2},
+    {BERT(64), "x1 n1 x2", NULL, 1.2e-2},                          /* codes of a normalization, too */
+    {VIT(64, "", "x1"), "", NULL, 0.0},
+    {VIT(64, "const to s64 [3] 0 -1 64\nx1r = Reshape(x1, to)\n", "x1r"), "x1 x1r x2", NULL, 1e-2},
+    {VIT(64, "", "x1"), "x2", "x1", 1e-2},                            /* tapped */
+    {VIT(64, "", "x1") "output x1\n", "x2", NULL, 1e-2},              /* an output */
+    {VIT(64, "", "x1") "o = Exp(x2)\noutput o\n", "x1", NULL, 1e-2},  /* somebody else reads it */
+    {VIT(64, "const to s64 [3] 0 -1 64\nx1r = Reshape(x1, to)\no = Exp(x1r)\noutput o\n", "x1r"), "x2", NULL, 1e-2},
+    {VIT(60, "", "x1"), "", NULL, 1e-2},                              /* rows that are no whole vectors */
 };
 
 static bool is_kept(void *ctx, const ptq_value *v)
@@ -108,7 +108,7 @@ START_TEST(gpu_fast__graphs)
 {
     const row *r = &rows[_i];
     ptq_graph *g = parse(r->text);
-    ptq_session *fast = open_fast(g, !r->exact, r->kept), *exact = open_fast(g, false, r->kept);
+    ptq_session *fast = open_fast(g, r->worst > 0.0, r->kept), *exact = open_fast(g, false, r->kept);
     int64_t width = g->inputs.v[0]->shape.dims[2].add;
     ptq_tensor x = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {7, 5, width}};
     ptq_rng random;
@@ -126,10 +126,9 @@ START_TEST(gpu_fast__graphs)
         size += (double)b[i] * b[i];
     }
     printf("%s: relative error %.2e, alive %zu of %zu bytes\n", *r->halves ? r->halves : "none", sqrt(error / size), alive, all);
-    ck_assert(size > 0.0 && error <= 4e-4 * size);
+    ck_assert(size > 0.0 && error <= r->worst * r->worst * size);
     ck_assert(*r->halves ? error > 0.0 && alive <= all : alive == all);
     ck_assert(!strchr(r->halves, ' ') || alive < 0.6 * (double)all); /* two that are alive at once */
-    ck_assert(!r->exact || error == 0.0);
     free(a);
     free(b);
     free(x.data);
@@ -154,17 +153,24 @@ START_TEST(gpu_fast__not_on_the_cpu)
 }
 END_TEST
 
+/* A case of its own for each, so that CK_RUN_CASE leaves the checkers of a device little to do. */
+static TCase *add_case(Suite *s, const char *name)
+{
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 600);
+    suite_add_tcase(s, t);
+    return t;
+}
+
 int main(void)
 {
     Suite *s = suite_create("fast math");
-    TCase *t = tcase_create("fast");
-    tcase_add_loop_test(t, gpu_fast__graphs, 0, (int)PTQ_COUNT(rows));
-    tcase_add_test(t, gpu_fast__not_on_the_cpu);
-    tcase_set_timeout(t, 600);
-    tcase_add_loop_test(t, gpu_fast__norm, 0, NORMS);
+    TCase *graphs = add_case(s, "graphs");
+    tcase_add_loop_test(graphs, gpu_fast__graphs, 0, (int)PTQ_COUNT(rows));
+    tcase_add_test(graphs, gpu_fast__not_on_the_cpu);
+    tcase_add_loop_test(add_case(s, "norm"), gpu_fast__norm, 0, NORMS);
 #ifndef PTQ_TEST_FAKE
-    tcase_add_loop_test(t, gpu_fast__tails, 0, 4);
+    tcase_add_loop_test(add_case(s, "tails"), gpu_fast__tails, 0, 4);
 #endif
-    suite_add_tcase(s, t);
     return unit_run(s);
 }
