@@ -82,7 +82,48 @@ template <int FROM> static __device__ __forceinline__ bool outside(const attend 
     return t >= FROM && col >= g.p.n;
 }
 
+/* NaN where one of them is. */
+static __device__ __forceinline__ float max_or_nan(float a, float b)
+{
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}
+
+struct starts { /* of a head's matrices */
+    int64_t q, k, v, y, m;
+};
+
+static __device__ __forceinline__ starts starts_of(const ptq_k_attention &p, uint32_t head)
+{
+    starts s = {0, 0, 0, 0, 0};
+    for (int d = p.nbd - 1; d >= 0; d--) {
+        uint32_t dim = (uint32_t)p.bdim[d], i = head % dim;
+        s.q += i * p.qs.batch[d];
+        s.k += i * p.ks.batch[d];
+        s.v += i * p.vs.batch[d];
+        s.y += i * p.ys.batch[d];
+        s.m += i * p.ms.batch[d];
+        head /= dim;
+    }
+    return s;
+}
+
 /* ---- host ---- */
+
+/* Blocks: heads, and the parts of the rows of each; of few heads, several blocks share the rows. */
+static dim3 blocks_of(const ptq_dev *d, const ptq_k_attention *a)
+{
+    int tiles = (a->m + 15) / 16, most = (tiles + WARPS - 1) / WARPS;
+    int64_t want = (4 * (int64_t)ptq_dev_processors(d) + a->batch - 1) / a->batch;
+    return dim3((unsigned)a->batch, (unsigned)(want < 1 ? 1 : want > most ? most : want));
+}
+
+/* Of the scores: 1 where there is none. */
+static float factor_of(const ptq_k_attention *a)
+{
+    return a->scores == PTQ_SCORES_TIMES ? a->factor : a->scores == PTQ_SCORES_OVER ? 1.0f / a->factor : 1.0f;
+}
 
 static attend attend_of(const ptq_k_attention *a)
 {
@@ -95,7 +136,7 @@ static attend attend_of(const ptq_k_attention *a)
     g.zk = a->zk - (a->k_signed ? 0 : 128);
     g.zv = a->zv - (a->v_signed ? 0 : 128);
     g.lone = a->plo - a->zp;
-    g.factor = a->scores == PTQ_SCORES_TIMES ? a->factor : a->scores == PTQ_SCORES_OVER ? 1.0f / a->factor : 1.0f;
+    g.factor = factor_of(a);
     g.p_inv = 1.0f / a->sp;
     g.p_high = (float)(a->phi - a->zp) * a->sp;
     g.y_lo = (float)(a->lo - a->zy);

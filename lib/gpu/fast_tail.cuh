@@ -16,7 +16,7 @@ static int fast_end(const ptq_k_gemm *a)
 {
     const ptq_k_tail *t = &a->tail;
     bool floats = a->n % 8 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0 && !t->gelu;
-    bool codes = a->n % 16 == 0 && t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* no code is below the range */
     if (!t->on || !t->fast_mult)
         return -1;
@@ -56,7 +56,7 @@ static __device__ __forceinline__ uint32_t fast_codes(const ptq_k_gemm &a, const
     return four_bytes(b);
 }
 
-template <bool GELU>
+template <bool GELU, bool WHOLE>
 static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
                                                      int n, int64_t end)
 {
@@ -73,7 +73,7 @@ static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const 
             out[row][i] = fast_codes<GELU>(a, v);
         }
     }
-    store_whole(a, out, m, n, end);
+    store_codes<WHOLE>(a, out, 0, m, n, end);
 }
 
 static __device__ __forceinline__ float2 from_half2(uint32_t w)
@@ -189,14 +189,14 @@ static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const
 }
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
-template <int END>
+template <int END, bool WHOLE>
 static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m, int n,
                                                    int64_t end)
 {
     if (END == FAST_CODES)
-        fast_to_codes<false>(a, c, acc, m, n, end);
+        fast_to_codes<false, WHOLE>(a, c, acc, m, n, end);
     else if (END == FAST_GELU)
-        fast_to_codes<true>(a, c, acc, m, n, end);
+        fast_to_codes<true, WHOLE>(a, c, acc, m, n, end);
     else
         fast_to_floats(a, c, acc, m, n, end);
 }

@@ -28,14 +28,6 @@ static __device__ __forceinline__ float exp_negative(float x)
     return __uint_as_float(__float_as_uint(p) + shift) * 0x1p-64f;
 }
 
-/* NaN where one of them is. */
-static __device__ __forceinline__ float max_or_nan(float a, float b)
-{
-    float y;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
-    return y;
-}
-
 /* The queries of a lane's two rows, and what they add to all scores of their rows. */
 template <int D>
 static __device__ __forceinline__ void load_queries(const attend &g, const uint8_t *q, int row,
@@ -319,19 +311,9 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
     extern __shared__ __align__(16) uint8_t smem[];
     uint8_t *keys = smem, *values = smem + 32 * NB * (D + PAD);
     int32_t *term = (int32_t *)(values + D * (32 * NB + PAD));
-    int64_t q0 = 0, k0 = 0, v0 = 0, y0 = 0, m0 = 0;
-    uint32_t rest = blockIdx.x;
-    for (int d = g.p.nbd - 1; d >= 0; d--) {
-        uint32_t dim = (uint32_t)g.p.bdim[d], i = rest % dim;
-        q0 += i * g.p.qs.batch[d];
-        k0 += i * g.p.ks.batch[d];
-        v0 += i * g.p.vs.batch[d];
-        y0 += i * g.p.ys.batch[d];
-        m0 += i * g.p.ms.batch[d];
-        rest /= dim;
-    }
-    load_values<NB, D>(g, g.p.v + v0, values);
-    load_keys<NB, D>(g, g.p.k + k0, keys, term);
+    const starts at = starts_of(g.p, blockIdx.x);
+    load_values<NB, D>(g, g.p.v + at.v, values);
+    load_keys<NB, D>(g, g.p.k + at.k, keys, term);
     __syncthreads();
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, step = WARPS * (int)gridDim.y;
     for (int tile = (int)blockIdx.y * WARPS + warp; tile * 16 < g.p.m; tile += step) {
@@ -339,13 +321,13 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
         uint32_t f[D / 32][4], c[NB][4];
         int32_t s[NT][4], row_term[2], sum[2], times[2];
         float max[2], inv[2];
-        load_queries<D>(g, g.p.q + q0, row, f, row_term);
+        load_queries<D>(g, g.p.q + at.q, row, f, row_term);
         products<NT, D>(g, smem_address(keys), term, f, row_term, s);
-        scores<NT, FROM, D>(g, g.p.mask ? g.p.mask + m0 : nullptr, row, s);
+        scores<NT, FROM, D>(g, g.p.mask ? g.p.mask + at.m : nullptr, row, s);
         exponentials<NT, FROM>(g, s, max, inv);
         codes<NB, NT>(g, s, inv, c, sum);
         lone_rows<NB>(g, max, c, sum, times);
-        weigh<NB, D>(g, smem_address(values), c, sum, times, row, y0);
+        weigh<NB, D>(g, smem_address(values), c, sum, times, row, at.y);
     }
 }
 
@@ -355,12 +337,8 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
 template <int NT, int FROM, int D> static ptq_status launch(ptq_dev *d, const attend &g)
 {
     constexpr int NB = (NT + 3) / 4, bytes = 32 * NB * (D + PAD) + D * (32 * NB + PAD) + 32 * NB * 4;
-    int tiles = (g.p.m + 15) / 16, most = (tiles + WARPS - 1) / WARPS;
-    int64_t want = (4 * (int64_t)ptq_dev_processors(d) + g.p.batch - 1) / g.p.batch;
-    int split = (int)(want < 1 ? 1 : want > most ? most : want); /* of few heads, several blocks share the rows */
-    dim3 grid((unsigned)g.p.batch, (unsigned)split);
     cudaFuncSetAttribute(attention<NT, FROM, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    attention<NT, FROM, D><<<grid, THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
+    attention<NT, FROM, D><<<blocks_of(d, &g.p), THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
     return ptq_dev_launched(d, "attention");
 }
 

@@ -20,25 +20,22 @@ struct quick {
     int32_t full; /* the mask has rows of its own */
 };
 
-/* d = A B + c, each row of c one number for its even and one for its odd columns. */
-static __device__ __forceinline__ void mma_start(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                                                 int32_t c0, int32_t c1, int32_t c2, int32_t c3)
+/* d = A B + c, each row of c one number for its even and one for its odd columns; A of either sign, B of int8. */
+#define PTQ_MMA_FROM(types)                                                                        \
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types ".s32 {%0, %1, %2, %3}, "          \
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                               \
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c0), "r"(c1), "r"(c2), "r"(c3))
+template <bool A_SIGNED>
+static __device__ __forceinline__ void mma_from(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                                                int32_t c0, int32_t c1, int32_t c2, int32_t c3)
 {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%10, %11, %12, %13};"
-                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c0), "r"(c1), "r"(c2), "r"(c3));
+    if (A_SIGNED)
+        PTQ_MMA_FROM("s8.s8");
+    else
+        PTQ_MMA_FROM("u8.s8");
 }
-
-/* The same for weights of one byte without a sign. */
-static __device__ __forceinline__ void mma_weigh(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                                                 int32_t c0, int32_t c1, int32_t c2, int32_t c3)
-{
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%10, %11, %12, %13};"
-                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c0), "r"(c1), "r"(c2), "r"(c3));
-}
+#undef PTQ_MMA_FROM
 
 template <int D>
 static __device__ __forceinline__ void load_queries(const attend &g, const uint8_t *q, int row, uint32_t (&f)[D / 32][4])
@@ -77,16 +74,9 @@ static __device__ __forceinline__ void products(uint32_t keys, const int32_t *te
                 x = *(const int2 *)(term + 8 * t + lane % 4 * 2);
                 y = *(const int2 *)(term + 8 * t + 8 + lane % 4 * 2);
             }
-            mma_start(s[t], f[k], b[0], b[1], MAGIC + x.x, MAGIC + x.y, MAGIC + x.x, MAGIC + x.y);
-            mma_start(s[t + 1], f[k], b[2], b[3], MAGIC + y.x, MAGIC + y.y, MAGIC + y.x, MAGIC + y.y);
+            mma_from<true>(s[t], f[k], b[0], b[1], MAGIC + x.x, MAGIC + x.y, MAGIC + x.x, MAGIC + x.y);
+            mma_from<true>(s[t + 1], f[k], b[2], b[3], MAGIC + y.x, MAGIC + y.y, MAGIC + y.x, MAGIC + y.y);
         }
-}
-
-static __device__ __forceinline__ float max_or_nan(float a, float b)
-{
-    float y;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
-    return y;
 }
 
 /* Scores plus mask, in place, in units of the argument of e^x; columns outside are -infinity. `columns`: a mask that is
@@ -170,7 +160,7 @@ static __device__ __forceinline__ void weights(const quick &g, const int32_t (&s
                 float x = __int_as_float(s[t][i % 2 * 2 + e % 2]);
                 b[e] = rounded_exp2(MASKED ? fmaf(x - max[i % 2], 1.44269504f, LOG2_255) : fmaf(x, g.octave, start[i % 2]));
             }
-            c[u][i] = __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+            c[u][i] = four_bytes(b);
         }
 }
 
@@ -212,7 +202,7 @@ template <int D> static __device__ __forceinline__ void write_row(const quick &g
 #pragma unroll
         for (int e = 0; e < 4; e++)
             b[e] = __float_as_uint(clamped(x[e], g.low, g.high) + g.code);
-        w[t / 2] = __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+        w[t / 2] = four_bytes(b);
     }
     if (D >= 64 && g.a.p.dv == D) {
 #pragma unroll
@@ -235,7 +225,7 @@ static __device__ __forceinline__ void weigh(const quick &g, uint32_t values, co
     int32_t sum[4], acc[D / 8][4];
 #pragma unroll
     for (int u = 0; u < NB; u++)
-        mma_weigh(sum, c[u], 0x01010101u, 0x01010101u, u ? sum[0] : 0, u ? sum[1] : 0, u ? sum[2] : 0, u ? sum[3] : 0);
+        mma_from<false>(sum, c[u], 0x01010101u, 0x01010101u, u ? sum[0] : 0, u ? sum[1] : 0, u ? sum[2] : 0, u ? sum[3] : 0);
     int32_t start[2] = {-g.a.zv * sum[0], -g.a.zv * sum[2]};
 #pragma unroll
     for (int u = 0; u < NB; u++)
@@ -245,8 +235,8 @@ static __device__ __forceinline__ void weigh(const quick &g, uint32_t values, co
             int line = 8 * t + lane / 16 * 8 + lane % 8;
             load_matrix4(b, values + (uint32_t)(line * PITCH + 32 * u + lane / 8 % 2 * 16));
             if (u == 0) {
-                mma_weigh(acc[t], c[u], b[0], b[1], start[0], start[0], start[1], start[1]);
-                mma_weigh(acc[t + 1], c[u], b[2], b[3], start[0], start[0], start[1], start[1]);
+                mma_from<false>(acc[t], c[u], b[0], b[1], start[0], start[0], start[1], start[1]);
+                mma_from<false>(acc[t + 1], c[u], b[2], b[3], start[0], start[0], start[1], start[1]);
             } else {
                 mma_16x8x32<false>(acc[t], c[u], b[0], b[1]);
                 mma_16x8x32<false>(acc[t + 1], c[u], b[2], b[3]);
@@ -288,26 +278,16 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
     int32_t *term = (int32_t *)(values + D * (32 * NB + PAD));
     float *columns = (float *)(term + 32 * NB);
     const ptq_k_attention &p = g.a.p;
-    int64_t q0 = 0, k0 = 0, v0 = 0, y0 = 0, m0 = 0;
-    uint32_t rest = blockIdx.x;
-    for (int d = p.nbd - 1; d >= 0; d--) {
-        uint32_t dim = (uint32_t)p.bdim[d], i = rest % dim;
-        q0 += i * p.qs.batch[d];
-        k0 += i * p.ks.batch[d];
-        v0 += i * p.vs.batch[d];
-        y0 += i * p.ys.batch[d];
-        m0 += i * p.ms.batch[d];
-        rest /= dim;
-    }
+    const starts at = starts_of(p, blockIdx.x);
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, step = WARPS * (int)gridDim.y;
     int tile = (int)blockIdx.y * WARPS + warp;
     uint32_t f[D / 32][4];
-    load_queries<D>(g.a, p.q + q0, tile * 16 + lane / 4, f); /* under way while keys and values are laid out */
-    load_values<NB, D>(g.a, p.v + v0, values);
-    load_keys<NB, D>(g.a, p.k + k0, keys, term);
+    load_queries<D>(g.a, p.q + at.q, tile * 16 + lane / 4, f); /* under way while keys and values are laid out */
+    load_values<NB, D>(g.a, p.v + at.v, values);
+    load_keys<NB, D>(g.a, p.k + at.k, keys, term);
     bool masked = MASKED;
     if (MASKED && !g.full)
-        masked = !__syncthreads_and(load_columns<NB>(g, p.mask + m0, columns));
+        masked = !__syncthreads_and(load_columns<NB>(g, p.mask + at.m, columns));
     else
         __syncthreads();
     for (; tile * 16 < p.m; tile += step) {
@@ -320,9 +300,9 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
         else
             products<NT, D, false>(smem_address(keys), term, f, s);
         if ((tile + step) * 16 < p.m)
-            load_queries<D>(g.a, p.q + q0, row + step * 16, f);
+            load_queries<D>(g.a, p.q + at.q, row + step * 16, f);
         if (masked) {
-            add_mask<NT, FROM>(g, p.mask + m0, columns, row, s);
+            add_mask<NT, FROM>(g, p.mask + at.m, columns, row, s);
             row_max(s, max);
             weights<NB, NT, true>(g, s, max, c);
 #pragma unroll
@@ -339,7 +319,7 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
             row_max(s, max);
             weights<NB, NT, false>(g, s, max, c);
         }
-        weigh<NB, D>(g, smem_address(values), c, max, row, y0);
+        weigh<NB, D>(g, smem_address(values), c, max, row, at.y);
     }
 }
 
@@ -349,13 +329,9 @@ static __global__ void __launch_bounds__(THREADS, NT > 28 ? 2 : NT > 16 ? 3 : 4)
 template <int NT, int FROM, int D> static ptq_status launch(ptq_dev *d, const quick &g)
 {
     constexpr int NB = (NT + 3) / 4, bytes = 32 * NB * (D + PAD) + D * (32 * NB + PAD) + 2 * 32 * NB * 4;
-    int tiles = (g.a.p.m + 15) / 16, most = (tiles + WARPS - 1) / WARPS;
-    int64_t want = (4 * (int64_t)ptq_dev_processors(d) + g.a.p.batch - 1) / g.a.p.batch;
-    int split = (int)(want < 1 ? 1 : want > most ? most : want); /* of few heads, several blocks share the rows */
-    dim3 grid((unsigned)g.a.p.batch, (unsigned)split);
     auto kernel = g.a.p.mask ? attention_fast<NT, FROM, D, true> : attention_fast<NT, FROM, D, false>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    kernel<<<grid, THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
+    kernel<<<blocks_of(d, &g.a.p), THREADS, bytes, (cudaStream_t)ptq_dev_stream(d)>>>(g);
     return ptq_dev_launched(d, "attention_fast");
 }
 
@@ -375,8 +351,7 @@ template <int D> static ptq_status launch_keys(ptq_dev *d, const quick &g)
 
 static float octave_of(const ptq_k_attention *a)
 {
-    float factor = a->scores == PTQ_SCORES_TIMES ? a->factor : a->scores == PTQ_SCORES_OVER ? 1.0f / a->factor : 1.0f;
-    return a->qk_mult * factor * 1.44269504f;
+    return a->qk_mult * factor_of(a) * 1.44269504f;
 }
 
 extern "C" ptq_status ptq_k_attend_quick(ptq_dev *d, const ptq_k_attention *a)

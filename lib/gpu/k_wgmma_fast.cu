@@ -26,7 +26,7 @@ static ptq_status run_turns(ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && fast_end(a) >= 0;
+    return maps_fit(d, a) && is_matrix(a) && fast_end(a) >= 0 && vectors_whole(a);
 }
 
 #define ROW(name, run)                                                                             \

@@ -13,7 +13,7 @@ template <int BM, int BN, int GROUPS> static ptq_status run(ptq_dev *d, const pt
 
 template <int BM, int BN, int GROUPS> static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return fast_end(a) >= 0 && still_fits<BM, BN, GROUPS>(d, a);
+    return fast_end(a) >= 0 && vectors_whole(a) && still_fits<BM, BN, GROUPS>(d, a);
 }
 
 #define ROW(name, bm, bn, groups)                                                                    \

@@ -16,7 +16,7 @@ template <int GROUPS, int BN, int BK, int STAGES, int BLOCKS> static ptq_status 
 
 static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0;
+    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0 && vectors_whole(a);
 }
 
 #define ROW(name, groups, bn, bk, stages, blocks)                                                  \

@@ -37,7 +37,7 @@ static ptq_status run_tail(ptq_dev *d, const ptq_k_gemm *a)
 
 static bool supports_tail(const ptq_dev *d, const ptq_k_gemm *a)
 {
-    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0;
+    return maps_fit(d, a) && is_matrix(a) && tail_end(a) >= 0 && vectors_whole(a);
 }
 
 extern "C" {

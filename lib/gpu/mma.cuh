@@ -102,13 +102,30 @@ static __device__ __forceinline__ float quotient(float x, float s, float y)
     return fmaf(fmaf(-q, s, x), y, q);
 }
 
-/* What ends a product: nothing, or a residual of this kind. */
-enum { PLAIN_END, PRODUCT_FIRST, SKIP_FIRST, FLOAT_SUM };
+/* What ends a product: nothing, or a residual of this kind. The last two are the first and FLOAT_SUM in two thirds of
+ * the instructions, where ptq_k_gemm.near holds and n is a multiple of 16. */
+enum { PLAIN_END, PRODUCT_FIRST, SKIP_FIRST, FLOAT_SUM, NEAR_END, NEAR_SUM };
 
 /* Code i of the residual's four, flipped to unsigned, less its zero point in FLOAT_SUM. */
 static __device__ __forceinline__ float code_value(const ptq_k_gemm &a, uint32_t codes, int i)
 {
     return __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7540 + i)) - a.ends.base;
+}
+
+/* Four codes of results that are near: rounded before they are clamped, so that one integer instruction adds the zero
+ * point and clamps both sides. */
+template <bool SUM>
+static __device__ __forceinline__ uint32_t near4(const ptq_k_gemm &a, const int32_t v[4], const float m[4], uint32_t s)
+{
+    uint32_t b[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float p = (float)v[i] * m[i];
+        if (SUM)
+            p = fmaf(code_value(a, s ^ a.ends.flip, i), a.residual.r, p);
+        b[i] = (uint32_t)__viaddmin_s32_relu(__float_as_int(p + 12582912.0f), a.ends.shift, a.ends.span);
+    }
+    return four_bytes(b) ^ a.ends.top;
 }
 
 /* The bytes of ptq_requantize (less the zero point) or of ptq_requantize_residual (less the zero point in
@@ -167,7 +184,8 @@ static __device__ __forceinline__ int32_t biased(const int32_t *acc, int row, in
     return (int32_t)((uint32_t)acc[channel / 2 * 4 + 2 * row + channel % 2] + (uint32_t)bias);
 }
 
-/* Codes of the residual for the two rows; those outside are not read. */
+/* Codes of the residual for the two rows; those outside are not read. WHOLE: n is a multiple of 16. */
+template <bool WHOLE>
 static __device__ __forceinline__ void load_skip(const ptq_k_gemm &a, int64_t m, int n, int64_t end,
                                                  uint32_t (&s)[2][4])
 {
@@ -176,18 +194,18 @@ static __device__ __forceinline__ void load_skip(const ptq_k_gemm &a, int64_t m,
     for (int row = 0; row < 2; row++) {
         bool inside = m + 8 * row < end;
         uint4 v = make_uint4(0, 0, 0, 0);
-        if (a.n % 16 == 0 && inside)
+        if ((WHOLE || a.n % 16 == 0) && inside)
             v = __ldg((const uint4 *)(x + (int64_t)8 * row * a.n));
         s[row][0] = v.x;
         s[row][1] = v.y;
         s[row][2] = v.z;
         s[row][3] = v.w;
-        if (a.n % 16 == 0 || !inside)
-            continue;
+        if constexpr (!WHOLE) {
 #pragma unroll
-        for (int e = 0; e < 16; e++)
-            if (n + e < a.n)
-                s[row][e / 4] |= (uint32_t)x[(int64_t)8 * row * a.n + e] << (e % 4 * 8);
+            for (int e = 0; e < 16; e++)
+                if (a.n % 16 != 0 && inside && n + e < a.n)
+                    s[row][e / 4] |= (uint32_t)x[(int64_t)8 * row * a.n + e] << (e % 4 * 8);
+        }
     }
 }
 
@@ -208,41 +226,36 @@ static __device__ __forceinline__ void add_to_all(uint32_t (&out)[2][4], int32_t
         out[i / 4][i % 4] = add_bytes(out[i / 4][i % 4], low, high);
 }
 
-/* Writes codes of two rows where all 16 channels are there: n is a multiple of 16. */
-static __device__ __forceinline__ void store_whole(const ptq_k_gemm &a, const uint32_t (&out)[2][4], int64_t m, int n,
-                                                   int64_t end)
-{
-    uint8_t *y = (uint8_t *)a.y + m * a.n + n;
-    if (m < end)
-        *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
-    if (m + 8 < end)
-        *(uint4 *)(y + 8 * (int64_t)a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
-}
-
-/* Writes codes of two rows, less the zero point `zy`, which is added first. */
+/* Writes codes of two rows, less the zero point `zy`, which is added first. WHOLE: n is a multiple of 16; stores by
+ * bytes cost registers and room for instructions even where they are not taken. */
+template <bool WHOLE>
 static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t (&out)[2][4], int32_t zy, int64_t m,
                                                    int n, int64_t end)
 {
     if (zy & 0xff)
         add_to_all(out, zy);
-    if (a.n % 16 == 0) {
-        store_whole(a, out, m, n, end);
-        return;
-    }
     uint8_t *y = (uint8_t *)a.y + m * a.n + n;
+    if (WHOLE || a.n % 16 == 0) {
+        if (m < end)
+            *(uint4 *)y = make_uint4(out[0][0], out[0][1], out[0][2], out[0][3]);
+        if (m + 8 < end)
+            *(uint4 *)(y + 8 * (int64_t)a.n) = make_uint4(out[1][0], out[1][1], out[1][2], out[1][3]);
+    } else {
 #pragma unroll
-    for (int e = 0; e < 32; e++)
-        if (n + e % 16 < a.n && m + e / 16 * 8 < end)
-            y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> (e % 4 * 8));
+        for (int e = 0; e < 32; e++)
+            if (n + e % 16 < a.n && m + e / 16 * 8 < end)
+                y[(int64_t)(e / 16 * 8) * a.n + e % 16] = (uint8_t)(out[e / 16][e % 16 / 4] >> e % 4 * 8);
+    }
 }
 
 template <int END>
 static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                     int64_t m, int n, int64_t end)
 {
-    uint32_t out[2][4], skip[2][4];
-    if (END != PLAIN_END)
-        load_skip(a, m, n, end, skip);
+    constexpr bool ADDS = END != PLAIN_END && END != NEAR_END, NEAR = END >= NEAR_END;
+    uint32_t out[2][4], skip[2][4] = {};
+    if (ADDS)
+        load_skip<NEAR>(a, m, n, end, skip);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         int4 b4 = c.bias(i);
@@ -255,49 +268,13 @@ static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const c
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 v[e] = biased(acc, row, 4 * i + e, bias[e]);
-            out[row][i] = requantize4<END>(a, v, mult, END == PLAIN_END ? 0 : skip[row][i]);
+            if constexpr (NEAR)
+                out[row][i] = near4<ADDS>(a, v, mult, skip[row][i]);
+            else
+                out[row][i] = requantize4<END>(a, v, mult, skip[row][i]);
         }
     }
-    store_codes(a, out, END == PLAIN_END || END == FLOAT_SUM ? a.zy : 0, m, n, end);
-}
-
-/* The same bytes as finish_codes in two thirds of the instructions, where ptq_k_gemm.near holds: a result is rounded
- * before it is clamped, and one instruction adds the zero point and clamps both sides. SUM: with a residual in float.
- * n is a multiple of 16, rows are fewer than 2^31. */
-template <bool SUM>
-static __device__ __forceinline__ void finish_near(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int m,
-                                                   int n, int end)
-{
-    uint32_t out[2][4], skip[2][4] = {};
-#pragma unroll
-    for (int row = 0; row < 2 && SUM; row++)
-        if (m + 8 * row < end) {
-            uint4 s = __ldg((const uint4 *)(a.skip + (int64_t)(m + 8 * row) * a.n + n));
-            skip[row][0] = s.x ^ a.ends.flip;
-            skip[row][1] = s.y ^ a.ends.flip;
-            skip[row][2] = s.z ^ a.ends.flip;
-            skip[row][3] = s.w ^ a.ends.flip;
-        }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        int4 b4 = c.bias(i);
-        float4 m4 = c.mult(i);
-        float mult[4] = {m4.x, m4.y, m4.z, m4.w};
-        int32_t bias[4] = {b4.x, b4.y, b4.z, b4.w};
-#pragma unroll
-        for (int row = 0; row < 2; row++) {
-            uint32_t v[4];
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                float p = (float)biased(acc, row, 4 * i + e, bias[e]) * mult[e];
-                if (SUM)
-                    p = fmaf(code_value(a, skip[row][i], e), a.residual.r, p);
-                v[e] = (uint32_t)__viaddmin_s32_relu(__float_as_int(p + 12582912.0f), a.ends.shift, a.ends.span);
-            }
-            out[row][i] = four_bytes(v) ^ a.ends.top;
-        }
-    }
-    store_whole(a, out, m, n, end);
+    store_codes<NEAR>(a, out, NEAR || (ADDS && END != FLOAT_SUM) ? 0 : a.zy, m, n, end);
 }
 
 static __device__ __forceinline__ void finish_single_floats(const ptq_k_gemm &a, const channels &c,

@@ -186,7 +186,7 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
 #pragma unroll
         for (int j = 0; j < NF; j += 8) {
             int n = n0 + wn + j * 8 + lane % 4 * 16;
-            finish_part<END>(a, channels_of<END>(a, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
+            finish_part<END, false>(a, channels_of<END>(a, n), &acc[i][j][0], m0 + wm + i * 16 + lane / 4, n);
         }
 }
 

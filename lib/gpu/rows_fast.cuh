@@ -50,7 +50,7 @@ static __device__ __forceinline__ uint32_t four_codes(const fast_law &l, const f
 #pragma unroll
     for (int e = 0; e < 4; e++)
         b[e] = __float_as_uint(clamped(v[e] * l.inv, l.lo, l.hi) + l.code);
-    return __byte_perm(__byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+    return four_bytes(b);
 }
 
 /* n <= 256 VECTORS, a multiple of 8. */

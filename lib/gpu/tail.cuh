@@ -15,7 +15,7 @@ static bool tail_is(const ptq_k_gemm *a, int end)
 {
     const ptq_k_tail *t = &a->tail;
     bool floats = a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0;
-    bool codes = a->n % 16 == 0 && t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
     int fits = TAIL_ANY;
     if (t->codes && codes && (!t->gelu || gelu))
@@ -107,7 +107,7 @@ static __device__ __forceinline__ uint32_t quotient_codes(const ptq_k_gemm &a, c
     return low_bytes(t);
 }
 
-template <bool GELU>
+template <bool GELU, bool WHOLE>
 static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                      int64_t m, int n, int64_t end)
 {
@@ -128,9 +128,7 @@ static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const 
             out[1][i] = quotient_codes(a, v[1]);
         }
     }
-    if (a.zy & 0xff)
-        add_to_all(out, a.zy);
-    store_whole(a, out, m, n, end);
+    store_codes<WHOLE>(a, out, a.zy, m, n, end);
 }
 
 /* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
@@ -208,14 +206,14 @@ static __device__ __forceinline__ void tail_one_by_one(const ptq_k_gemm &a, cons
 }
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
-template <int END>
+template <int END, bool WHOLE>
 static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
                                                    int n, int64_t end)
 {
     if (END == TAIL_CODES)
-        tail_to_codes<false>(a, c, acc, m, n, end);
+        tail_to_codes<false, WHOLE>(a, c, acc, m, n, end);
     else if (END == TAIL_GELU)
-        tail_to_codes<true>(a, c, acc, m, n, end);
+        tail_to_codes<true, WHOLE>(a, c, acc, m, n, end);
     else if (END == TAIL_FLOATS)
         tail_to_floats(a, c, acc, m, n, end);
     else
@@ -233,9 +231,15 @@ static __device__ __forceinline__ void prefetch_add(const ptq_k_gemm &a, int64_t
 
 /* ---- every end ---- */
 
-/* How the results of a kernel end: as codes or floats; with a residual; as codes that are near (finish_near), alone or
+/* How the results of a kernel end: as codes or floats; with a residual; as codes that are near (NEAR_END), alone or
  * with a residual in float; END_TAIL + one of the ends above, or END_FAST + one of fast_tail.cuh. */
 enum { END_PLAIN, END_SKIP, END_NEAR, END_NEAR_SUM, END_TAIL, END_FAST = END_TAIL + TAIL_ANY + 1 };
+
+/* What the warpgroup rows ask of a tail: they have no stores by bytes. */
+static bool vectors_whole(const ptq_k_gemm *a)
+{
+    return !a->tail.codes || a->n % 16 == 0;
+}
 
 /* END_NEAR, END_NEAR_SUM, or -1 where neither fits. The sum too must stay below 2^23. */
 static int near_end(const ptq_k_gemm *a)
@@ -265,17 +269,18 @@ template <int END> static __device__ __forceinline__ channels channels_of(const 
                            : channels(a.bias, a.mult, a.tail.bias, n);
 }
 
-template <int END>
+/* WHOLE: codes come in whole vectors (vectors_whole). */
+template <int END, bool WHOLE = true>
 static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
                                                   int n)
 {
     if constexpr (END >= END_FAST) {
-        finish_fast<END - END_FAST>(a, c, acc, m, n, a.m);
+        finish_fast<END - END_FAST, WHOLE>(a, c, acc, m, n, a.m);
     } else if constexpr (END >= END_TAIL) {
-        finish_tail<END - END_TAIL>(a, c, acc, m, n, a.m);
+        finish_tail<END - END_TAIL, WHOLE>(a, c, acc, m, n, a.m);
     } else if constexpr (END == END_NEAR || END == END_NEAR_SUM) {
         if (n < a.n)
-            finish_near<END == END_NEAR_SUM>(a, c, acc, (int)m, n, (int)a.m);
+            finish_codes<END == END_NEAR_SUM ? NEAR_SUM : NEAR_END>(a, c, acc, m, n, a.m);
     } else {
         finish_rows<END == END_SKIP>(a, c, acc, m, n, a.m);
     }
