@@ -65,27 +65,30 @@ START_TEST(hist__equals_naive_count)
 }
 END_TEST
 
-/* The loops of all instruction sets of this machine. */
+/* The loops of all instruction sets of this machine, on runs of many lengths. */
 START_TEST(scan__forms_agree)
 {
     static float v[STK_VALUES];
     static uint32_t want[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES], got[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES];
+    static ptq_extremes a[PTQ_SCAN_CHUNK], b[PTQ_SCAN_CHUNK], c[PTQ_SCAN_CHUNK];
     static const size_t lengths[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 2047, 2048};
     const size_t n = stk_fill((size_t)_i, v);
     for (int form = 1; form < PTQ_SCAN_FORMS; form++)
         for (size_t k = 0; k < PTQ_COUNT(lengths) && ptq_scan_form(form); k++) {
             const size_t len = lengths[k] < n ? lengths[k] : n, at = len + 3 <= n ? 3 : 0;
-            ptq_extremes a = PTQ_EXTREMES_NONE, b = PTQ_EXTREMES_NONE, c = PTQ_EXTREMES_NONE;
-            ptq_scan_form(0)(v + at, len, want, &a);
-            ptq_scan_form(form)(v + at, len, got, &b);
-            ptq_scan_form(form)(v + at, len, NULL, &c);
-            ck_assert(a.lo == b.lo && a.hi == b.hi && a.least == b.least);
-            ck_assert(a.lo == c.lo && a.hi == c.hi && a.least == c.least);
-            for (size_t i = 0; i < len; i++)
-                ck_assert_uint_eq(got[i] < PTQ_SCAN_ZERO ? got[i] : PTQ_SCAN_ZERO,
-                                  want[i] < PTQ_SCAN_ZERO ? want[i] : PTQ_SCAN_ZERO);
-            for (size_t i = 0; i < len; i++)
-                ck_assert_uint_lt(got[i], PTQ_SCAN_COUNTERS);
+            const size_t runs = (n - at < PTQ_SCAN_CHUNK ? n - at : PTQ_SCAN_CHUNK) / len;
+            uint32_t la = UINT32_MAX, lb = UINT32_MAX, lc = UINT32_MAX;
+            const size_t kept = ptq_scan_form(0)(v + at, runs, len, want, a, &la);
+            size_t nonzero = 0;
+            for (size_t i = 0; i < runs * len; i++)
+                nonzero += v[at + i] != 0; /* NaN is not */
+            ck_assert_uint_eq(kept, nonzero);
+            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, got, b, &lb), kept);
+            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, NULL, c, &lc), 0);
+            ck_assert(la == lb && la == lc);
+            ck_assert_mem_eq(a, b, runs * sizeof *a);
+            ck_assert_mem_eq(a, c, runs * sizeof *a);
+            ck_assert_mem_eq(got, want, kept * sizeof *got);
         }
 }
 END_TEST

@@ -7,6 +7,18 @@ static void add(ptq_octaves *o, int32_t id, const uint64_t *counts)
     ck_assert_ok(ptq_octaves_add(o, id, counts, ptq_octave_bits(counts)));
 }
 
+/* The same counts in 32 bits, which are 0 afterwards. */
+static void take(ptq_octaves *o, int32_t id, const uint64_t *counts)
+{
+    uint32_t narrow[PTQ_HIST_BINS];
+    for (int b = 0; b < PTQ_HIST_BINS; b++)
+        narrow[b] = (uint32_t)counts[b];
+    ck_assert_ok(ptq_octaves_take(o, id, narrow));
+    for (int b = 0; b < PTQ_HIST_BINS; b++)
+        ck_assert_uint_eq(narrow[b], 0);
+    ck_assert_ok(ptq_octaves_take(o, id, narrow)); /* nothing */
+}
+
 static void expect(const ptq_octaves *o, int32_t id, const uint64_t *want)
 {
     uint64_t got[PTQ_HIST_BINS] = {0};
@@ -75,7 +87,10 @@ START_TEST(octaves__equal_plain_sums)
             counts[ptq_rng_below(&r, PTQ_HIST_BINS)] += ptq_rng_u64(&r) >> (24 + id);
         if (!ptq_octave_bits(counts))
             continue;
-        add(&o, (int32_t)(id * 11), counts);
+        if (round % 2 && ptq_octave_bits(counts) <= UINT32_MAX)
+            take(&o, (int32_t)(id * 11), counts);
+        else
+            add(&o, (int32_t)(id * 11), counts);
         for (int b = 0; b < PTQ_HIST_BINS; b++)
             want[id][b] += counts[b];
     }

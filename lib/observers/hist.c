@@ -54,63 +54,60 @@ static ptq_status empty(ptq_hist *h, ptq_octaves *to)
         for (uint32_t exponent = h->first; exponent <= h->last; exponent++) {
             const int32_t id = (int32_t)exponent + 256 * sign;
             uint32_t *here = observed(h, id);
-            if (any(here)) {
-                PTQ_TRY(ptq_octaves_add_narrow(to, id, here));
-                memset(here, 0, PTQ_HIST_BINS * sizeof *here);
-            }
+            if (here)
+                PTQ_TRY(ptq_octaves_take(to, id, here));
         }
     forget(h);
     return PTQ_OK;
 }
 
-/* Indices on their way from the values to the counters. */
-typedef struct pass {
-    ptq_hist *h;
-    uint32_t least; /* as ptq_scan tells */
-    size_t n;
-    uint32_t index[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES];
-} pass;
-
-static void count(pass *p)
+/* Counting waits for the counters alone (one of them per cycle), so what is scanned next, n values, is asked for on
+ * the way. */
+static void count(uint32_t *counts, const uint32_t *index, size_t kept, const float *next, size_t n)
 {
-    uint32_t *counts = p->h->counts;
-    const uint32_t *index = p->index;
+    enum { STEP = 8, LINE = 16 };
+    const float *end = next + n;
     size_t i = 0;
-    for (; i + 4 <= p->n; i += 4) {
-        counts[index[i]]++;
-        counts[index[i + 1]]++;
-        counts[index[i + 2]]++;
-        counts[index[i + 3]]++;
+    for (; i + STEP <= kept; i += STEP) {
+        if (next < end)
+            __builtin_prefetch(next);
+        next += LINE;
+#pragma GCC unroll 8
+        for (size_t j = 0; j < STEP; j++)
+            counts[index[i + j]]++;
     }
-    for (; i < p->n; i++)
+    for (; i < kept; i++)
         counts[index[i]]++;
-    p->n = 0;
+    for (; next < end; next += LINE)
+        __builtin_prefetch(next);
 }
 
-static void take(pass *p, const float *values, size_t n, ptq_summary *out)
-{
-    for (size_t i = 0, k; i < n; i += k) {
-        k = n - i < PTQ_SCAN_CHUNK - p->n ? n - i : PTQ_SCAN_CHUNK - p->n;
-        const uint32_t least = ptq_scan(values + i, k, p->index + p->n, out);
-        p->least = least < p->least ? least : p->least;
-        p->n += k;
-        if (p->n == PTQ_SCAN_CHUNK)
-            count(p);
-    }
-}
+/* What passes over the values find together. */
+typedef struct found {
+    ptq_summary summary;
+    uint32_t least; /* as ptq_scan tells */
+    size_t zeros;
+} found;
 
-/* Channel by channel, whose extremes come of the same pass. */
-static void take_channels(pass *p, const ptq_sample *s, ptq_summary *out)
+/* Runs of values, in pieces of whole runs or of one run; min, max: [runs] or NULL. */
+static void take(ptq_hist *h, const float *values, size_t runs, size_t inner, float *min, float *max, found *f)
 {
-    const float *v = s->values;
-    for (const float *end = v + s->n; v < end;)
-        for (int64_t c = 0; c < s->channels; c++, v += s->inner) {
-            ptq_summary run = PTQ_SUMMARY_EMPTY;
-            take(p, v, (size_t)s->inner, &run);
-            s->channel_min[c] = run.min < s->channel_min[c] ? run.min : s->channel_min[c];
-            s->channel_max[c] = run.max > s->channel_max[c] ? run.max : s->channel_max[c];
-            ptq_summary_merge(out, &run);
+    uint32_t index[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES], least;
+    const size_t length = inner < PTQ_SCAN_CHUNK ? inner : PTQ_SCAN_CHUNK, most = PTQ_SCAN_CHUNK / length;
+    for (size_t r = 0, i = 0; r < runs;) {
+        const size_t k = runs - r < most ? runs - r : most; /* 1 of long ones */
+        const size_t n = inner - i < length ? inner - i : length;
+        const float *v = values + r * inner + i;
+        const size_t kept = ptq_scan(v, k, n, index, &least, &f->summary, min ? min + r : NULL, min ? max + r : NULL);
+        count(h->counts, index, kept, v + k * n, k * n);
+        f->zeros += k * n - kept;
+        f->least = least < f->least ? least : f->least;
+        i += n;
+        if (i == inner) {
+            i = 0;
+            r += k;
         }
+    }
 }
 
 /* The octaves that these values have touched. */
@@ -129,11 +126,7 @@ static void touch(ptq_hist *h, uint32_t least, const ptq_summary *s)
 static ptq_status hist_observe(void *state, ptq_sample *sample)
 {
     ptq_hist *h = state;
-    pass p; /* not all of it set to zero */
-    p.h = h;
-    p.least = UINT32_MAX;
-    p.n = 0;
-    ptq_summary summary = PTQ_SUMMARY_EMPTY;
+    found f = {.summary = PTQ_SUMMARY_EMPTY, .least = UINT32_MAX};
     if (sample->n > 0)
         PTQ_TRY(start(h));
     if (sample->n > UINT32_MAX)
@@ -141,17 +134,17 @@ static ptq_status hist_observe(void *state, ptq_sample *sample)
     if (h->pending + sample->n > UINT32_MAX)
         PTQ_TRY(empty(h, &h->stored));
     h->pending += sample->n;
-    if (sample->channel_min)
-        take_channels(&p, sample, &summary);
-    else
-        take(&p, sample->values, sample->n, &summary);
-    count(&p);
-    touch(h, p.least, &summary);
-    for (size_t j = 0; sample->n > 0 && j < PTQ_SCAN_LANES; j++) {
-        h->zeros += h->counts[PTQ_SCAN_ZERO + j];
-        h->counts[PTQ_SCAN_ZERO + j] = 0;
+    const size_t all = sample->channel_min ? (size_t)(sample->channels * sample->inner) : sample->n;
+    for (size_t at = 0; at < sample->n; at += all) {
+        if (sample->channel_min)
+            take(h, sample->values + at, (size_t)sample->channels, (size_t)sample->inner, sample->channel_min,
+                 sample->channel_max, &f);
+        else
+            take(h, sample->values, 1, sample->n, NULL, NULL, &f);
     }
-    sample->summary = summary;
+    h->zeros += f.zeros;
+    touch(h, f.least, &f.summary);
+    sample->summary = f.summary;
     sample->summarized = true;
     return PTQ_OK;
 }

@@ -141,37 +141,69 @@ ptq_status ptq_octaves_add(ptq_octaves *o, int32_t id, const uint64_t *counts, u
     return PTQ_OK;
 }
 
-/* The sums are known to fit. Most octaves hold rare values and are so narrow, and compilers take them one by one. */
-static void add_bytes(void *to, const void *from)
+/* Most octaves hold rare values: few of these hold anything. */
+enum { BLOCK = 16, BLOCKS = PTQ_HIST_BINS / BLOCK };
+
+/* A bit for each block with a count; *bits: the counts' disjunction. */
+static uint32_t blocks_of(const uint32_t *counts, uint32_t *bits)
 {
+    uint32_t blocks = 0;
 #if defined(__SSE2__)
-    for (size_t i = 0; i < PTQ_HIST_BINS; i += 16) {
-        const __m128i *f = (const __m128i *)((const uint32_t *)from + i);
-        __m128i *t = (__m128i *)((uint8_t *)to + i);
-        const __m128i low = _mm_packs_epi32(_mm_loadu_si128(f), _mm_loadu_si128(f + 1));
-        const __m128i high = _mm_packs_epi32(_mm_loadu_si128(f + 2), _mm_loadu_si128(f + 3));
-        _mm_storeu_si128(t, _mm_add_epi8(_mm_loadu_si128(t), _mm_packus_epi16(low, high)));
+    __m128i all = _mm_setzero_si128();
+    for (size_t b = 0; b < BLOCKS; b++) {
+        const __m128i *v = (const __m128i *)(counts + b * BLOCK);
+        const __m128i any = _mm_or_si128(_mm_or_si128(_mm_loadu_si128(v), _mm_loadu_si128(v + 1)),
+                                         _mm_or_si128(_mm_loadu_si128(v + 2), _mm_loadu_si128(v + 3)));
+        const int zeros = _mm_movemask_epi8(_mm_cmpeq_epi32(any, _mm_setzero_si128()));
+        all = _mm_or_si128(all, any);
+        blocks |= (uint32_t)(zeros != 0xffff) << b;
     }
+    uint32_t lane[4];
+    memcpy(lane, &all, sizeof lane);
+    *bits = lane[0] | lane[1] | lane[2] | lane[3];
 #else
-    ADD_LOOP(uint8_t, uint32_t);
+    *bits = 0;
+    for (size_t b = 0; b < BLOCKS; b++) {
+        uint32_t any = 0;
+        for (size_t i = 0; i < BLOCK; i++)
+            any |= counts[b * BLOCK + i];
+        *bits |= any;
+        blocks |= (uint32_t)(any != 0) << b;
+    }
 #endif
+    return blocks;
 }
 
-ptq_status ptq_octaves_add_narrow(ptq_octaves *o, int32_t id, const uint32_t *from)
+#define ADD_BLOCK(To)                                                                              \
+    do {                                                                                           \
+        To *restrict to_ = (To *)o->counts + at;                                                   \
+        for (size_t i = 0; i < BLOCK; i++)                                                         \
+            to_[i] = (To)(to_[i] + (To)from[i]);                                                   \
+    } while (0)
+
+/* The sums are known to fit. */
+static void take_block(const ptq_octave *o, size_t at, uint32_t *restrict from)
 {
-    uint32_t bits = 0;
+    switch (o->width) {
+    case 1: ADD_BLOCK(uint8_t); break;
+    case 2: ADD_BLOCK(uint16_t); break;
+    case 4: ADD_BLOCK(uint32_t); break;
+    default: ADD_BLOCK(uint64_t); break;
+    }
+    memset(from, 0, BLOCK * sizeof *from);
+}
+
+ptq_status ptq_octaves_take(ptq_octaves *o, int32_t id, uint32_t *counts)
+{
+    uint32_t bits;
     ptq_octave *v;
-    for (size_t i = 0; i < PTQ_HIST_BINS; i++)
-        bits |= from[i];
-    if (!bits)
+    const uint32_t blocks = blocks_of(counts, &bits);
+    if (!blocks)
         return PTQ_OK;
     PTQ_TRY(room(o, id, bits, &v));
-    void *to = v->counts;
-    switch (v->width) {
-    case 1: add_bytes(to, from); break;
-    case 2: ADD_LOOP(uint16_t, uint32_t); break;
-    case 4: ADD_LOOP(uint32_t, uint32_t); break;
-    default: ADD_LOOP(uint64_t, uint32_t); break;
+    for (uint32_t left = blocks; left; left &= left - 1) {
+        const size_t at = (size_t)__builtin_ctz(left) * BLOCK;
+        take_block(v, at, counts + at);
     }
     return PTQ_OK;
 }

@@ -29,8 +29,8 @@ void ptq_octaves_clear(ptq_octaves *o);
 const ptq_octave *ptq_octaves_find(const ptq_octaves *o, int32_t id);
 /* Adds to the octave. bits: the counts' disjunction, not 0. */
 ptq_status ptq_octaves_add(ptq_octaves *o, int32_t id, const uint64_t *counts, uint64_t bits);
-/* The same from narrow counters; nothing where all are 0. */
-ptq_status ptq_octaves_add_narrow(ptq_octaves *o, int32_t id, const uint32_t *counts);
+/* Adds what the counters hold, and sets them to 0. */
+ptq_status ptq_octaves_take(ptq_octaves *o, int32_t id, uint32_t *counts);
 /* Adds the octave to the counts. */
 void ptq_octave_add_to(const ptq_octave *o, uint64_t *counts);
 

@@ -8,25 +8,24 @@
 enum {
     PTQ_SCAN_CHUNK = 2048, /* indices of a chunk stay in the first-level cache */
     PTQ_SCAN_LANES = 16,
-    /* Index of a zero of either sign, plus the lane, so that runs of zeros (after Relu half of all values) do not
-     * wait for each other's counter. Beyond all octaves. */
-    PTQ_SCAN_ZERO = PTQ_HIST_OCTAVES * PTQ_HIST_BINS,
-    PTQ_SCAN_COUNTERS = PTQ_SCAN_ZERO + PTQ_SCAN_LANES,
+    PTQ_SCAN_COUNTERS = PTQ_HIST_OCTAVES * PTQ_HIST_BINS,
 };
 
-/* One pass over at most PTQ_SCAN_CHUNK values: adds to *out and, unless index is NULL, writes the
- * histogram index of each value: float bits >> PTQ_HIST_SHIFT, or PTQ_SCAN_ZERO + (0 ... PTQ_SCAN_LANES - 1).
- * index has room for PTQ_SCAN_LANES values more. Returns the bits of the least magnitude beside zero, or at most
- * those; all ones where there is none. */
-uint32_t ptq_scan(const float *values, size_t n, uint32_t *index, ptq_summary *out);
+/* One pass over `runs` runs of `inner` adjacent values, all beside each other and at most PTQ_SCAN_CHUNK of them. Adds
+ * to *out, and to run_min and run_max ([runs], or NULL) what each run holds. Writes the histogram indices (float bits
+ * >> PTQ_HIST_SHIFT) of the values but zeros, which after Relu are half of all, and returns how many; index has room
+ * for PTQ_SCAN_LANES more. *least: at most the least magnitude of those, in bits. */
+size_t ptq_scan(const float *values, size_t runs, size_t inner, uint32_t *index, uint32_t *least, ptq_summary *out,
+                float *run_min, float *run_max);
 
 /* The loop of ptq_scan for one instruction set. */
 typedef struct ptq_extremes {
     int32_t lo, hi; /* float bits as integers in the order of the floats: negative ones with 31 bits turned over */
-    uint32_t least; /* bits of the least magnitude beside 0 */
 } ptq_extremes;
-#define PTQ_EXTREMES_NONE ((ptq_extremes){INT32_MAX, INT32_MIN, UINT32_MAX})
-typedef void (*ptq_scan_fn)(const float *values, size_t n, uint32_t *index, ptq_extremes *e);
+/* e: [runs], overwritten; inner > 0. index may be NULL: then nobody counts between, and the values of the next chunk are
+ * asked for here. *least: bits of the least magnitude beside 0, if less. */
+typedef size_t (*ptq_scan_fn)(const float *values, size_t runs, size_t inner, uint32_t *index, ptq_extremes *e,
+                              uint32_t *least);
 enum { PTQ_SCAN_FORMS = 3 };
 /* In rising order, from the plain one; NULL: not for this machine. */
 ptq_scan_fn ptq_scan_form(int i);
