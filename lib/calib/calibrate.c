@@ -25,6 +25,9 @@ typedef struct run {
     ptq_tensor_stats **part; /* [worker] */
     int workers;
     int *slot;       /* by value id: index into total->tensors or -1 */
+    ptq_batch_place *place; /* by value id: where the samples of a batch lie */
+    float **packed;         /* [worker] a sample whose values do not lie side by side */
+    size_t *packed_n;
     ptq_session *session;
     ptq_feed feed;
     size_t *list, count; /* samples to do */
@@ -33,6 +36,7 @@ typedef struct run {
     size_t first, n;     /* samples of `now` that the current run takes */
     size_t most;         /* samples of a run */
     const ptq_tensor *t; /* tensor being observed */
+    ptq_batch_place at;  /* of its samples */
     size_t groups;       /* of samples that one task observes */
     const char *name;
     const ptq_sample_source *source;
@@ -54,19 +58,41 @@ static ptq_status nonfinite(const run *r, size_t sample)
                     r->source->name ? r->source->name(r->source->ctx, sample) : "");
 }
 
+/* The values of sample i of the batch, n of them, side by side. */
+static ptq_status values_of(const run *r, size_t i, size_t n, int worker, const float **out)
+{
+    *out = (const float *)r->t->data + i * n;
+    if (r->n == 1 || r->at.outer == 1)
+        return PTQ_OK;
+    const size_t blocks = (size_t)r->at.outer, length = n / blocks;
+    const float *from = (const float *)r->t->data + i * length;
+    if (r->packed_n[worker] < n) {
+        free(r->packed[worker]);
+        r->packed[worker] = ptq_calloc(n, sizeof **r->packed);
+        r->packed_n[worker] = r->packed[worker] ? n : 0;
+    }
+    float *to = r->packed[worker];
+    if (!to)
+        return ptq_fail_nomem();
+    for (size_t b = 0; b < blocks; b++)
+        memcpy(to + b * length, from + b * length * r->n, length * sizeof *to);
+    *out = to;
+    return PTQ_OK;
+}
+
 /* Observes sample i of the batch. */
-static ptq_status observe_one(const run *r, ptq_tensor_stats *s, size_t i)
+static ptq_status observe_one(const run *r, ptq_tensor_stats *s, size_t i, int worker)
 {
     const ptq_tensor *t = r->t;
-    size_t n = (size_t)ptq_tensor_elements(t);
+    const size_t n = (size_t)ptq_tensor_elements(t) / r->n;
+    const float *values;
     int64_t dims[PTQ_MAX_RANK] = {0};
     memcpy(dims, t->dims, sizeof dims);
-    if (r->n > 1) {
-        n /= r->n;
-        dims[0] = 1;
-    }
+    if (r->n > 1)
+        dims[r->at.axis] /= (int64_t)r->n;
+    PTQ_TRY(values_of(r, i, n, worker, &values));
     uint64_t before = s->summary.nan + s->summary.pos_inf + s->summary.neg_inf;
-    PTQ_TRY(ptq_stats_observe(s, (const float *)t->data + i * n, n, t->rank, dims, t->rank >= 2 ? 1 : -1));
+    PTQ_TRY(ptq_stats_observe(s, values, n, t->rank, dims, t->rank >= 2 ? 1 : -1));
     if (!r->opt->nonfinite_ok && s->summary.nan + s->summary.pos_inf + s->summary.neg_inf != before)
         return nonfinite(r, r->now.kept[r->first + i]);
     return PTQ_OK;
@@ -76,13 +102,13 @@ static ptq_status observe_group(void *arg, size_t g, int worker)
 {
     const run *r = arg;
     for (size_t i = g * r->n / r->groups; i < (g + 1) * r->n / r->groups; i++)
-        PTQ_TRY(observe_one(r, r->part[worker], i));
+        PTQ_TRY(observe_one(r, r->part[worker], i, worker));
     return PTQ_OK;
 }
 
 static ptq_status tap(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
 {
-    enum { WORTH_A_WORKER = 1 << 16 }; /* values: draining a worker's counts costs as much as some thousands */
+    enum { WORTH_WORKERS = 1 << 15 }; /* values: draining a worker's counts costs as much as some thousands */
     run *r = ctx;
     if (!v->value || t->dtype != PTQ_DT_F32)
         return PTQ_OK;
@@ -90,9 +116,9 @@ static ptq_status tap(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
     if (at < 0)
         return PTQ_OK;
     r->t = t;
+    r->at = r->place[v->value->id];
     r->name = v->name;
-    r->groups = (size_t)ptq_tensor_elements(t) / WORTH_A_WORKER + 1;
-    r->groups = r->groups < r->n ? r->groups : r->n;
+    r->groups = ptq_tensor_elements(t) < WORTH_WORKERS ? 1 : r->n;
     PTQ_TRY(ptq_pool_for(r->opt->pool, r->groups, observe_group, r));
     for (int w = 0; w < r->workers; w++)
         if (r->part[w]->samples.samples)
@@ -121,12 +147,17 @@ static ptq_status make_parts(run *r)
     r->workers = ptq_pool_threads(r->opt->pool);
     r->part = ptq_calloc((size_t)r->workers, sizeof *r->part);
     r->slot = ptq_calloc(r->g->values.n, sizeof *r->slot);
-    if (!r->part || !r->slot)
+    r->place = ptq_calloc(r->g->values.n, sizeof *r->place);
+    r->packed = ptq_calloc((size_t)r->workers, sizeof *r->packed);
+    r->packed_n = ptq_calloc((size_t)r->workers, sizeof *r->packed_n);
+    if (!r->part || !r->slot || !r->place || !r->packed || !r->packed_n)
         return ptq_fail_nomem();
     for (int w = 0; w < r->workers; w++)
         PTQ_TRY(ptq_stats_new("", PTQ_DT_F32, &r->part[w]));
-    for (size_t i = 0; i < r->g->values.n; i++)
+    for (size_t i = 0; i < r->g->values.n; i++) {
         r->slot[i] = -1;
+        r->place[i] = (ptq_batch_place){.outer = 1};
+    }
     for (size_t i = 0; i < r->total->ntensors; i++) {
         const ptq_value *v = ptq_graph_find(r->g, r->total->tensors[i]->name);
         if (!v)
@@ -141,8 +172,13 @@ static void free_parts(run *r)
 {
     for (int w = 0; r->part && w < r->workers; w++)
         ptq_stats_free(r->part[w]);
+    for (int w = 0; r->packed && w < r->workers; w++)
+        free(r->packed[w]);
     free(r->part);
     free(r->slot);
+    free(r->place);
+    free(r->packed);
+    free(r->packed_n);
 }
 
 /* Samples still to do, in order. */
@@ -341,15 +377,29 @@ static size_t wished_batch(const ptq_calibrate_options *opt)
     return opt->batch ? opt->batch : wants_device(opt) ? 64 : 16;
 }
 
-static ptq_status calibrate(run *r)
+/* Several samples at a time where it is known which value belongs to which of them; a device wants all values of a
+ * sample side by side. */
+static ptq_status choose_batch(run *r)
 {
     char why[256];
-    PTQ_TRY(make_parts(r));
+    bool proven;
     r->size = wished_batch(r->opt);
-    if (r->size > 1 && !ptq_batch_proven(r->g, select_value, r, why, sizeof why)) {
-        ptq_log(PTQ_LOG_INFO, "one sample at a time: %s", why);
-        r->size = 1;
+    if (r->size == 1 || ptq_batch_proven(r->g, select_value, r, why, sizeof why))
+        return PTQ_OK;
+    if (!wants_device(r->opt)) {
+        PTQ_TRY(ptq_batch_places(r->g, select_value, r, r->place, &proven));
+        if (proven)
+            return PTQ_OK;
     }
+    ptq_log(PTQ_LOG_INFO, "one sample at a time: %s", why);
+    r->size = 1;
+    return PTQ_OK;
+}
+
+static ptq_status calibrate(run *r)
+{
+    PTQ_TRY(make_parts(r));
+    PTQ_TRY(choose_batch(r));
     PTQ_TRY(pending(r, r->source->count, &r->list, &r->count));
     r->most = r->size = r->size < r->count || r->count == 0 ? r->size : r->count;
     r->feed = (ptq_feed){.source = r->source,

@@ -100,4 +100,14 @@ ptq_status ptq_exec_eval_node(void *ctx, const ptq_node *n, int opset, ptq_tenso
 bool ptq_batch_proven(const ptq_graph *g, bool (*select)(void *ctx, const ptq_value *v), void *ctx,
                       char *why, size_t n);
 
+/* The same where the batch is not axis 0 of all selected values: a value consists of `outer` blocks, in each of which
+ * the samples lie one behind the other; `axis` has them. Read off the operators on the way from the inputs. */
+typedef struct ptq_batch_place {
+    int64_t outer;
+    int axis;
+} ptq_batch_place;
+/* place: [values], by id, of the selected values. */
+ptq_status ptq_batch_places(const ptq_graph *g, bool (*select)(void *ctx, const ptq_value *v), void *ctx,
+                            ptq_batch_place *place, bool *proven);
+
 #endif

@@ -134,14 +134,10 @@ static ptq_status hist_observe(void *state, ptq_sample *sample)
     if (h->pending + sample->n > UINT32_MAX)
         PTQ_TRY(empty(h, &h->stored));
     h->pending += sample->n;
-    const size_t all = sample->channel_min ? (size_t)(sample->channels * sample->inner) : sample->n;
-    for (size_t at = 0; at < sample->n; at += all) {
-        if (sample->channel_min)
-            take(h, sample->values + at, (size_t)sample->channels, (size_t)sample->inner, sample->channel_min,
-                 sample->channel_max, &f);
-        else
-            take(h, sample->values, 1, sample->n, NULL, NULL, &f);
-    }
+    const size_t channels = sample->channel_min ? (size_t)sample->channels : 1;
+    const size_t inner = channels == 1 ? sample->n : (size_t)sample->inner; /* of one channel all are beside each other */
+    for (size_t at = 0; at < sample->n; at += channels * inner)
+        take(h, sample->values + at, channels, inner, sample->channel_min, sample->channel_max, &f);
     h->zeros += f.zeros;
     touch(h, f.least, &f.summary);
     sample->summary = f.summary;
