@@ -48,13 +48,26 @@ void ptq_conv_tap_mask(const ptq_conv_geometry *g, int64_t tap, int64_t images, 
             }
 }
 
+/* A window of one element reads phase (0, 0, 0) alone; of the others the last dimension's are made beside it. */
+static bool reads_first_phase(const ptq_conv_geometry *g)
+{
+    return g->kvol == 1 && !g->pad[0] && !g->pad[1] && !g->pad[2];
+}
+
+static int64_t split_floats(const ptq_conv_geometry *g)
+{
+    return reads_first_phase(g) ? g->osize * g->stride[2] : g->isize;
+}
+
 /* Phase (a, b, c) of the plane holds elements (a + i s0, b + j s1, c + k s2). */
-void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, const float *x, float *dst,
+void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, const float *plane, float *dst,
                           int64_t phase_floats)
 {
+    bool one = reads_first_phase(g);
     int64_t s2 = g->stride[2], n = g->out[2];
-    for (int64_t i = 0; i < g->in[0]; i++)
-        for (int64_t j = 0; j < g->in[1]; j++, x += g->in[2]) {
+    for (int64_t i = 0; i < g->in[0]; i += one ? g->stride[0] : 1)
+        for (int64_t j = 0; j < g->in[1]; j += one ? g->stride[1] : 1) {
+            const float *x = plane + (i * g->in[1] + j) * g->in[2];
             int64_t phase = (i % g->stride[0] * g->stride[1] + j % g->stride[1]) * s2;
             float *row = dst + phase * phase_floats + (i / g->stride[0] * g->out[1] + j / g->stride[1]) * n;
             if (s2 == 2)
@@ -82,6 +95,7 @@ typedef struct window {
     int64_t *off;   /* [taps] */
     uint16_t *mask; /* [taps][vectors]; NULL: all lanes of one tap at 0 */
     int64_t mparts, vparts; /* tasks per group: rows, vectors */
+    bool tiles;             /* vparts in whole tiles */
     int64_t ldc;            /* merged: outputs of a task, per row */
     /* near: channels lie a multiple of 4 KiB apart, in the same few lines of the first-level cache, so a task
      * copies what it reads of a block of channels; vparts tasks divide evenly among the images then. */
@@ -233,11 +247,10 @@ static void rows_product(const window *w, part *p)
     }
 }
 
-/* Vectors are divided evenly, but by whole tiles where there are many. */
 static int64_t part_from(const window *w, int64_t i)
 {
-    int64_t all = w->images * w->vectors, at = i * all / w->vparts;
-    return i < w->vparts && all >= 6 * w->vparts ? at / 3 * 3 : at;
+    int64_t at = i * w->images * w->vectors / w->vparts;
+    return i < w->vparts && w->tiles ? at / 3 * 3 : at;
 }
 
 static ptq_status task(void *arg, size_t index, int worker)
@@ -285,6 +298,8 @@ static void divide(const ptq_cpu *c, window *w)
         else if (!w->near)
             w->vparts = min64(all, threads);
     }
+    /* Whole tiles are a little faster, but threads must not wait for one who has a tile more. */
+    w->tiles = all >= 6 * w->vparts && (threads == 1 || all / w->vparts % 3 == 0);
     w->ldc = (div_up(all, w->vparts) + VECTORS) * LANES;
 }
 
@@ -328,7 +343,7 @@ static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
     w.columns = w.merged ? g->batch * g->osize : g->osize;
     w.vectors = div_up(w.columns, LANES);
     bool copied = w.merged || w.split;
-    w.src_plane = copied ? g->isize * g->batch / w.images : g->isize;
+    w.src_plane = copied ? (w.split ? split_floats(g) : g->isize) * g->batch / w.images : g->isize;
     w.src_image = g->c * w.src_plane;
     w.near = g->kvol > 1 && !w.merged && w.src_plane % 1024 == 0 && w.vectors >= NEAR;
     divide(c, &w);
