@@ -213,6 +213,39 @@ START_TEST(ops__large_tensors_are_the_same_everywhere)
 }
 END_TEST
 
+static size_t transposed_index(const int64_t *dims, const int *perm, int64_t i)
+{
+    int64_t step[3] = {dims[1] * dims[2], dims[2], 1}, at = 0;
+    for (int d = 2; d >= 0; d--) {
+        at += i % dims[perm[d]] * step[perm[d]];
+        i /= dims[perm[d]];
+    }
+    return (size_t)at;
+}
+
+/* Squares of four and sixteen and what is left over, on one thread and on several. */
+START_TEST(ops__transposed_as_written)
+{
+    static const int64_t shapes[][3] = {{3, 37, 41}, {2, 64, 128}, {40, 16, 33}, {1, 5, 130}, {17, 16, 4}, {4, 3, 70}};
+    static const int perms[][3] = {{0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    for (size_t k = 0; k < PTQ_COUNT(shapes) * PTQ_COUNT(perms); k++) {
+        const int64_t *dims = shapes[k / PTQ_COUNT(perms)], n = dims[0] * dims[1] * dims[2];
+        const int *perm = perms[k % PTQ_COUNT(perms)];
+        char text[160];
+        cf_result r;
+        snprintf(text, sizeof text, "const x f32 [%d,%d,%d]\ny = Transpose(x) perm=[%d,%d,%d]\noutput y\n", (int)dims[0],
+                 (int)dims[1], (int)dims[2], perm[0], perm[1], perm[2]);
+        ptq_graph *g = cf_parse(text);
+        const float *x = ptq_graph_find(g, "x")->constant->data;
+        cf_all_same(g, pool, text, &r);
+        for (int64_t i = 0; i < n; i++)
+            ck_assert(((const float *)r.out[0].data)[i] == x[transposed_index(dims, perm, i)]);
+        cf_free(&r);
+        ptq_graph_free(g);
+    }
+}
+END_TEST
+
 /* NaN survives Relu, Clip and Max, so that calibration can count it; -0 survives Relu. */
 START_TEST(ops__nan_is_not_hidden)
 {
@@ -268,6 +301,7 @@ int main(void)
     tcase_add_test(t, ops__equal_onnxruntime);
     tcase_add_test(t, ops__every_row_has_a_case);
     tcase_add_test(t, ops__large_tensors_are_the_same_everywhere);
+    tcase_add_test(t, ops__transposed_as_written);
     tcase_add_test(t, ops__nan_is_not_hidden);
 #ifdef PTQ_TEST_GPU
     tcase_add_test(t, ops__every_device_row_runs_there);
