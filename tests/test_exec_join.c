@@ -21,6 +21,9 @@
 #define OPERANDS(sq, zq, sk, zk, sv, zv) \
     QUERIES("q", "a") KEYS("k", "b") QUERIES("v", "c") QDQ("qd", "q2", sq, zq) QDQ("kd", "k2", sk, zk) \
         QDQ("vd", "v2", sv, zv)
+#define GELU(out, in) \
+    out "1 = Div(" in ", root)\n" out "2 = Erf(" out "1)\n" out "3 = Add(" out "2, one)\n" \
+    out "4 = Mul(" in ", " out "3)\n" out " = Mul(" out "4, half)\n"
 #define END ATTEND("y", "qd", "kd", "vd") "output y\n"
 
 /* Steps, and the bytes with and without all of it. */
@@ -101,6 +104,17 @@ static const row together[] = {
          "k2 = Transpose(k1) perm=[0,2,3,1]\n"
          "v1 = Reshape(cq, split)\nv2 = Transpose(v1) perm=[0,2,1,3]\nqd = DequantizeLinear(q2, s1, z)\n"
          "kd = DequantizeLinear(k2, s2, z)\nvd = DequantizeLinear(v2, s3, z)\n" END, ONE},
+    /* the same with float operations behind, and widths and grids of their own */
+    {START WEIGHT("tq", 32, 16) WEIGHT("tk", 32, 16) WEIGHT("tv", 64, 16)
+         "const rows s64 [2] -1 16\nconst split s64 [4] -1 5 2 16\nconst wide s64 [4] -1 5 2 32\nconst b2 f32 [64]\n"
+         "f = Reshape(d_q, rows)\ne = DequantizeLinear(f, s, z)\nam = Gemm(e, tq) transB=1\na = Add(am, bq)\n"
+         "af = Mul(a, factor)\nbm = Gemm(e, tk) transB=1\nb = Add(bm, bk)\ncm = Gemm(e, tv) transB=1\n"
+         "c = Add(cm, b2)\n"
+         CODES("aq", "af", "s1", "z1") CODES("bq_", "b", "s2", "z") CODES("cq", "c", "s3", "z2")
+         "q1 = Reshape(aq, split)\nq2 = Transpose(q1) perm=[0,2,1,3]\nk1 = Reshape(bq_, split)\n"
+         "k2 = Transpose(k1) perm=[0,2,3,1]\n"
+         "v1 = Reshape(cq, wide)\nv2 = Transpose(v1) perm=[0,2,1,3]\nqd = DequantizeLinear(q2, s1, z1)\n"
+         "kd = DequantizeLinear(k2, s2, z)\nvd = DequantizeLinear(v2, s3, z2)\n" END, ONE},
 };
 
 START_TEST(join__together)
@@ -155,11 +169,15 @@ static const row apart[] = {
          "const ten s64 [3] 0 10 16\nq2 = Reshape(a, ten)\nk1 = Reshape(b, ten)\n"
          "k2 = Transpose(k1) perm=[0,2,1]\nv2 = Reshape(c, ten)\n"
          QDQ("qd", "q2", "s1", "z") QDQ("kd", "k2", "s2", "z1") QDQ("vd", "v2", "s3", "z2") END, THREE},
-    /* a GELU behind the queries, a sum behind the values */
-    {PROJECTIONS "g1 = Div(a, root)\ng2 = Erf(g1)\ng3 = Add(g2, one)\ng4 = Mul(a, g3)\ng = Mul(g4, half)\n"
-         QUERIES("q", "g") KEYS("k", "b") QUERIES("v", "c") CODES("gq", "g", "s1", "z") "output gq\n"
-         QDQ("qd", "q2", "s1", "z") QDQ("kd", "k2", "s2", "z1") QDQ("vd", "v2", "s3", "z2") END,
+    /* a GELU behind the queries: as floats, and within the product's end; there a sum behind the values too */
+    {PROJECTIONS GELU("g", "a") QUERIES("q", "g") KEYS("k", "b") QUERIES("v", "c") CODES("gq", "g", "s1", "z")
+         "output gq\n" QDQ("qd", "q2", "s1", "z") QDQ("kd", "k2", "s2", "z1") QDQ("vd", "v2", "s3", "z2") END,
      "quantize qgemm qgemm quantize quantize qattention"},
+    {PROJECTIONS GELU("g", "a") CODES("gq", "g", "s1", "z") QUERIES("q", "gq") KEYS("k", "b") QUERIES("v", "c")
+         "qd = DequantizeLinear(q2, s1, z)\n" QDQ("kd", "k2", "s2", "z1") QDQ("vd", "v2", "s3", "z2") END, TWO},
+    {PROJECTIONS "input e f32 [batch,5,32]\nt = Add(c, e)\n" CODES("tq", "t", "s3", "z2") QUERIES("q", "a")
+         KEYS("k", "b") QUERIES("v", "tq") QDQ("qd", "q2", "s1", "z") QDQ("kd", "k2", "s2", "z1")
+         "vd = DequantizeLinear(v2, s3, z2)\n" END, TWO},
 };
 
 START_TEST(join__apart)

@@ -155,7 +155,8 @@ static ptq_value *attention(maker *m, ptq_value *v)
         scores = done(m, OP(m, "Mul", scores, ptq_graph_find(m->g, "factor")));
     scores = done(m, OP(m, "Softmax", scores));
     scores = done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", scores, p, z)), p, z));
-    ptq_value *u = below(m, 2) ? q : done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", v, s, z)), s, z));
+    ptq_value *u = below(m, 2) ? q
+                               : done(m, OP(m, "DequantizeLinear", done(m, OP(m, "QuantizeLinear", v, s, z)), s, z));
     return done(m, OP(m, "MatMul", scores, u));
 }
 
@@ -206,7 +207,8 @@ static ptq_value *packed(maker *m, ptq_value *v, int64_t k)
     for (int i = 0; i < 3; i++) {
         if (slices) {
             ptq_value *last = numbers(m, (int64_t[]){-1}, 1);
-            y[i] = OP(m, "Slice", v, numbers(m, (int64_t[]){i * part}, 1), numbers(m, (int64_t[]){(i + 1) * part}, 1), last);
+            y[i] = OP(m, "Slice", v, numbers(m, (int64_t[]){i * part}, 1), numbers(m, (int64_t[]){(i + 1) * part}, 1),
+                      last);
         } else {
             y[i] = OP(m, "Gather", v, numbers(m, (int64_t[]){i}, -1));
             ck_assert_ok(ptq_attr_set_int(m->g, y[i]->producer, "axis", 2));
@@ -258,7 +260,8 @@ START_TEST(random__graphs)
         ck_assert_ok(ptq_infer_graph(m.g));
         char steps[3][2048];
         for (int64_t batch = 1; batch <= 3 && m.g->outputs.n; batch += 2) {
-            outputs o[3] = {run(m.g, &plain, batch, steps[0], sizeof steps[0]), run(m.g, &fused, batch, steps[1], sizeof steps[1]),
+            outputs o[3] = {run(m.g, &plain, batch, steps[0], sizeof steps[0]),
+                            run(m.g, &fused, batch, steps[1], sizeof steps[1]),
                             run(m.g, &whole, batch, steps[2], sizeof steps[2])};
             check_same(&o[1], &o[0]);
             check_same(&o[2], &o[0]);
