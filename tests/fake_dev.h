@@ -15,5 +15,7 @@ extern size_t ptq_fake_bytes;  /* allocated now */
 extern bool ptq_fake_records;  /* recordings come out as such; replays do nothing but count */
 extern long ptq_fake_replays;
 extern long ptq_fake_live;  /* allocations that have not been freed */
+struct ptq_k_gemm_row;
+extern const struct ptq_k_gemm_row *const *ptq_fake_rows; /* NULL behind the last; NULL: no tensor cores */
 
 #endif

@@ -22,11 +22,12 @@ typedef struct product {
 } product;
 
 /* One time in two a residual; with scales that are multiples of one unit, so that both roundings and the
- * order of operands show. */
+ * order of operands show; or one that alone goes far beyond the codes, on both sides of what is near. */
 static void draw_residual(product *p, bool y_signed)
 {
     ptq_k_gemm *a = &p->a;
     ptq_residual *r = &a->residual;
+    static const int far[] = {12, 13, 17, 18, 19, 20};
     if (a->float_out || pick(0, 1))
         return;
     r->kind = pick(0, 2) == 0 ? PTQ_RESIDUAL_FLOAT : PTQ_RESIDUAL_ROUNDED;
@@ -34,7 +35,7 @@ static void draw_residual(product *p, bool y_signed)
     int lo = a->skip_signed ? -128 : 0, zs = pick(0, 2) == 0 ? 0 : pick(lo, lo + 255);
     r->skip_first = pick(0, 1);
     r->z = zs;
-    r->r = (float)pick(1, 12) / 8.0f;
+    r->r = pick(0, 2) ? (float)pick(1, 12) / 8.0f : ldexpf((float)pick(4, 7) / 4.0f, far[pick(0, 5)]);
     float unit = 0.01f + ptq_rng_uniform(&rng), sp = (float)pick(1, 12) * unit, ss = (float)pick(1, 12) * unit;
     r->add = r->skip_first ? ptq_qadd_prepare(ss, zs, sp, a->zy, (float)pick(1, 12) * unit, pick(lo, lo + 255))
                            : ptq_qadd_prepare(sp, a->zy, ss, zs, (float)pick(1, 12) * unit, pick(lo, lo + 255));
@@ -54,7 +55,8 @@ static void draw_tail(product *p, bool y_signed)
         return;
     size_t n = (size_t)a->m * (size_t)a->n;
     size_t npad = (size_t)a->npad;
-    float *bias = calloc(npad, sizeof *bias), *placed = calloc(npad, sizeof *placed), *add = malloc((n + 4) * sizeof *add);
+    float *bias = calloc(npad, sizeof *bias), *placed = calloc(npad, sizeof *placed);
+    float *add = malloc((n + 4) * sizeof *add);
     ck_assert(bias && placed && add);
     for (int i = 0; i < a->n; i++)
         placed[ptq_k_gemm_entry_of(i)] = bias[i] = pick(0, 9) ? ptq_rng_uniform(&rng) - 0.5f : 0.0f;
@@ -74,11 +76,12 @@ static void draw_tail(product *p, bool y_signed)
     free(add);
 }
 
-/* Draws a product; images, size, channels and window are given. */
-static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
+/* Steps, dilation and pads of a window over hw pixels each way. */
+static void draw_window(ptq_k_gemm *a, int images, int hw, int kernel)
 {
-    product p = {.a = {.c = c, .n = n, .in_h = hw, .in_w = hw + pick(0, 2), .kernel_h = kernel, .kernel_w = kernel}};
-    ptq_k_gemm *a = &p.a;
+    a->in_h = hw;
+    a->in_w = hw + pick(0, 2);
+    a->kernel_h = a->kernel_w = kernel;
     if (kernel > 1 && pick(0, 3) == 0)
         a->kernel_w = 1;
     a->stride_h = kernel > 1 || pick(0, 3) == 0 ? pick(1, 2) : 1;
@@ -97,9 +100,11 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
     a->out_h = (a->in_h + a->pad_h + pad_end_h - (a->kernel_h - 1) * a->dil_h - 1) / a->stride_h + 1;
     a->out_w = (a->in_w + a->pad_w + pad_end_w - (a->kernel_w - 1) * a->dil_w - 1) / a->stride_w + 1;
     a->m = (int64_t)images * a->out_h * a->out_w;
-    a->npad = (n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
-    int taps = a->kernel_h * a->kernel_w, k = taps * c, row = c == 4 ? (a->kernel_w + 3) / 4 * 4 : a->kernel_w;
-    a->kpad = (a->kernel_h * row * c + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+}
+
+/* Types, zero points, range. Returns the sign of the results. */
+static bool draw_grids(ptq_k_gemm *a)
+{
     a->x_signed = pick(0, 1);
     a->float_out = pick(0, 5) == 0;
     a->zx = pick(0, 2) == 0 ? 0 : a->x_signed ? pick(-128, 127) : pick(0, 255);
@@ -111,58 +116,99 @@ static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
         a->zy = pick(0, 1) ? a->lo : a->zy;
         a->lo = a->zy;
     }
+    return y_signed;
+}
 
-    draw_residual(&p, y_signed);
-    draw_tail(&p, y_signed);
-
-    size_t nx = (size_t)images * a->in_h * a->in_w * c, nw = (size_t)n * k;
-    uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
-    uint8_t *packed = calloc((size_t)a->npad, (size_t)a->kpad);
-    int32_t *bias = calloc((size_t)a->npad, sizeof *bias), *raw = calloc((size_t)a->npad, sizeof *raw);
-    float *mult = calloc((size_t)a->npad, sizeof *mult), *placed = calloc((size_t)a->npad, sizeof *placed);
-    for (int j = 0; j < n; j++) {
-        uint32_t sum = 0;
-        for (int i = 0; i < c; i++)
-            for (int t = 0; t < taps; t++) {
-                uint8_t v = w[((size_t)j * c + i) * taps + t];
-                packed[ptq_k_gemm_row_of(j) * a->kpad + (t / a->kernel_w * row + t % a->kernel_w) * c + i] = v;
-                sum += (uint32_t)(int8_t)v;
-            }
+/* Biases and multipliers of both kernels; `sums` are those of the columns of weights. */
+static void draw_tables(product *p, const uint32_t *sums)
+{
+    ptq_k_gemm *a = &p->a;
+    size_t npad = (size_t)a->npad;
+    int k = a->kernel_h * a->kernel_w * a->c;
+    int32_t *bias = calloc(npad, sizeof *bias), *raw = calloc(npad, sizeof *raw);
+    float *mult = calloc(npad, sizeof *mult), *placed = calloc(npad, sizeof *placed);
+    ck_assert(bias && raw && mult && placed);
+    for (int j = 0; j < a->n; j++) {
         raw[j] = pick(-100000, 100000);
-        bias[ptq_k_gemm_entry_of(j)] = (int32_t)((uint32_t)raw[j] - (uint32_t)a->zx * sum);
+        bias[ptq_k_gemm_entry_of(j)] = (int32_t)((uint32_t)raw[j] - (uint32_t)a->zx * sums[j]);
         mult[j] = (0.2f + ptq_rng_uniform(&rng)) / (300.0f * (float)k);
     }
-    if (pick(0, 4) == 0) /* results far beyond the codes */
-        mult[pick(0, n - 1)] *= 1e9f;
-    for (int j = 0; j < n; j++)
+    if (pick(0, 4) == 0) /* results far beyond the codes, on both sides of what is near */
+        mult[pick(0, a->n - 1)] *= powf(10.0f, (float)pick(3, 7));
+    for (int j = 0; j < a->n; j++)
         placed[ptq_k_gemm_entry_of(j)] = mult[j];
     a->near = ptq_k_gemm_is_near(bias, placed, a->npad, a->kpad);
-    memset(zero, a->zx, sizeof zero);
-    p.out_bytes = (size_t)a->m * n * (a->float_out ? 4 : 1);
-    a->x = device(x, nx);
-    a->w = device(packed, (size_t)a->npad * a->kpad);
-    a->zero = device(zero, sizeof zero);
-    a->bias = device(bias, (size_t)a->npad * 4);
-    a->mult = device(placed, (size_t)a->npad * 4);
-    ptq_k_tail tail = p.ref.e.tail;
-    p.ref = (ptq_k_conv){.x = a->x, .w = device(w, nw), .n = images, .c = c, .m = n, .groups = 1,
-                         .in = {1, a->in_h, a->in_w}, .out = {1, a->out_h, a->out_w},
-                         .kernel = {1, a->kernel_h, a->kernel_w}, .stride = {1, a->stride_h, a->stride_w},
-                         .dilation = {1, a->dil_h, a->dil_w}, .pad = {0, a->pad_h, a->pad_w},
-                         .x_ns = (int64_t)a->in_h * a->in_w * c, .x_cs = 1, .x_ps = c,
-                         .y_ns = (int64_t)a->out_h * a->out_w * n, .y_cs = 1, .y_ps = n};
-    p.ref.e = (ptq_k_epilogue){.mult = device(mult, (size_t)a->npad * 4), .bias = device(raw, (size_t)a->npad * 4), .nw = n, .zx = a->zx,
-                               .zy = a->zy, .lo = a->lo, .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1,
-                               .float_out = a->float_out, .skip = a->skip, .skip_signed = a->skip_signed,
-                               .residual = a->residual, .tail = tail};
-    p.a.y = p.ref.y = device(NULL, p.out_bytes + 64);
-    free(x);
-    free(w);
-    free(packed);
+    a->bias = device(bias, npad * 4);
+    a->mult = device(placed, npad * 4);
+    p->ref.e.bias = device(raw, npad * 4);
+    p->ref.e.mult = device(mult, npad * 4);
     free(bias);
     free(raw);
     free(mult);
     free(placed);
+}
+
+/* Operands; packed, the taps of a row with four channels are a multiple of four. */
+static void draw_data(product *p, int images, bool extreme)
+{
+    ptq_k_gemm *a = &p->a;
+    int taps = a->kernel_h * a->kernel_w, k = taps * a->c, row = a->c == 4 ? (a->kernel_w + 3) / 4 * 4 : a->kernel_w;
+    a->npad = (a->n + PTQ_K_GEMM_N - 1) / PTQ_K_GEMM_N * PTQ_K_GEMM_N;
+    a->kpad = (a->kernel_h * row * a->c + PTQ_K_GEMM_K - 1) / PTQ_K_GEMM_K * PTQ_K_GEMM_K;
+    size_t nx = (size_t)images * a->in_h * a->in_w * a->c, nw = (size_t)a->n * k;
+    uint8_t *x = bytes(nx, extreme), *w = bytes(nw, extreme), zero[16];
+    uint8_t *packed = calloc((size_t)a->npad, (size_t)a->kpad);
+    uint32_t *sums = calloc((size_t)a->n, sizeof *sums);
+    ck_assert(packed && sums);
+    for (int j = 0; j < a->n; j++)
+        for (int i = 0; i < a->c; i++)
+            for (int t = 0; t < taps; t++) {
+                uint8_t v = w[((size_t)j * a->c + i) * taps + t];
+                packed[ptq_k_gemm_row_of(j) * a->kpad + (t / a->kernel_w * row + t % a->kernel_w) * a->c + i] = v;
+                sums[j] += (uint32_t)(int8_t)v;
+            }
+    memset(zero, a->zx, sizeof zero);
+    a->x = device(x, nx);
+    a->w = device(packed, (size_t)a->npad * a->kpad);
+    a->zero = device(zero, sizeof zero);
+    p->ref.x = a->x;
+    p->ref.w = device(w, nw);
+    draw_tables(p, sums);
+    free(x);
+    free(w);
+    free(packed);
+    free(sums);
+}
+
+/* The same product for the reference; what was drawn for it alone stays. */
+static void set_reference(product *p, int images)
+{
+    const ptq_k_gemm *a = &p->a;
+    ptq_k_epilogue e = p->ref.e;
+    p->ref = (ptq_k_conv){.x = a->x, .w = p->ref.w, .y = a->y, .n = images, .c = a->c, .m = a->n, .groups = 1,
+                          .in = {1, a->in_h, a->in_w}, .out = {1, a->out_h, a->out_w},
+                          .kernel = {1, a->kernel_h, a->kernel_w}, .stride = {1, a->stride_h, a->stride_w},
+                          .dilation = {1, a->dil_h, a->dil_w}, .pad = {0, a->pad_h, a->pad_w},
+                          .x_ns = (int64_t)a->in_h * a->in_w * a->c, .x_cs = 1, .x_ps = a->c,
+                          .y_ns = (int64_t)a->out_h * a->out_w * a->n, .y_cs = 1, .y_ps = a->n};
+    p->ref.e = (ptq_k_epilogue){.mult = e.mult, .bias = e.bias, .nw = a->n, .zx = a->zx, .zy = a->zy, .lo = a->lo,
+                                .hi = a->hi, .x_signed = a->x_signed, .w_signed = 1, .float_out = a->float_out,
+                                .skip = a->skip, .skip_signed = a->skip_signed, .residual = a->residual,
+                                .tail = e.tail};
+}
+
+/* Draws a product; images, size, channels and window are given. */
+static product draw(int images, int hw, int c, int n, int kernel, bool extreme)
+{
+    product p = {.a = {.c = c, .n = n}};
+    draw_window(&p.a, images, hw, kernel);
+    bool y_signed = draw_grids(&p.a);
+    draw_residual(&p, y_signed);
+    draw_data(&p, images, extreme);
+    draw_tail(&p, y_signed);
+    p.out_bytes = (size_t)p.a.m * n * (p.a.float_out ? 4 : 1);
+    p.a.y = device(NULL, p.out_bytes + 64);
+    set_reference(&p, images);
     return p;
 }
 
@@ -188,13 +234,13 @@ static int check(product *p, const char *only)
             wrong += have[p->out_bytes + e] != 0xa5;
         if (wrong)
             ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu (m %lld n %d c %d in %dx%d out %dx%d kernel "
-                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d residual %d, skip first %d, tail "
-                         "%d gelu %d add %d parts %d)",
+                         "%dx%d stride %dx%d dilation %d pad %dx%d zx %d signed %d float %d near %d residual %d by %g, "
+                         "skip first %d, tail %d gelu %d add %d parts %d)",
                          r->name, wrong, p->out_bytes, first, (long long)p->a.m, p->a.n, p->a.c, p->a.in_h, p->a.in_w,
                          p->a.out_h, p->a.out_w, p->a.kernel_h, p->a.kernel_w, p->a.stride_h, p->a.stride_w,
-                         p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out,
-                         p->a.residual.kind, p->a.residual.skip_first, p->a.tail.on, p->a.tail.gelu, p->a.tail.add != NULL,
-                         p->a.tail.parts);
+                         p->a.dil_h, p->a.pad_h, p->a.pad_w, p->a.zx, p->a.x_signed, p->a.float_out, p->a.near,
+                         p->a.residual.kind, (double)p->a.residual.r, p->a.residual.skip_first, p->a.tail.on,
+                         p->a.tail.gelu, p->a.tail.add != NULL, p->a.tail.parts);
         ran++;
     }
     free(want);
@@ -215,15 +261,17 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
     ck_assert_ok(ptq_dev_open(0, &dev));
     ptq_rng_seed(&rng, 2027);
     for (int i = 0; i < cases; i++) {
-        int hw = sizes[pick(0, small ? 4 : 7)], kernel = hw >= 3 && pick(0, 1) ? (hw >= 7 && pick(0, 3) == 0 ? 5 : 3) : 1;
+        int hw = sizes[pick(0, small ? 4 : 7)], odd = hw >= 7 && pick(0, 3) == 0 ? 5 : 3;
+        int kernel = hw >= 3 && pick(0, 1) ? odd : 1;
         int images = pick(0, 4) == 0 ? 7 : pick(1, 3);
         product p = draw(small ? 1 : images, hw, channels[pick(0, small ? 6 : 10)], columns[pick(0, 15)], kernel,
                          pick(0, 4) == 0);
         runs += check(&p, only);
     }
-    for (int i = 0; i < (small ? 64 : 160); i++) { /* what rows ask for that keep their weights: matrices, whole vectors */
+    for (int i = 0; i < (small ? 64 : 160); i++) { /* what rows ask for that keep their weights: matrices, vectors */
         static const int wide[] = {64, 128, 192, 256, 320, 768}, deep[] = {16, 64, 144, 256, 512, 768, 1024};
-        product p = draw(pick(1, small ? 1 : 4), sizes[pick(2, small ? 4 : 7)], deep[pick(0, 6)], wide[pick(0, 5)], 1, false);
+        int hw = sizes[pick(2, small ? 4 : 7)], c = deep[pick(0, 6)];
+        product p = draw(pick(1, small ? 1 : 4), hw, c, wide[pick(0, 5)], 1, false);
         runs += check(&p, only);
     }
     for (int i = 0; i < 12 && !small; i++) { /* several tiles for each processor: what comes after the first one */
@@ -322,8 +370,8 @@ static void check_matmul(ptq_k_matmul a)
     for (size_t i = 0; i < all; i++)
         wrong += (i < front || i >= front + n) && have[i] != 0xa5;
     if (wrong)
-        ck_abort_msg("%zu of %zu bytes differ, the first at %zu (%lld of %lld x %lld x %lld, steps %lld %lld, %lld %lld, "
-                     "signed %d %d, zero points %d %d, float %d, bias %d, residual %d)",
+        ck_abort_msg("%zu of %zu bytes differ, the first at %zu (%lld of %lld x %lld x %lld, steps %lld %lld, %lld "
+                     "%lld, signed %d %d, zero points %d %d, float %d, bias %d, residual %d)",
                      wrong, n, first, (long long)a.batch, (long long)a.m, (long long)a.n, (long long)a.k,
                      (long long)a.a_row, (long long)a.a_col, (long long)a.b_row, (long long)a.b_col, a.e.x_signed,
                      a.e.w_signed, a.e.zx, a.e.wzp != NULL, a.e.float_out, a.e.bias != NULL, a.e.residual.kind);

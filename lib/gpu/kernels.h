@@ -118,6 +118,14 @@ static inline int32_t ptq_k_gemm_is_near(const int32_t *bias, const float *mult,
     }
     return 1;
 }
+/* Do the results of this product end as codes that are near, alone or with a residual in float? Not every row takes
+ * both kinds. The sum too must stay below 2^23. */
+static inline bool ptq_k_gemm_ends_near(const ptq_k_gemm *a)
+{
+    bool codes = a->near && !a->float_out && !a->tail.on && (a->lo == 0 || a->lo == -128) && a->n % 16 == 0 &&
+                 a->m < INT32_MAX - 256;
+    return codes && (!a->residual.kind || (a->residual.kind == PTQ_RESIDUAL_FLOAT && a->residual.r < 0x1p13f));
+}
 /* A code becomes a float as the low byte of 2^23, from which `base` is taken off again; a product is
  * rounded by adding 1.5 * 2^23, and `zy` makes a code of it: all exact. */
 static inline ptq_k_gemm ptq_k_gemm_ends(const ptq_k_gemm *a)

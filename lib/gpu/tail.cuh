@@ -241,14 +241,10 @@ static bool vectors_whole(const ptq_k_gemm *a)
     return !a->tail.codes || a->n % 16 == 0;
 }
 
-/* END_NEAR, END_NEAR_SUM, or -1 where neither fits. The sum too must stay below 2^23. */
+/* END_NEAR, END_NEAR_SUM, or -1 where neither fits. */
 static int near_end(const ptq_k_gemm *a)
 {
-    bool codes = a->near && !a->float_out && !a->tail.on && (a->lo == 0 || a->lo == -128) && a->n % 16 == 0 &&
-                 a->m < INT32_MAX - 256;
-    if (codes && !a->residual.kind)
-        return END_NEAR;
-    return codes && a->residual.kind == PTQ_RESIDUAL_FLOAT && a->residual.r < 0x1p13f ? END_NEAR_SUM : -1;
+    return !ptq_k_gemm_ends_near(a) ? -1 : a->residual.kind ? END_NEAR_SUM : END_NEAR;
 }
 
 template <int END> static __device__ __forceinline__ void prefetch_end(const ptq_k_gemm &a, int64_t m, int n)

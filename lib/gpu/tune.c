@@ -9,7 +9,7 @@
 
 /* What the time of a product depends on. */
 enum { M, N, KPAD, C, IN_H, IN_W, OUT_H, OUT_W, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, ZX, SIGNED,
-       FLOAT_OUT, PADDED, RESIDUAL, TAIL, NKEY };
+       FLOAT_OUT, PADDED, RESIDUAL, TAIL, NEAR, NKEY };
 
 typedef struct entry {
     int64_t key[NKEY];
@@ -59,7 +59,7 @@ static void key_of(const ptq_k_gemm *a, int64_t *k)
         [OUT_W] = a->out_w, [KERNEL_H] = a->kernel_h, [KERNEL_W] = a->kernel_w, [STRIDE_H] = a->stride_h,
         [STRIDE_W] = a->stride_w, [DIL_H] = a->dil_h, [DIL_W] = a->dil_w, [ZX] = a->zx != 0, /* some rows need 0 */
         [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded,
-        [RESIDUAL] = a->residual.kind, [TAIL] = tail_of(&a->tail)};
+        [RESIDUAL] = a->residual.kind, [TAIL] = tail_of(&a->tail), [NEAR] = ptq_k_gemm_ends_near(a)};
     memcpy(k, key, sizeof key);
 }
 
@@ -132,7 +132,7 @@ static ptq_status measure(ptq_dev *d, const ptq_k_gemm *a, entry *e)
 static const ptq_k_gemm_row *nearest(const ptq_gpu_tuner *t, const ptq_dev *d, const ptq_k_gemm *a, const int64_t *key)
 {
     static const int same[] = {N, KPAD, C, KERNEL_H, KERNEL_W, STRIDE_H, STRIDE_W, DIL_H, DIL_W, SIGNED, FLOAT_OUT,
-                               RESIDUAL, TAIL};
+                               RESIDUAL, TAIL, NEAR};
     const ptq_k_gemm_row *best = NULL;
     int64_t least = 0;
     for (size_t i = 0; i < t->entries.n; i++) {
@@ -208,7 +208,7 @@ ptq_status ptq_gpu_tuner_write(ptq_gpu_tuner *t, char **text)
     return PTQ_OK;
 }
 
-/* One line; false where it is not a choice that this build can make. */
+/* One line; false where it is not a choice that this build can make. Numbers of a shape are never negative. */
 static bool read_line(const char *line, entry *e)
 {
     char row[64];
@@ -219,7 +219,7 @@ static bool read_line(const char *line, entry *e)
     for (int k = 0; k < NKEY; k++) {
         char *end;
         e->key[k] = strtoll(line, &end, 10);
-        if (end == line || *end != ' ')
+        if (end == line || *end != ' ' || e->key[k] < 0)
             return false;
         line = end;
     }
