@@ -136,7 +136,8 @@ static void draw_grids(ptq_k_attention *a)
 
 static host draw(bool small)
 {
-    static const int keys[] = {1, 5, 16, 31, 64, 65, 128, 129, 197, 224, 225, 256}, sizes[] = {1, 3, 15, 16, 17, 64, 130, 197};
+    static const int keys[] = {1, 5, 16, 31, 64, 65, 128, 129, 197, 224, 225, 256};
+    static const int sizes[] = {1, 3, 15, 16, 17, 64, 130, 197};
     static const int widths[] = {16, 32, 48, 64, 64, 64, 80, 128};
     host h = {.a = {.nbd = pick(0, 3), .batch = 1}};
     ptq_k_attention *a = &h.a;
@@ -147,7 +148,8 @@ static host draw(bool small)
     for (int i = 0; i < a->nbd; i++)
         a->batch *= a->bdim[i] = pick(1, small ? 2 : 3);
     draw_grids(a);
-    size_t nq = (size_t)steps(a, &a->qs, a->m, a->d, false, true), nk = (size_t)steps(a, &a->ks, a->n, a->d, true, true);
+    size_t nq = (size_t)steps(a, &a->qs, a->m, a->d, false, true);
+    size_t nk = (size_t)steps(a, &a->ks, a->n, a->d, true, true);
     size_t nv = (size_t)steps(a, &a->vs, a->n, a->dv, false, true);
     h.q = bytes(nq);
     h.k = bytes(nk);
@@ -171,11 +173,11 @@ static void compare(const host *h, const uint8_t *want, const uint8_t *have, siz
     for (size_t i = n; i < all; i++)
         wrong += have[i] != 0xa5;
     if (wrong)
-        ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu: %d, not %d (batch %lld m %d n %d d %d dv %d, zero points "
-                     "%d %d %d %d, signed %d %d %d, scores %d, requant %d float %d mask %d)",
-                     what, wrong, n, first, have[first], want[first], (long long)a->batch, a->m, a->n, a->d, a->dv, a->zq,
-                     a->zk, a->zv, a->zp, a->q_signed, a->k_signed, a->v_signed, a->scores, a->requant, a->float_out,
-                     h->mask != NULL);
+        ck_abort_msg("%s: %zu of %zu bytes differ, the first at %zu: %d, not %d (batch %lld m %d n %d d %d dv %d, "
+                     "zero points %d %d %d %d, signed %d %d %d, scores %d, requant %d float %d mask %d)",
+                     what, wrong, n, first, have[first], want[first], (long long)a->batch, a->m, a->n, a->d, a->dv,
+                     a->zq, a->zk, a->zv, a->zp, a->q_signed, a->k_signed, a->v_signed, a->scores, a->requant,
+                     a->float_out, h->mask != NULL);
 }
 
 static void release(host *h)
@@ -250,7 +252,8 @@ static void quick_row(const host *h, int64_t b, int64_t i, double *out)
 {
     const ptq_k_attention *a = &h->a;
     static double s[512];
-    int64_t q0 = place(a, &a->qs, b) + i * a->qs.row, k0 = place(a, &a->ks, b), m0 = place(a, &a->ms, b), v0 = place(a, &a->vs, b);
+    int64_t q0 = place(a, &a->qs, b) + i * a->qs.row, m0 = place(a, &a->ms, b) + i * a->ms.row;
+    int64_t k0 = place(a, &a->ks, b), v0 = place(a, &a->vs, b);
     double max = -INFINITY, sum = 0.0, factor = a->scores ? 0.125 : 1.0;
     bool lone = false;
     for (int64_t j = 0; j < a->n; j++) {
@@ -258,7 +261,7 @@ static void quick_row(const host *h, int64_t b, int64_t i, double *out)
         for (int64_t e = 0; e < a->d; e++)
             acc += (code(h->q, q0 + e * a->qs.col, a->q_signed) - a->zq) *
                    (code(h->k, k0 + e * a->ks.row + j * a->ks.col, a->k_signed) - a->zk);
-        s[j] = (double)acc * (double)a->qk_mult * factor + (h->mask ? (double)h->mask[m0 + i * a->ms.row + j * a->ms.col] : 0.0);
+        s[j] = (double)acc * (double)a->qk_mult * factor + (h->mask ? (double)h->mask[m0 + j * a->ms.col] : 0.0);
         lone = lone || isnan(s[j]);
         max = s[j] > max ? s[j] : max;
     }
@@ -338,9 +341,9 @@ START_TEST(gpu_attend__fast_math)
             for (size_t e = n; e < all; e++)
                 ck_assert_int_eq(have[e], 0xa5);
             if (quick && !(m.worst <= 2.5 && m.far * 200 <= m.n && m.sum <= 0.35 * (double)m.n))
-                ck_abort_msg("batch %lld m %d n %d d %d dv %d, zero points %d %d %d %d, scores %d, requant %d float %d mask %d: "
-                             "mean %.3f, worst %.3f, %zu of %zu far", (long long)a->batch, a->m, a->n, a->d, a->dv, a->zq,
-                             a->zk, a->zv, a->zp, a->scores, a->requant, a->float_out, h.mask != NULL,
+                ck_abort_msg("batch %lld m %d n %d d %d dv %d, zero points %d %d %d %d, scores %d, requant %d float %d "
+                             "mask %d: mean %.3f, worst %.3f, %zu of %zu far", (long long)a->batch, a->m, a->n, a->d,
+                             a->dv, a->zq, a->zk, a->zv, a->zp, a->scores, a->requant, a->float_out, h.mask != NULL,
                              m.sum / (double)m.n, m.worst, m.far, m.n);
         }
         free(have);
@@ -455,14 +458,6 @@ START_TEST(gpu_attend__norm_equals_the_law)
     ptq_dev_close(dev);
 }
 END_TEST
-
-static TCase *add_case(Suite *s, const char *name)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, 600);
-    suite_add_tcase(s, t);
-    return t;
-}
 
 int main(void)
 {

@@ -10,11 +10,13 @@
 /* ---- graphs ---- */
 
 #define START(width) \
-    "const s f32 [] 0.05\nconst z s8 [] 0\nconst sw f32 [] 0.004\nconst lw f32 [" #width "]\nconst lb f32 [" #width "]\n" \
+    "const s f32 [] 0.05\nconst z s8 [] 0\nconst sw f32 [] 0.004\n" \
+    "const lw f32 [" #width "]\nconst lb f32 [" #width "]\n" \
     "const half f32 [] 0.5\nconst one f32 [] 1\nconst root f32 [] 1.41421354\ninput x f32 [batch,5," #width "]\n"
 #define QDQ(out, in) out "_q = QuantizeLinear(" in ", s, z)\n" out " = DequantizeLinear(" out "_q, s, z)\n"
 #define LINEAR(out, in, from, to) \
-    "const " out "_c s8 [" #from "," #to "]\n" out "_w = DequantizeLinear(" out "_c, sw, z)\nconst " out "_b f32 [" #to "]\n" \
+    "const " out "_c s8 [" #from "," #to "]\n" out "_w = DequantizeLinear(" out "_c, sw, z)\n" \
+    "const " out "_b f32 [" #to "]\n" \
     out "_m = MatMul(" in ", " out "_w)\n" out " = Add(" out "_b, " out "_m)\n"
 #define GELU(out, in) \
     out "1 = Div(" in ", root)\n" out "2 = Erf(" out "1)\n" out "3 = Add(" out "2, one)\n" out "4 = Mul(" in ", " out \
@@ -28,7 +30,8 @@
 /* Normalization in front of the branches (ViT), and behind the sums (BERT). */
 #define VIT(width, between, second) \
     START(width) NORM("n0", "x") QDQ("d0", "n0") BRANCH("x1", "h", "d0", width) "x1 = Add(x, ho)\n" between \
-    NORM("n1", second) QDQ("d1", "n1") BRANCH("x2", "k", "d1", width) "x2 = Add(" second ", ko)\n" NORM("n2", "x2") END("n2", width)
+    NORM("n1", second) QDQ("d1", "n1") BRANCH("x2", "k", "d1", width) "x2 = Add(" second ", ko)\n" NORM("n2", "x2") \
+    END("n2", width)
 #define BERT(width) \
     START(width) QDQ("d0", "x") BRANCH("x1", "h", "d0", width) "x1 = Add(ho, x)\n" NORM("n1", "x1") QDQ("d1", "n1") \
     BRANCH("x2", "k", "d1", width) "x2 = Add(ko, n1)\n" NORM("n2", "x2") END("n2", width)
@@ -125,7 +128,8 @@ START_TEST(gpu_fast__graphs)
         error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
         size += (double)b[i] * b[i];
     }
-    printf("%s: relative error %.2e, alive %zu of %zu bytes\n", *r->halves ? r->halves : "none", sqrt(error / size), alive, all);
+    printf("%s: relative error %.2e, alive %zu of %zu bytes\n", *r->halves ? r->halves : "none", sqrt(error / size),
+           alive, all);
     ck_assert(size > 0.0 && error <= r->worst * r->worst * size);
     ck_assert(*r->halves ? error > 0.0 && alive <= all : alive == all);
     ck_assert(!strchr(r->halves, ' ') || alive < 0.6 * (double)all); /* two that are alive at once */
@@ -152,15 +156,6 @@ START_TEST(gpu_fast__not_on_the_cpu)
     ptq_graph_free(g);
 }
 END_TEST
-
-/* A case of its own for each, so that CK_RUN_CASE leaves the checkers of a device little to do. */
-static TCase *add_case(Suite *s, const char *name)
-{
-    TCase *t = tcase_create(name);
-    tcase_set_timeout(t, 600);
-    suite_add_tcase(s, t);
-    return t;
-}
 
 int main(void)
 {

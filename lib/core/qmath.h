@@ -7,6 +7,7 @@
 #define PTQ_CORE_QMATH_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __CUDACC__
@@ -19,6 +20,12 @@
 typedef struct ptq_qgrid {
     int32_t lo, hi;
 } ptq_qgrid;
+
+/* Scales that faster kernels may divide by with a reciprocal and get the law's quotient (lib/gpu/quant_wide.cuh). */
+PTQ_HD bool ptq_plain_scale(float s)
+{
+    return s >= 0x1p-60f && s <= 0x1p60f;
+}
 
 /* min/max that send NaN to `lo`, as the SSE instructions do with the bound as second operand. */
 PTQ_HD float ptq_clampf(float x, float lo, float hi)

@@ -5,6 +5,7 @@
  * operations stand behind the product each part keeps its factor and its grid. */
 #include <string.h>
 
+#include "lib/core/qmath.h"
 #include "lib/exec/attention.h"
 #include "lib/exec/lower.h"
 
@@ -59,12 +60,8 @@ static void find_ends(join *j)
 
 /* ---- which go together ---- */
 
-static bool plain_scale(float s)
-{
-    return s >= 0x1p-60f && s <= 0x1p60f;
-}
-
-/* A product to codes with symmetric int8 weights, with at most a bias and a factor behind. */
+/* A product to codes with symmetric int8 weights, with at most a bias and a factor behind. Its scale is plain: no
+ * kernel of the CUDA backend takes parts of a product with another one (lib/gpu/k_mma_tail.cu). */
 static bool is_plain(const join *j, int step)
 {
     const ptq_step *s = &j->p->steps.v[step];
@@ -73,7 +70,7 @@ static bool is_plain(const join *j, int step)
         return false;
     const ptq_qlinear_params *q = s->params;
     return !q->wzp && !q->trans_a && !q->float_out && !q->residual.kind && !q->tail.residual && !q->tail.gelu &&
-           !q->nparts && plain_scale(q->y.scale) && q->channels > 0 && q->channels % PTQ_PART_COLUMNS == 0 &&
+           !q->nparts && ptq_plain_scale(q->y.scale) && q->channels > 0 && q->channels % PTQ_PART_COLUMNS == 0 &&
            ptq_is_8bit(output_of(j, step)->dtype);
 }
 

@@ -16,7 +16,7 @@ static int fast_end(const ptq_k_gemm *a)
 {
     const ptq_k_tail *t = &a->tail;
     bool floats = a->n % 8 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0 && !t->gelu;
-    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = ptq_plain_scale(t->s) && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* no code is below the range */
     if (!t->on || !t->fast_mult)
         return -1;
@@ -26,7 +26,8 @@ static int fast_end(const ptq_k_gemm *a)
 }
 
 /* Four neighbouring channels of a row: 4 i and the next. */
-static __device__ __forceinline__ void fast_values(const int32_t *acc, int row, int i, float4 m, float4 f, float (&v)[4])
+static __device__ __forceinline__ void fast_values(const int32_t *acc, int row, int i, float4 m, float4 f,
+                                                   float (&v)[4])
 {
     const int32_t *p = acc + 8 * i + 2 * row;
     v[0] = fmaf((float)p[0], m.x, f.x);
@@ -57,8 +58,8 @@ static __device__ __forceinline__ uint32_t fast_codes(const ptq_k_gemm &a, const
 }
 
 template <bool GELU, bool WHOLE>
-static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                     int n, int64_t end)
+static __device__ __forceinline__ void fast_to_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                     int64_t m, int n, int64_t end)
 {
     if (n >= a.n)
         return;
@@ -89,17 +90,18 @@ static __device__ __forceinline__ uint32_t to_half2(float low, float high)
     return *(const uint32_t *)&h;
 }
 
-/* 8 neighbouring elements of what is added, as they lie; zeros where there is nothing. */
+/* 8 neighbouring elements of what is added, as they lie; zeros where there is nothing. Plain loads, as in load_skip. */
 template <bool HALF>
-static __device__ __forceinline__ void load_addend(const ptq_k_gemm &a, int64_t at, bool inside, uint4 (&w)[HALF ? 1 : 2])
+static __device__ __forceinline__ void load_addend(const ptq_k_gemm &a, int64_t at, bool inside,
+                                                   uint4 (&w)[HALF ? 1 : 2])
 {
     const uint4 none = make_uint4(0, 0, 0, 0);
     inside = inside && a.tail.add;
     if (HALF) {
-        w[0] = inside ? __ldg((const uint4 *)((const __half *)(const void *)a.tail.add + at)) : none;
+        w[0] = inside ? *(const uint4 *)((const __half *)(const void *)a.tail.add + at) : none;
     } else {
-        w[0] = inside ? __ldg((const uint4 *)(a.tail.add + at)) : none;
-        w[1] = inside ? __ldg((const uint4 *)(a.tail.add + at + 4)) : none;
+        w[0] = inside ? *(const uint4 *)(a.tail.add + at) : none;
+        w[1] = inside ? *(const uint4 *)(a.tail.add + at + 4) : none;
     }
 }
 
@@ -144,8 +146,8 @@ static __device__ __forceinline__ void store_halves(const ptq_k_gemm &a, const u
 
 /* HALF: what is added, if anything. */
 template <bool HALF>
-static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                   int n, int64_t end)
+static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n, int64_t end)
 {
     uint4 s[2][2][HALF ? 1 : 2];
 #pragma unroll
@@ -179,8 +181,8 @@ static __device__ __forceinline__ void fast_floats(const ptq_k_gemm &a, const ch
     }
 }
 
-static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                      int n, int64_t end)
+static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                      int64_t m, int n, int64_t end)
 {
     if (a.tail.add && !a.tail.add_half)
         fast_floats<false>(a, c, acc, m, n, end);
@@ -190,8 +192,8 @@ static __device__ __forceinline__ void fast_to_floats(const ptq_k_gemm &a, const
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
 template <int END, bool WHOLE>
-static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m, int n,
-                                                   int64_t end)
+static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n, int64_t end)
 {
     if (END == FAST_CODES)
         fast_to_codes<false, WHOLE>(a, c, acc, m, n, end);
@@ -204,11 +206,12 @@ static __device__ __forceinline__ void finish_fast(const ptq_k_gemm &a, const ch
 /* Asks for what fast_to_floats will add. */
 static __device__ __forceinline__ void prefetch_fast(const ptq_k_gemm &a, int64_t m, int n, int64_t end)
 {
+    const char *add = (const char *)a.tail.add;
     int bytes = a.tail.add_half ? 2 : 4;
 #pragma unroll
     for (int row = 0; row < 2; row++)
-        if (a.tail.add && n < a.n && m + 8 * row < end)
-            asm volatile("prefetch.global.L2 [%0];" ::"l"((const char *)a.tail.add + ((m + 8 * row) * a.n + n) * bytes));
+        if (add && n < a.n && m + 8 * row < end)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(add + ((m + 8 * row) * a.n + n) * bytes));
 }
 
 #endif

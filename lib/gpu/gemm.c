@@ -50,3 +50,10 @@ const ptq_k_gemm_row *ptq_k_gemm_choose(const ptq_dev *d, const ptq_k_gemm *a)
     }
     return best;
 }
+
+ptq_status ptq_k_gemm_unmapped(const ptq_k_gemm *a)
+{
+    return ptq_fail(PTQ_ERR_DEVICE, "CUDA: the driver makes no tensor maps for a product of %lld x %d x %d; install a "
+                    "newer driver, or set PTQ_GPU_GEMM=none to do without tensor cores",
+                    (long long)a->m, a->n, a->kernel_h * a->kernel_w * a->c);
+}

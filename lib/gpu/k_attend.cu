@@ -381,11 +381,6 @@ static bool power_of_two(float f)
     return fabsf(frexpf(f, &e)) == 0.5f && e > -100 && e < 100;
 }
 
-static bool normal(float s)
-{
-    return s >= 0x1p-60f && s <= 0x1p60f;
-}
-
 extern "C" ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_k_attention *a)
 {
     int out = a->float_out ? 4 : 1;
@@ -395,8 +390,8 @@ extern "C" ptq_k_attention_run ptq_k_attention_fast(const ptq_dev *d, const ptq_
                   aligned(a, a->q, &a->qs, a->qs.row, 4) && aligned(a, a->k, &a->ks, a->ks.col, 16) &&
                   aligned(a, a->v, &a->vs, a->vs.row, 4) && aligned(a, a->y, &a->ys, a->ys.row, 16 / out) &&
                   (uintptr_t)a->y % 16 == 0;
-    bool grids = a->plo <= a->zp && a->phi - a->zp <= 255 && a->phi > a->zp && normal(a->sp) &&
-                 (a->float_out || a->requant || normal(a->sy)) &&
+    bool grids = a->plo <= a->zp && a->phi - a->zp <= 255 && a->phi > a->zp && ptq_plain_scale(a->sp) &&
+                 (a->float_out || a->requant || ptq_plain_scale(a->sy)) &&
                  (a->scores != PTQ_SCORES_OVER || power_of_two(a->factor));
     bool good = ptq_dev_capability(d) >= 80 && sizes && places && grids;
     return !good ? nullptr : a->fast && ptq_k_attend_quick_fits(a) ? ptq_k_attend_quick : run;

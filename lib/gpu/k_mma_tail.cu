@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The products of mma_gemm.cuh that end in float operations; mma_any takes those that no other row does. */
+/* The products of mma_gemm.cuh that end in float operations; mma_any takes those that no other row does, but no parts
+ * (ptq_k_part): those have plain scales (lib/exec/lower_join.c), which the other rows take. */
 #include "lib/gpu/mma_gemm.cuh"
 
 template <int BM, int BN, int WM, int WN, int STAGES> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)

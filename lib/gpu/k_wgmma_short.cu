@@ -69,7 +69,8 @@ static __device__ __forceinline__ void end(int32_t (&acc)[BN / 2], const ring &r
 
 /* Few registers are left: floats go one by one. */
 template <int END>
-static __device__ __forceinline__ void finish(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m, int n)
+static __device__ __forceinline__ void finish(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
+                                              int n)
 {
     if (END == END_NEAR || END == END_NEAR_SUM)
         finish_end<END>(a, c, acc, m, n);
@@ -166,13 +167,14 @@ template <int BLOCKS> static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
     CUtensorMap ta, tb;
     if (a->m == 0 || a->n == 0)
         return PTQ_OK;
-    if (!matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, BK, BM) ||
-        !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, BK, BN))
-        return PTQ_ERR_DEVICE;
+    ptq_status s = operand_maps(&ta, &tb, a, false, BK, BM, BN);
+    if (s != PTQ_OK)
+        return s;
     int columns = (a->n + BN - 1) / BN, smem = smem_bytes((a->c + BK - 1) / BK);
     int64_t tiles = (a->m + BM - 1) / BM, down = BLOCKS * ptq_dev_processors(d) / columns;
     down = down < 1 ? 1 : down > tiles ? tiles : down;
-    launch_early(kernel, (unsigned)(down * columns), THREADS, smem, smem_bytes(MAX_STEPS), d, ta, tb, ptq_k_gemm_ends(a), columns);
+    launch_early(kernel, (unsigned)(down * columns), THREADS, smem, smem_bytes(MAX_STEPS), d, ta, tb,
+                 ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "wgmma_short");
 }
 

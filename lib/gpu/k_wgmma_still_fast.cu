@@ -16,12 +16,9 @@ template <int BM, int BN, int GROUPS> static bool supports(const ptq_dev *d, con
     return fast_end(a) >= 0 && vectors_whole(a) && still_fits<BM, BN, GROUPS>(d, a);
 }
 
-#define ROW(name, bm, bn, groups)                                                                    \
-    extern const ptq_k_gemm_row ptq_k_gemm_##name;                                                 \
-    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, supports<bm, bn, groups>, run<bm, bn, groups>};
 extern "C" {
-ROW(wgmma_still_fast_64x256, 64, 256, 2)
-ROW(wgmma_still_fast_64x192, 64, 192, 2)
-ROW(wgmma_still_fast_128x128, 128, 128, 2)
-ROW(wgmma_still_fast_64x128, 64, 128, 3)
+PTQ_STILL_ROW(wgmma_still_fast_64x256, 64, 256, 2)
+PTQ_STILL_ROW(wgmma_still_fast_64x192, 64, 192, 2)
+PTQ_STILL_ROW(wgmma_still_fast_128x128, 128, 128, 2)
+PTQ_STILL_ROW(wgmma_still_fast_64x128, 64, 128, 3)
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The products of wgmma_turns.cuh, with every end. */
+/* The products of wgmma_turns.cuh by the law; k_wgmma_fast.cu has the ends of fast math. */
 #include "lib/gpu/wgmma_turns.cuh"
 
 template <bool WINDOW> static ptq_status run_end(ptq_dev *d, const ptq_k_gemm *a)

@@ -192,6 +192,8 @@ typedef struct ptq_k_gemm_row {
 const ptq_k_gemm_row *ptq_k_gemm_at(int i);
 /* The row that is expected to be fastest; NULL where none can run. */
 const ptq_k_gemm_row *ptq_k_gemm_choose(const ptq_dev *d, const ptq_k_gemm *a);
+/* PTQ_ERR_DEVICE: the driver makes no maps of this product's operands. */
+ptq_status ptq_k_gemm_unmapped(const ptq_k_gemm *a);
 
 /* Depthwise convolution, one input and one output channel per group, NHWC, two spatial dims. */
 typedef struct ptq_k_depthwise {

@@ -177,14 +177,14 @@ struct channels {
     static __device__ __forceinline__ int place(int n) { return (n & ~63) / 4 + (n & 63) / 16; }
 };
 
-/* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
- * n + 2 j + e of its row. Rows from `end` on are not written. */
+/* acc as in finish_codes. */
 static __device__ __forceinline__ int32_t biased(const int32_t *acc, int row, int channel, int32_t bias)
 {
     return (int32_t)((uint32_t)acc[channel / 2 * 4 + 2 * row + channel % 2] + (uint32_t)bias);
 }
 
-/* Codes of the residual for the two rows; those outside are not read. WHOLE: n is a multiple of 16. */
+/* Codes of the residual for the two rows; those outside are not read. WHOLE: n is a multiple of 16. These are plain
+ * loads: what the kernel before wrote while this one already ran may not pass through the cache for constants. */
 template <bool WHOLE>
 static __device__ __forceinline__ void load_skip(const ptq_k_gemm &a, int64_t m, int n, int64_t end,
                                                  uint32_t (&s)[2][4])
@@ -195,7 +195,7 @@ static __device__ __forceinline__ void load_skip(const ptq_k_gemm &a, int64_t m,
         bool inside = m + 8 * row < end;
         uint4 v = make_uint4(0, 0, 0, 0);
         if ((WHOLE || a.n % 16 == 0) && inside)
-            v = __ldg((const uint4 *)(x + (int64_t)8 * row * a.n));
+            v = *(const uint4 *)(x + (int64_t)8 * row * a.n);
         s[row][0] = v.x;
         s[row][1] = v.y;
         s[row][2] = v.z;
@@ -248,6 +248,8 @@ static __device__ __forceinline__ void store_codes(const ptq_k_gemm &a, uint32_t
     }
 }
 
+/* Two rows (m and m + 8) of 16 neighbouring channels from n on. acc[4 j + 2 row + e] is channel
+ * n + 2 j + e of its row. Rows from `end` on are not written. */
 template <int END>
 static __device__ __forceinline__ void finish_codes(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                     int64_t m, int n, int64_t end)

@@ -2,7 +2,7 @@
 /* Integer products by mma.sync: a block computes BM pixels x BN channels, k in steps of 64 bytes
  * through a ring of shared-memory stages filled by cp.async. Chunks of 16 bytes lie swizzled
  * (chunk ^ row / 2), so that ldmatrix meets every bank once. Runs on compute capability 8.0 and up. Rows are
- * made in k_mma.cu and k_mma_tail.cu. */
+ * made in k_mma.cu, k_mma_tail.cu and k_mma_fast.cu. */
 #ifndef PTQ_GPU_MMA_GEMM_CUH
 #define PTQ_GPU_MMA_GEMM_CUH
 
@@ -45,8 +45,8 @@ template <int PASSES> struct rows {
     }
     __device__ __forceinline__ bool inside(const ptq_k_gemm &a, int i, int kh, int kw) const
     {
-        return (unsigned)(h[i] + kh * a.dil_h) < (unsigned)a.in_h && (unsigned)(w[i] + kw * a.dil_w) < (unsigned)a.in_w &&
-               kh < a.kernel_h;
+        return (unsigned)(h[i] + kh * a.dil_h) < (unsigned)a.in_h &&
+               (unsigned)(w[i] + kw * a.dil_w) < (unsigned)a.in_w && kh < a.kernel_h;
     }
 };
 
@@ -116,6 +116,30 @@ template <int PASSES> struct pixels_cursor : rows<PASSES> {
     }
 };
 
+/* What one stage adds to a warp's WM x WN; sa, sb: addresses of its rows and columns. */
+template <int WM, int WN, bool SIGNED>
+static __device__ __forceinline__ void multiply_stage(int32_t (&acc)[WM / 16][WN / 8][4], uint32_t sa, uint32_t sb,
+                                                      int wm, int wn)
+{
+    constexpr int MF = WM / 16, NF = WN / 8;
+    int lane = (int)threadIdx.x % 32;
+#pragma unroll
+    for (int k = 0; k < BK / 32; k++) {
+        uint32_t fa[MF][4], fb[NF / 2][4];
+#pragma unroll
+        for (int i = 0; i < MF; i++)
+            load_matrix4(fa[i], sa + swizzle(wm + i * 16 + lane % 16, 2 * k + lane / 16));
+#pragma unroll
+        for (int j = 0; j < NF / 2; j++)
+            load_matrix4(fb[j], sb + swizzle(wn + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+#pragma unroll
+        for (int i = 0; i < MF; i++)
+#pragma unroll
+            for (int j = 0; j < NF; j++)
+                mma_16x8x32<SIGNED>(acc[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
+    }
+}
+
 template <int BM, int BN, int WM, int WN, int STAGES, bool SIGNED, bool PIXELS, int END>
 static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
     mma_gemm(const __grid_constant__ ptq_k_gemm a)
@@ -165,21 +189,7 @@ static __global__ void __launch_bounds__(32 * (BM / WM) * (BN / WN), 2)
             load(s + STAGES - 1);
         commit_async();
         uint32_t sa = ring + (uint32_t)(s % STAGES * S::stage_bytes), sb = sa + BM * BK;
-#pragma unroll
-        for (int k = 0; k < BK / 32; k++) {
-            uint32_t fa[MF][4], fb[NF / 2][4];
-#pragma unroll
-            for (int i = 0; i < MF; i++)
-                load_matrix4(fa[i], sa + swizzle(wm + i * 16 + lane % 16, 2 * k + lane / 16));
-#pragma unroll
-            for (int j = 0; j < NF / 2; j++)
-                load_matrix4(fb[j], sb + swizzle(wn + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-#pragma unroll
-            for (int i = 0; i < MF; i++)
-#pragma unroll
-                for (int j = 0; j < NF; j++)
-                    mma_16x8x32<SIGNED>(acc[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
-        }
+        multiply_stage<WM, WN, SIGNED>(acc, sa, sb, wm, wn);
     }
 #pragma unroll
     for (int i = 0; i < MF; i++)

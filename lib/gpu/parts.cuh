@@ -28,8 +28,8 @@ static __device__ __forceinline__ ptq_k_gemm of_part(const ptq_k_gemm &a, int n)
 /* finish_end of tail.cuh for a thread's 16 channels from n on. Codes behind float operations alone have parts:
  * the other ends stay as they are, and the row that takes any end does not take parts. */
 template <int END, bool WHOLE = true>
-static __device__ __forceinline__ void finish_part(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                   int n)
+static __device__ __forceinline__ void finish_part(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n)
 {
     if constexpr (END == END_TAIL + TAIL_CODES || END == END_FAST + FAST_CODES)
         finish_end<END, WHOLE>(of_part(a, n), c, acc, m, n);

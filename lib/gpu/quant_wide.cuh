@@ -70,8 +70,8 @@ static __global__ void __launch_bounds__(QUANT_THREADS)
 static bool quant_fits(const ptq_k_quant *a)
 {
     bool image = a->rows % 4 == 0 && a->cols == 3 && a->n / 4 < 1u << 31;
-    return !ptq_kf_reference_only() && !a->scale && a->bytes == 1 && a->one_scale >= 0x1p-60f &&
-           a->one_scale <= 0x1p60f && (uintptr_t)a->x % 16 == 0 && (uintptr_t)a->y % 4 == 0 && (!a->rows || image) &&
+    return !ptq_kf_reference_only() && !a->scale && a->bytes == 1 && ptq_plain_scale(a->one_scale) &&
+           (uintptr_t)a->x % 16 == 0 && (uintptr_t)a->y % 4 == 0 && (!a->rows || image) &&
            a->n < (int64_t)1 << 40;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LayerNormalization to codes with fast math, for k_attention.cu (CUDA only): a warp has two rows in its registers,
- * 8 neighbouring elements of each per lane and vector; sums are plain, what is read and written in float may be float16. */
+ * 8 neighbouring elements of each per lane and vector; sums are plain, what is read and written in float may be
+ * float16. */
 #ifndef PTQ_GPU_ROWS_FAST_CUH
 #define PTQ_GPU_ROWS_FAST_CUH
 
@@ -20,7 +21,8 @@ template <bool HALF> static __device__ __forceinline__ void load_eight(const voi
         float2 a = from_half2(w.x), b = from_half2(w.y), c = from_half2(w.z), d = from_half2(w.w);
         v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y, v[4] = c.x, v[5] = c.y, v[6] = d.x, v[7] = d.y;
     } else {
-        float4 a = __ldcs((const float4 *)((const float *)p + at)), b = __ldcs((const float4 *)((const float *)p + at + 4));
+        const float *x = (const float *)p + at;
+        float4 a = __ldcs((const float4 *)x), b = __ldcs((const float4 *)(x + 4));
         v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
     }
 }
@@ -53,6 +55,28 @@ static __device__ __forceinline__ uint32_t four_codes(const fast_law &l, const f
     return four_bytes(b);
 }
 
+/* A row less its mean; returns 1 / its deviation. */
+template <int VECTORS>
+static __device__ __forceinline__ float centered(float (&v)[VECTORS][8], int col, int n, float eps)
+{
+    float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++)
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+            sum += v[i][e];
+    float mean = warp_sum(sum) / (float)n;
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++)
+#pragma unroll
+        for (int e = 0; e < 8; e++) {
+            v[i][e] -= mean;
+            if (col + 256 * i < n)
+                squares = fmaf(v[i][e], v[i][e], squares);
+        }
+    return 1.0f / sqrtf(warp_sum(squares) / (float)n + eps);
+}
+
 /* n <= 256 VECTORS, a multiple of 8. */
 template <int VECTORS, int ROWS, bool HALF>
 static __global__ void __launch_bounds__(32 * FAST_ROW_WARPS)
@@ -60,7 +84,7 @@ static __global__ void __launch_bounds__(32 * FAST_ROW_WARPS)
 {
     int n = (int)a.n, col = (int)threadIdx.x % 32 * 8;
     int64_t first = ((int64_t)blockIdx.x * FAST_ROW_WARPS + threadIdx.x / 32) * ROWS;
-    float v[ROWS][VECTORS][8], mean[ROWS], rstd[ROWS];
+    float v[ROWS][VECTORS][8], rstd[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -72,30 +96,15 @@ static __global__ void __launch_bounds__(32 * FAST_ROW_WARPS)
                 load_eight<HALF>(a.x, (first + r) * n + col + 256 * i, v[r][i]);
         }
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        float sum = 0.0f, squares = 0.0f;
-#pragma unroll
-        for (int i = 0; i < VECTORS; i++)
-#pragma unroll
-            for (int e = 0; e < 8; e++)
-                sum += v[r][i][e];
-        mean[r] = warp_sum(sum) / (float)n;
-#pragma unroll
-        for (int i = 0; i < VECTORS; i++)
-#pragma unroll
-            for (int e = 0; e < 8; e++) {
-                v[r][i][e] -= mean[r];
-                if (col + 256 * i < n)
-                    squares = fmaf(v[r][i][e], v[r][i][e], squares);
-            }
-        rstd[r] = 1.0f / sqrtf(warp_sum(squares) / (float)n + a.eps);
-    }
+    for (int r = 0; r < ROWS; r++)
+        rstd[r] = centered(v[r], col, n, a.eps);
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
         int k = col + 256 * i;
         if (k >= n)
             break;
-        float4 s0 = __ldg((const float4 *)(a.scale + k)), s1 = __ldg((const float4 *)(a.scale + k + 4)), b0 = {}, b1 = {};
+        float4 s0 = __ldg((const float4 *)(a.scale + k)), s1 = __ldg((const float4 *)(a.scale + k + 4));
+        float4 b0 = {}, b1 = {};
         if (a.bias) {
             b0 = __ldg((const float4 *)(a.bias + k));
             b1 = __ldg((const float4 *)(a.bias + k + 4));
@@ -121,7 +130,7 @@ static bool qnorm_fast_fits(const ptq_k_qnorm *a)
 {
     return a->fast && !ptq_kf_reference_only() && a->n % 8 == 0 && a->n >= 8 && a->n <= 2048 && a->rows > 0 &&
            (uintptr_t)a->x % 16 == 0 && (uintptr_t)a->f % 16 == 0 && (uintptr_t)a->y % 8 == 0 &&
-           (uintptr_t)a->scale % 16 == 0 && (uintptr_t)a->bias % 16 == 0 && a->s >= 0x1p-60f && a->s <= 0x1p60f;
+           (uintptr_t)a->scale % 16 == 0 && (uintptr_t)a->bias % 16 == 0 && ptq_plain_scale(a->s);
 }
 
 template <bool HALF> static ptq_status qnorm_fast_launch(ptq_dev *d, const ptq_k_qnorm *a)
@@ -133,7 +142,8 @@ template <bool HALF> static ptq_status qnorm_fast_launch(ptq_dev *d, const ptq_k
                   : a->n <= 768 ? qnorm_fast<3, FAST_ROWS, HALF>
                   : rows > 1    ? qnorm_fast<4, FAST_ROWS, HALF>
                                 : qnorm_fast<8, 1, HALF>;
-    kernel<<<(unsigned)((a->rows + each - 1) / each), 32 * FAST_ROW_WARPS, 0, (cudaStream_t)ptq_dev_stream(d)>>>(*a, law);
+    cudaStream_t stream = (cudaStream_t)ptq_dev_stream(d);
+    kernel<<<(unsigned)((a->rows + each - 1) / each), 32 * FAST_ROW_WARPS, 0, stream>>>(*a, law);
     return ptq_dev_launched(d, "qnorm_fast");
 }
 

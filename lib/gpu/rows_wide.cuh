@@ -110,7 +110,7 @@ template <bool FLOATS, bool BIAS> static auto qnorm_kernel(int64_t n)
 static bool qnorm_wide_fits(const ptq_k_qnorm *a)
 {
     return !ptq_kf_reference_only() && a->n % 64 == 0 && a->n >= 64 && a->n <= 1024 && (uintptr_t)a->y % 4 == 0 &&
-           a->s >= 0x1p-60f && a->s <= 0x1p60f;
+           ptq_plain_scale(a->s);
 }
 
 static ptq_status qnorm_wide_run(ptq_dev *d, const ptq_k_qnorm *a)
@@ -122,7 +122,8 @@ static ptq_status qnorm_wide_run(ptq_dev *d, const ptq_k_qnorm *a)
                   : a->bias ? qnorm_kernel<false, true>(a->n) : qnorm_kernel<false, false>(a->n);
     if (a->rows == 0)
         return PTQ_OK;
-    kernel<<<(unsigned)((a->rows + LANES_ROWS - 1) / LANES_ROWS), LANES_THREADS, 0, (cudaStream_t)ptq_dev_stream(d)>>>(*a, law);
+    cudaStream_t stream = (cudaStream_t)ptq_dev_stream(d);
+    kernel<<<(unsigned)((a->rows + LANES_ROWS - 1) / LANES_ROWS), LANES_THREADS, 0, stream>>>(*a, law);
     return ptq_dev_launched(d, "qnorm_rows");
 }
 

@@ -11,18 +11,21 @@
  * factor, sum, floats. ANY: everything, one element after the other. */
 enum { TAIL_CODES, TAIL_GELU, TAIL_FLOATS, TAIL_ANY };
 
+/* Rows of the law do not take what those of fast math take, whose arithmetic is another: which bytes come out must not
+ * depend on which are faster. */
 static bool tail_is(const ptq_k_gemm *a, int end)
 {
     const ptq_k_tail *t = &a->tail;
+    bool law = !t->add_half && !t->y_half && fast_end(a) < 0;
     bool floats = a->n % 4 == 0 && (uintptr_t)a->y % 16 == 0 && (uintptr_t)t->add % 16 == 0;
-    bool codes = t->s >= 0x1p-60f && t->s <= 0x1p60f && !t->add;
+    bool codes = ptq_plain_scale(t->s) && !t->add;
     bool gelu = t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f; /* as fast_gelu_codes needs it */
     int fits = TAIL_ANY;
     if (t->codes && codes && (!t->gelu || gelu))
         fits = t->gelu ? TAIL_GELU : TAIL_CODES;
     else if (!t->codes && floats && !t->gelu)
         fits = TAIL_FLOATS;
-    return t->on && !t->add_half && !t->y_half && (end == TAIL_ANY || end == fits);
+    return t->on && law && (end == TAIL_ANY || end == fits);
 }
 
 /* The end for a tail that is not left to TAIL_ANY; -1 where it is. */
@@ -132,7 +135,7 @@ static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const 
 }
 
 /* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
- * before the values are made, four vectors at a time. */
+ * before the values are made, four vectors at a time; by plain loads, as in load_skip. */
 static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                       int64_t m, int n, int64_t end)
 {
@@ -148,7 +151,7 @@ static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const
             writes[k] = m + k / 2 * 8 < end && col + k % 2 * 16 < a.n;
             add[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (writes[k] && a.tail.add)
-                add[k] = __ldg((const float4 *)(a.tail.add + (m + k / 2 * 8) * a.n + col + k % 2 * 16));
+                add[k] = *(const float4 *)(a.tail.add + (m + k / 2 * 8) * a.n + col + k % 2 * 16);
         }
         int4 b[2] = {};
         float4 s[2] = {}, f[2] = {};
@@ -199,16 +202,16 @@ static __device__ __forceinline__ void tail_one_by_one(const ptq_k_gemm &a, cons
 #pragma unroll
     for (int e = 0; e < 32; e++) {
         int row = e / 16, ch = n + e % 16;
+        int64_t at = ptq_k_gemm_entry_of(ch);
         if (m + 8 * row < end && ch < a.n)
-            tail_element(a, (float)biased(acc, row, e % 16, a.bias[ptq_k_gemm_entry_of(ch)]) * a.mult[ptq_k_gemm_entry_of(ch)],
-                         ch, (m + 8 * row) * a.n + ch);
+            tail_element(a, (float)biased(acc, row, e % 16, a.bias[at]) * a.mult[at], ch, (m + 8 * row) * a.n + ch);
     }
 }
 
 /* Two rows (m and m + 8) of 16 neighbouring channels from n on; acc as in finish_rows. */
 template <int END, bool WHOLE>
-static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                   int n, int64_t end)
+static __device__ __forceinline__ void finish_tail(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                   int64_t m, int n, int64_t end)
 {
     if (END == TAIL_CODES)
         tail_to_codes<false, WHOLE>(a, c, acc, m, n, end);
@@ -267,8 +270,8 @@ template <int END> static __device__ __forceinline__ channels channels_of(const 
 
 /* WHOLE: codes come in whole vectors (vectors_whole). */
 template <int END, bool WHOLE = true>
-static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const channels &c, const int32_t *acc, int64_t m,
-                                                  int n)
+static __device__ __forceinline__ void finish_end(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
+                                                  int64_t m, int n)
 {
     if constexpr (END >= END_FAST) {
         finish_fast<END - END_FAST, WHOLE>(a, c, acc, m, n, a.m);

@@ -319,6 +319,16 @@ static bool window_map(CUtensorMap *map, const ptq_k_gemm *a, int box_k, int box
                             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
+/* Both operands, in boxes of box_k bytes and so many rows. */
+static ptq_status operand_maps(CUtensorMap *x, CUtensorMap *w, const ptq_k_gemm *a, bool window, int box_k, int x_rows,
+                               int w_rows)
+{
+    bool good = window ? window_map(x, a, box_k, x_rows)
+                       : matrix_map(x, a->x, (uint64_t)a->c, (uint64_t)a->m, box_k, x_rows);
+    return good && matrix_map(w, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, box_k, w_rows) ? PTQ_OK
+                                                                                            : ptq_k_gemm_unmapped(a);
+}
+
 static bool is_matrix(const ptq_k_gemm *a)
 {
     return a->kernel_h == 1 && a->kernel_w == 1 && a->stride_h == 1 && a->stride_w == 1 && a->pad_h == 0 &&

@@ -3,8 +3,8 @@
  * engine, two warpgroups of 64 rows each multiply out of it. Blocks are persistent and take tiles
  * in an order that keeps both operands in the second-level cache. A product with one tap reads its
  * rows as a matrix; a convolution reads windows (im2col mode), whose pixels outside the input are
- * zero bytes, so that it needs a zero point of 0 or no padding. Rows are made in k_wgmma.cu and
- * k_wgmma_tail.cu. */
+ * zero bytes, so that it needs a zero point of 0 or no padding. Rows are made in k_wgmma.cu,
+ * k_wgmma_tail.cu and k_wgmma_fast.cu. */
 #ifndef PTQ_GPU_WGMMA_GEMM_CUH
 #define PTQ_GPU_WGMMA_GEMM_CUH
 
@@ -160,11 +160,12 @@ static ptq_status launch(ptq_dev *d, const ptq_k_gemm *a)
     static_assert(BLOCKS * (L::total + 1024) <= 228 * 1024, "shared memory of a processor");
     auto kernel = wgmma_gemm<GROUPS, BN, BK, STAGES, BLOCKS, SIGNED, WINDOW, END>;
     CUtensorMap ta, tb;
-    bool good = WINDOW ? window_map(&ta, a, BK, L::BM) : matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, BK, L::BM);
-    if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, BK, BN))
-        return PTQ_ERR_DEVICE;
+    ptq_status s = operand_maps(&ta, &tb, a, WINDOW, BK, L::BM, BN);
+    if (s != PTQ_OK)
+        return s;
     int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + BN - 1) / BN), most = (int64_t)BLOCKS * ptq_dev_processors(d);
-    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb, ptq_k_gemm_ends(a));
+    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb,
+                 ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "wgmma_gemm");
 }
 

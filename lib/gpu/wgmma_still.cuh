@@ -43,7 +43,8 @@ struct still_ring {
 
 /* Step s of the weights. */
 template <int BN>
-static __device__ __forceinline__ void feed_weights(const CUtensorMap *tb, uint32_t weights, uint32_t ready, int s, int n0)
+static __device__ __forceinline__ void feed_weights(const CUtensorMap *tb, uint32_t weights, uint32_t ready, int s,
+                                                    int n0)
 {
     barrier_expect(ready + 8 * s, BN * STILL_BK);
     tensor_copy_2d(weights + (uint32_t)(s * BN * STILL_BK), tb, ready + 8 * s, s * STILL_BK, n0);
@@ -53,8 +54,9 @@ enum { STILL_AHEAD = 2 }; /* steps of the weights that are asked for before the 
 
 /* The feeding thread: the rows of `items` items, `step` rows apart. */
 template <int BM, int BN>
-static __device__ __forceinline__ void feed_still(const CUtensorMap *ta, const CUtensorMap *tb, still_ring r, uint32_t weights,
-                                                  uint32_t ready, int steps, int m, int n0, int items, int step)
+static __device__ __forceinline__ void feed_still(const CUtensorMap *ta, const CUtensorMap *tb, still_ring r,
+                                                  uint32_t weights, uint32_t ready, int steps, int m, int n0,
+                                                  int items, int step)
 {
     for (int i = 0; i < items; i++, m += step)
         for (int s = 0; s < steps; s++) {
@@ -67,19 +69,57 @@ static __device__ __forceinline__ void feed_still(const CUtensorMap *ta, const C
         }
 }
 
+/* The product of one item. ready: barriers of the weights, where this is the first one, else 0; next: the turn that
+ * is given on when all stages have been seen. */
+template <int BM, int BN, bool SIGNED>
+static __device__ __forceinline__ void still_item(int32_t (&acc)[BM / 64][BN / 2], still_ring &r, uint32_t weights,
+                                                  uint32_t ready, uint32_t next, int steps)
+{
+    int before = 0;
+    bool tells = threadIdx.x % 32 == 0;
+    for (int s = 0; s < steps; s++) {
+        barrier_wait(r.full + 8 * r.stage, r.phase);
+        if (s == steps - 1 && tells)
+            barrier_arrive(next);
+        if (ready)
+            barrier_wait(ready + 8 * s, 0);
+        uint32_t x = r.at / 16 + (uint32_t)(r.stage * (BM * STILL_BK / 16));
+        uint32_t w = weights / 16 + (uint32_t)(s * (BN * STILL_BK / 16));
+        wgmma_fence();
+#pragma unroll
+        for (int k = 0; k < STILL_BK / 32; k++)
+#pragma unroll
+            for (int h = 0; h < BM / 64; h++)
+                wgmma<BN, SIGNED>::run(acc[h], descriptor_at<STILL_BK>(x + (uint32_t)(h * 64 * STILL_BK / 16 + 2 * k)),
+                                       descriptor_at<STILL_BK>(w + (uint32_t)(2 * k)), s > 0 || k > 0);
+        wgmma_commit();
+        wgmma_wait<1>(); /* the step before has been read */
+        if (s > 0 && tells)
+            barrier_arrive(r.empty + 8 * before);
+        before = r.stage;
+        r.advance(1);
+    }
+    wgmma_wait<0>();
+#pragma unroll
+    for (int h = 0; h < BM / 64; h++)
+        hold(acc[h]);
+    if (tells)
+        barrier_arrive(r.empty + 8 * before);
+}
+
 template <int BM, int BN, int GROUPS, bool SIGNED, int END>
-static __device__ __forceinline__ void multiply_still(const ptq_k_gemm &a, const int32_t *tables, uint32_t weights, still_ring r,
-                                                      uint32_t turn, uint32_t ready, int steps, int m0, int n0, int items,
-                                                      int step)
+static __device__ __forceinline__ void multiply_still(const ptq_k_gemm &a, const int32_t *tables, uint32_t weights,
+                                                      still_ring r, uint32_t turn, uint32_t ready, int steps, int m0,
+                                                      int n0, int items, int step)
 {
     int group = warpgroup(), lane = (int)threadIdx.x % 32, q = lane % 4 * 16;
     int m = m0 + group * step + (int)threadIdx.x / 32 % 4 * 16 + lane / 4;
     uint32_t mine = group == 0; /* the first turn of group 0 is free: the phase before is over */
+    uint32_t next = turn + 8 * ((group + 1) % GROUPS);
     const float *floats = (const float *)tables;
     r.advance(group * steps);
     for (int i = group; i < items; i += GROUPS, m += GROUPS * step) {
         int32_t acc[BM / 64][BN / 2];
-        int before = 0;
 #pragma unroll
         for (int c = 0; c < BN; c += 64)
 #pragma unroll
@@ -87,42 +127,17 @@ static __device__ __forceinline__ void multiply_still(const ptq_k_gemm &a, const
                 prefetch_end<END>(a, m + 64 * h, n0 + c + q);
         barrier_wait(turn + 8 * group, mine);
         mine ^= 1;
-        for (int s = 0; s < steps; s++) {
-            barrier_wait(r.full + 8 * r.stage, r.phase);
-            if (s == steps - 1 && lane == 0)
-                barrier_arrive(turn + 8 * ((group + 1) % GROUPS));
-            if (i == group)
-                barrier_wait(ready + 8 * s, 0);
-            uint32_t x = r.at / 16 + (uint32_t)(r.stage * (BM * STILL_BK / 16));
-            uint32_t w = weights / 16 + (uint32_t)(s * (BN * STILL_BK / 16));
-            wgmma_fence();
-#pragma unroll
-            for (int k = 0; k < STILL_BK / 32; k++)
-#pragma unroll
-                for (int h = 0; h < BM / 64; h++)
-                    wgmma<BN, SIGNED>::run(acc[h], descriptor_at<STILL_BK>(x + (uint32_t)(h * 64 * STILL_BK / 16 + 2 * k)),
-                                           descriptor_at<STILL_BK>(w + (uint32_t)(2 * k)), s > 0 || k > 0);
-            wgmma_commit();
-            wgmma_wait<1>(); /* the step before has been read */
-            if (s > 0 && lane == 0)
-                barrier_arrive(r.empty + 8 * before);
-            before = r.stage;
-            r.advance(1);
-        }
-        wgmma_wait<0>();
-#pragma unroll
-        for (int h = 0; h < BM / 64; h++)
-            hold(acc[h]);
-        if (lane == 0)
-            barrier_arrive(r.empty + 8 * before);
+        still_item<BM, BN, SIGNED>(acc, r, weights, i == group ? ready : 0, next, steps);
         r.advance((GROUPS - 1) * steps); /* the others' */
         int n = n0 + q;
         asm volatile("" : "+r"(n)); /* else n + c are kept for all items, in memory */
 #pragma unroll
-        for (int c = 0; c < BN; c += 64)
+        for (int c = 0; c < BN; c += 64) {
+            channels at(tables, floats + BN, floats + 2 * BN, c + q);
 #pragma unroll
             for (int h = 0; h < BM / 64; h++)
-                finish_part<END>(a, channels(tables, floats + BN, floats + 2 * BN, c + q), acc[h] + c / 2, m + 64 * h, n + c);
+                finish_part<END>(a, at, acc[h] + c / 2, m + 64 * h, n + c);
+        }
     }
 }
 
@@ -182,18 +197,20 @@ static __global__ void __launch_bounds__(128 * GROUPS + 128, 1)
 
 /* ---- host ---- */
 
-template <int BM, int BN, int GROUPS, bool SIGNED, int END> static ptq_status launch_still(ptq_dev *d, const ptq_k_gemm *a)
+template <int BM, int BN, int GROUPS, bool SIGNED, int END>
+static ptq_status launch_still(ptq_dev *d, const ptq_k_gemm *a)
 {
     auto kernel = wgmma_still<BM, BN, GROUPS, SIGNED, END>;
     still_layout l(a->c, BM, BN, GROUPS);
     CUtensorMap ta, tb;
-    if (!matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, STILL_BK, BM) ||
-        !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, STILL_BK, BN))
-        return PTQ_ERR_DEVICE;
+    ptq_status s = operand_maps(&ta, &tb, a, false, STILL_BK, BM, BN);
+    if (s != PTQ_OK)
+        return s;
     int columns = (a->n + BN - 1) / BN;
     int64_t items = (a->m + BM - 1) / BM, down = ptq_dev_processors(d) / columns;
     down = down > items ? items : down;
-    launch_early(kernel, (unsigned)(down * columns), 128 * GROUPS + 128, l.total, STILL_SHARED, d, ta, tb, ptq_k_gemm_ends(a), columns);
+    launch_early(kernel, (unsigned)(down * columns), 128 * GROUPS + 128, l.total, STILL_SHARED, d, ta, tb,
+                 ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "wgmma_still");
 }
 
@@ -209,5 +226,10 @@ template <int BM, int BN, int GROUPS> static bool still_fits(const ptq_dev *d, c
     return maps_fit(d, a) && is_matrix(a) && (a->n + BN - 1) / BN <= ptq_dev_processors(d) && a->m < 1 << 29 &&
            a->c <= STILL_STEPS * STILL_BK && still_layout(a->c, BM, BN, GROUPS).stages >= STILL_LEAST;
 }
+
+/* A row of the file's own `supports` and `run`. */
+#define PTQ_STILL_ROW(name, bm, bn, groups)                                                        \
+    extern const ptq_k_gemm_row ptq_k_gemm_##name;                                                 \
+    const ptq_k_gemm_row ptq_k_gemm_##name = {#name, supports<bm, bn, groups>, run<bm, bn, groups>};
 
 #endif

@@ -52,8 +52,10 @@ static __device__ __forceinline__ void multiply_turns(const ptq_k_gemm &a, uint3
 #pragma unroll
             for (uint32_t k = 0; k < L::BK / 32; k++) {
                 uint64_t dw = descriptor_at<L::BK>(w + 2 * k);
-                wgmma<L::BN, SIGNED>::run(acc[0], descriptor_at<L::BK>(x + 2 * k), dw, s > 0 || k > 0);
-                wgmma<L::BN, SIGNED>::run(acc[1], descriptor_at<L::BK>(x + 64 * L::BK / 16 + 2 * k), dw, s > 0 || k > 0);
+                uint64_t low = descriptor_at<L::BK>(x + 2 * k);
+                uint64_t high = descriptor_at<L::BK>(x + 64 * L::BK / 16 + 2 * k);
+                wgmma<L::BN, SIGNED>::run(acc[0], low, dw, s > 0 || k > 0);
+                wgmma<L::BN, SIGNED>::run(acc[1], high, dw, s > 0 || k > 0);
             }
             wgmma_commit();
             wgmma_wait<1>(); /* the step before has been read */
@@ -87,7 +89,8 @@ static __global__ void __launch_bounds__(turns::threads, 1)
     using L = turns;
     extern __shared__ uint8_t raw[];
     uint8_t *smem = raw + (1024 - smem_address(raw) % 1024) % 1024;
-    uint32_t ring = smem_address(smem), full = ring + L::ring, empty = full + 8 * L::STAGES, turn = empty + 8 * L::STAGES;
+    uint32_t ring = smem_address(smem), full = ring + L::ring, empty = full + 8 * L::STAGES;
+    uint32_t turn = empty + 8 * L::STAGES;
     uint32_t mt = (uint32_t)((a.m + L::BM - 1) / L::BM), nt = (uint32_t)((a.n + L::BN - 1) / L::BN);
     if (threadIdx.x == 0) {
         for (int i = 0; i < L::STAGES; i++) {
@@ -119,11 +122,12 @@ template <bool SIGNED, bool WINDOW, int END> static ptq_status launch_turns(ptq_
     using L = turns;
     auto kernel = wgmma_turns<SIGNED, WINDOW, END>;
     CUtensorMap ta, tb;
-    bool good = WINDOW ? window_map(&ta, a, L::BK, L::BM) : matrix_map(&ta, a->x, (uint64_t)a->c, (uint64_t)a->m, L::BK, L::BM);
-    if (!good || !matrix_map(&tb, a->w, (uint64_t)a->kpad, (uint64_t)a->npad, L::BK, L::BN))
-        return PTQ_ERR_DEVICE;
+    ptq_status s = operand_maps(&ta, &tb, a, WINDOW, L::BK, L::BM, L::BN);
+    if (s != PTQ_OK)
+        return s;
     int64_t tiles = (a->m + L::BM - 1) / L::BM * ((a->n + L::BN - 1) / L::BN), most = ptq_dev_processors(d);
-    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb, ptq_k_gemm_ends(a));
+    launch_early(kernel, (unsigned)(tiles < most ? tiles : most), L::threads, L::total, L::total, d, ta, tb,
+                 ptq_k_gemm_ends(a));
     return ptq_dev_launched(d, "wgmma_turns");
 }
 
