@@ -5,9 +5,10 @@
  * second, and the fraction of the limit max(bytes / 4.19 TB/s, operations / 1300 TOPS). Results are
  * proven by tests/test_gpu_gemm and tests/test_gpu_wide, not here. First depthwise convolution, quantize
  * and maximum pooling, which the memory limits (`memory`: them alone).
- *     bench_gpu [ROW | memory [SHAPE]]
+ *     bench_gpu [ROW | all | memory [SHAPE]]
  * SHAPE: part of a shape's name. */
 #include "bench/gpu_kit.h"
+#include "lib/gpu/stem.h"
 
 typedef struct shape {
     const char *name;
@@ -31,6 +32,7 @@ static const shape shapes[] = {
     {"3x3 7 512->512", 256, 7, 512, 512, 3, 1},
     {"3x3/2 28 256->256", 256, 28, 256, 256, 3, 2},
     {"7x7/2 224 4->64", 256, 224, 4, 64, 7, 2},
+    {"7x7/2 224 4->64 batch 1", 1, 224, 4, 64, 7, 2},
     {"1x1 14 256->1024 batch 1", 1, 14, 256, 1024, 1, 1},
     {"3x3 7 512->512 batch 1", 1, 7, 512, 512, 3, 1},
 };
@@ -55,6 +57,29 @@ static double time_row(const ptq_k_gemm_row *row, const ptq_k_gemm *sets, int ns
         w.arg[i] = &p[i];
     }
     return time_work(&w, spread);
+}
+
+static ptq_status run_pooled(ptq_dev *d, const void *arg)
+{
+    const ptq_k_pooled *a = arg;
+    return ptq_k_pooled_fast(d, a)(d, a);
+}
+
+/* The same convolutions with a maximum over windows of 3 x 3, stride 2, behind them. */
+static void bench_pooled(const shape *s, const ptq_k_gemm *sets, int nsets)
+{
+    ptq_k_pooled a[SETS];
+    char name[64];
+    int out = (sets[0].out_h - 1) / 2 + 1;
+    work w = {.run = run_pooled, .sets = nsets};
+    for (int i = 0; i < nsets; i++) {
+        a[i] = (ptq_k_pooled){.conv = sets[i], .out_h = out, .out_w = out, .kernel_h = 3, .kernel_w = 3, .stride_h = 2,
+                              .stride_w = 2, .dil_h = 1, .dil_w = 1, .pad_h = 1, .pad_w = 1};
+        w.arg[i] = &a[i];
+    }
+    snprintf(name, sizeof name, "%s, maxpool", s->name);
+    if (ptq_k_pooled_fast(dev, &a[0]))
+        report(name, &w, (double)s->images * ((double)s->hw * s->hw * s->c + (double)out * out * s->n));
 }
 
 static void run_shape(const shape *s, const char *only)
@@ -109,6 +134,8 @@ static void run_shape(const shape *s, const char *only)
                row == chosen ? "*" : " ", us, 100 * spread, ops / us * 1e-6, bytes / us * 1e-6, limit * 1e8 / us);
         fflush(stdout);
     }
+    if (s->c == 4 && !only)
+        bench_pooled(s, sets, nsets);
     for (int i = 0; i < nsets; i++) {
         const void *list[] = {sets[i].x, sets[i].w, sets[i].y, sets[i].zero, sets[i].bias, sets[i].mult};
         for (size_t j = 0; j < PTQ_COUNT(list); j++)
@@ -227,7 +254,7 @@ int main(int argc, char **argv)
         bench_memory();
     for (size_t i = 0; i < PTQ_COUNT(shapes) && (argc < 2 || strcmp(argv[1], "memory") != 0); i++)
         if (argc < 3 || strstr(shapes[i].name, argv[2]))
-            run_shape(&shapes[i], argc > 1 ? argv[1] : NULL);
+            run_shape(&shapes[i], argc > 1 && strcmp(argv[1], "all") != 0 ? argv[1] : NULL);
     ptq_dev_close(dev);
     return 0;
 }

@@ -13,6 +13,10 @@
 #endif
 #include "tests/graph_text.h"
 
+#ifdef PTQ_TEST_GPU
+static const ptq_backend_ops *fused_ops = &ptq_backend_cuda; /* of the fused runs */
+#endif
+
 typedef struct outputs {
     ptq_tensor t[4];
     size_t n;
@@ -71,7 +75,7 @@ static inline outputs run(const ptq_graph *g, const ptq_lower_options *lower, in
     ptq_session_options o = {.lower = *lower};
 #ifdef PTQ_TEST_GPU
     if (lower->fuse)
-        o.ops = &ptq_backend_cuda;
+        o.ops = fused_ops;
 #endif
     ptq_tensor in[4], out[4];
     outputs all = {.n = g->outputs.n};

@@ -26,6 +26,10 @@ static bool supports(const ptq_program *p, const ptq_step *s, const char **why)
         *why = "qconv takes a constant weight of 1 to 3 spatial dimensions";
         return false;
     }
+    if (((const ptq_qlinear_params *)s->params)->pool) {
+        *why = "a convolution with a MaxPool in it is a step for devices";
+        return false;
+    }
     return true;
 }
 

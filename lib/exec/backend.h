@@ -114,6 +114,8 @@ typedef struct ptq_backend_ops {
      * has prepared, is closed before `b`. NULL: open does it. */
     ptq_status (*fork)(ptq_backend *b, ptq_backend **out);
     bool conv_sums; /* the kernel of a float Conv adds input 3, of the output's shape, before the clamp */
+    /* The kernel of this qconv takes the maximum over the windows of `pool`, too. NULL: none does. */
+    bool (*conv_pools)(const ptq_program *p, const ptq_step *conv, const ptq_node *pool);
     const ptq_stream_ops *streams; /* NULL: none */
     const ptq_tally_ops *tally;    /* NULL: values are observed on the host */
     /* Measured choices of kernels, one line each, for a later build or a plan: *text is malloc'ed.

@@ -136,6 +136,7 @@ static ptq_status lower(const ptq_lower_options *given, ptq_executable *e)
 {
     ptq_lower_options opt = *given;
     opt.sums = opt.fuse && e->ops->conv_sums;
+    opt.pools = e->ops->conv_pools;
     if (!opt.rearrange || !opt.integer || !opt.fuse || opt.keep)
         return ptq_lower(e->g, &opt, &e->p);
     PTQ_TRY(ptq_graph_clone(e->g, &e->own));

@@ -175,6 +175,36 @@ static ptq_status lower_outputs(ptq_lower_ctx *l)
     return PTQ_OK;
 }
 
+ptq_status ptq_lower_links(ptq_lower_ctx *l, ptq_links *links)
+{
+    const ptq_program *p = l->p;
+    links->maker = ptq_arena_array(l->scratch, p->values.n, sizeof *links->maker);
+    links->reader = ptq_arena_array(l->scratch, p->values.n, sizeof *links->reader);
+    if (!links->maker || !links->reader)
+        return ptq_fail_nomem();
+    for (size_t v = 0; v < p->values.n; v++)
+        links->maker[v] = links->reader[v] = PTQ_LINK_NONE;
+    for (int s = 0; s < (int)p->steps.n; s++) {
+        const ptq_step *st = &p->steps.v[s];
+        for (int i = 0; i < st->nin; i++)
+            if (st->in[i] >= 0)
+                links->reader[st->in[i]] = links->reader[st->in[i]] == PTQ_LINK_NONE ? s : PTQ_LINK_SEVERAL;
+        for (int i = 0; i < st->nout; i++)
+            if (st->out[i] >= 0)
+                links->maker[st->out[i]] = s;
+    }
+    return PTQ_OK;
+}
+
+void ptq_lower_drop(ptq_program *p, const bool *gone)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->steps.n; i++)
+        if (!gone[i])
+            p->steps.v[kept++] = p->steps.v[i];
+    p->steps.n = kept;
+}
+
 static void lifetimes(ptq_program *p)
 {
     for (size_t i = 0; i < p->values.n; i++)
@@ -213,6 +243,8 @@ ptq_status ptq_lower(const ptq_graph *g, const ptq_lower_options *opt, ptq_progr
         s = emit(&l);
     if (s == PTQ_OK)
         s = lower_outputs(&l);
+    if (s == PTQ_OK)
+        s = ptq_lower_pools(&l);
     if (s == PTQ_OK)
         s = ptq_lower_join(&l);
     if (s == PTQ_OK)

@@ -115,6 +115,19 @@ static inline bool ptq_is_8bit(ptq_dtype t)
     return t == PTQ_DT_U8 || t == PTQ_DT_S8;
 }
 
+/* Steps that make and read the values of the program so far. */
+enum { PTQ_LINK_NONE = -1, PTQ_LINK_SEVERAL = -2 };
+typedef struct ptq_links {
+    int *maker, *reader; /* [values] a step, PTQ_LINK_* */
+} ptq_links;
+ptq_status ptq_lower_links(ptq_lower_ctx *l, ptq_links *links); /* in scratch memory */
+/* Takes steps out of the program. */
+void ptq_lower_drop(ptq_program *p, const bool *gone);
+
+/* ---- lower_pool.c ---- */
+/* Makes a convolution and the MaxPool behind it one step where the backend asks for it. */
+ptq_status ptq_lower_pools(ptq_lower_ctx *l);
+
 /* ---- lower_join.c ---- */
 /* Makes one product of those that read the same rows for the same attention. */
 ptq_status ptq_lower_join(ptq_lower_ctx *l);

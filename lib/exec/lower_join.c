@@ -9,11 +9,9 @@
 #include "lib/exec/attention.h"
 #include "lib/exec/lower.h"
 
-enum { NOBODY = -1, SEVERAL = -2 };
-
 typedef struct join {
     ptq_program *p;
-    int *maker, *reader; /* [values] the step; NOBODY, SEVERAL */
+    ptq_links links;
     bool *gone;          /* [steps] */
 } join;
 
@@ -41,21 +39,6 @@ static ptq_pvalue *output_of(const join *j, int step)
 static const ptq_tensor *weight_of(const join *j, int step)
 {
     return value_of(j, j->p->steps.v[step].in[1])->constant;
-}
-
-static void find_ends(join *j)
-{
-    for (size_t v = 0; v < j->p->values.n; v++)
-        j->maker[v] = j->reader[v] = NOBODY;
-    for (int s = 0; s < (int)j->p->steps.n; s++) {
-        const ptq_step *st = &j->p->steps.v[s];
-        for (int i = 0; i < st->nin; i++)
-            if (st->in[i] >= 0)
-                j->reader[st->in[i]] = j->reader[st->in[i]] == NOBODY ? s : SEVERAL;
-        for (int i = 0; i < st->nout; i++)
-            if (st->out[i] >= 0)
-                j->maker[st->out[i]] = s;
-    }
 }
 
 /* ---- which go together ---- */
@@ -94,11 +77,11 @@ static ptq_movers *movers_of(ptq_qattention_params *p, int slot)
     return m[slot];
 }
 
-/* The product that makes operand `slot` of an attention step for it alone; NOBODY. */
+/* The product that makes operand `slot` of an attention step for it alone; PTQ_LINK_NONE. */
 static int product_of(const join *j, int attention, int slot)
 {
-    int v = j->p->steps.v[attention].in[slot], s = j->maker[v];
-    return s >= 0 && j->reader[v] == attention && !value_of(j, v)->is_output && is_plain(j, s) ? s : NOBODY;
+    int v = j->p->steps.v[attention].in[slot], s = j->links.maker[v];
+    return s >= 0 && j->links.reader[v] == attention && !value_of(j, v)->is_output && is_plain(j, s) ? s : PTQ_LINK_NONE;
 }
 
 /* Is each part a view of the whole, as far as sizes are known? Symbols stand for 2 here. */
@@ -262,7 +245,6 @@ static ptq_status put_together(join *j, int attention, const group *g)
 static ptq_status join_all(join *j)
 {
     ptq_program *p = j->p;
-    size_t kept = 0;
     for (int a = 0; a < (int)p->steps.n; a++) {
         if (strcmp(p->steps.v[a].def->name, "qattention") != 0)
             continue;
@@ -275,24 +257,18 @@ static ptq_status join_all(join *j)
             break; /* one of three is left at most */
         }
     }
-    for (size_t i = 0; i < p->steps.n; i++)
-        if (!j->gone[i])
-            p->steps.v[kept++] = p->steps.v[i];
-    p->steps.n = kept;
+    ptq_lower_drop(p, j->gone);
     return PTQ_OK;
 }
 
 ptq_status ptq_lower_join(ptq_lower_ctx *l)
 {
     const ptq_lower_options *o = l->opt;
-    size_t values = l->p->values.n;
     if (!o->rearrange || !o->integer || !o->fuse || o->keep)
         return PTQ_OK;
-    join j = {l->p, ptq_arena_array(l->scratch, values, sizeof *j.maker),
-              ptq_arena_array(l->scratch, values, sizeof *j.reader),
-              ptq_arena_array(l->scratch, l->p->steps.n, sizeof *j.gone)};
-    if (!j.maker || !j.reader || !j.gone)
+    join j = {.p = l->p, .gone = ptq_arena_array(l->scratch, l->p->steps.n, sizeof *j.gone)};
+    if (!j.gone)
         return ptq_fail_nomem();
-    find_ends(&j);
+    PTQ_TRY(ptq_lower_links(l, &j.links));
     return join_all(&j);
 }

@@ -33,12 +33,26 @@ static ptq_status check_residual(const ptq_step *s, const ptq_infer *in)
                            s->name);
 }
 
+/* What the pool makes of the convolution's output, by its own shape function. */
+static ptq_status infer_pool(const ptq_node *pool, const ptq_infer *in, ptq_type *t)
+{
+    const ptq_type conv = *t;
+    const ptq_tensor *none = NULL;
+    ptq_type out = {PTQ_DT_UNDEFINED, {.rank = -1}};
+    ptq_infer own = {.node = pool, .opset = in->opset, .graph = in->graph, .nin = 1, .nout = 1, .in = &conv,
+                     .value = &none, .out = &out};
+    PTQ_TRY(pool->def->infer(&own));
+    *t = out;
+    return PTQ_OK;
+}
+
 static ptq_status infer_conv(const ptq_step *s, ptq_infer *in)
 {
+    const ptq_qlinear_params *q = s->params;
     ptq_infer conv = *in;
     conv.nin = 2; /* the bias is a parameter, input 2 a residual */
     PTQ_TRY(as_op("Conv", &conv));
-    return check_residual(s, in);
+    return q->pool ? infer_pool(q->pool, in, &in->out[0]) : check_residual(s, in);
 }
 
 static ptq_status infer_concat(const ptq_step *s, ptq_infer *in)

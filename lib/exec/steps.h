@@ -115,6 +115,7 @@ typedef struct ptq_qlinear_params { /* qconv, qgemm (constant weight) and qmatmu
     ptq_tail_params tail;  /* qgemm alone; then there is no `residual` */
     int nparts;            /* with a tail that ends in codes; 0: y, qlo, qhi and the tail's factor hold for all */
     ptq_product_part part[PTQ_PRODUCT_PARTS];
+    const ptq_node *pool; /* conv: a MaxPool that takes the codes (lower_pool.c), or NULL; the output is the pool's */
     ptq_window window;    /* conv: attributes; auto_pad is resolved at run time from the shape */
 } ptq_qlinear_params;
 

@@ -283,7 +283,7 @@ static ptq_status room(job *j)
         if (steps_of(j, i)->apart)
             bytes += i == 3 ? moving(movers_of(j, i), (int64_t)y, out_bytes(j))
                             : moving(movers_of(j, i), ptq_tensor_elements(j->r->in[i]), 1);
-    PTQ_TRY(ptq_gpu_scratch(j->g, bytes, &p));
+    PTQ_TRY(ptq_gpu_scratch(j->g, 0, bytes, &p));
     j->room = p;
     return PTQ_OK;
 }

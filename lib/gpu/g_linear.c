@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "lib/gpu/gpu.h"
+#include "lib/gpu/stem.h"
+
+extern const ptq_gpu_kernel ptq_gpu_int_qmaxpool;
 
 typedef enum form { REFERENCE, GEMM, DEPTHWISE } form;
 
@@ -15,7 +18,7 @@ typedef struct linear {
     void *mult, *wzp, *bias, *zero;
     void *tail; /* float bias behind the multiplier */
     void *fast_mult, *fast_bias; /* fast math: of ptq_k_tail */
-    bool tame;
+    bool tame, rising; /* rising: no multiplier is negative */
     int32_t near; /* ptq_k_gemm.near */
     int32_t n, npad, kpad, c; /* GEMM and DEPTHWISE; c is the padded number of channels */
 } linear;
@@ -145,6 +148,7 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
     int32_t *bias = ptq_calloc((size_t)npad, sizeof *bias);
     float *mult = ptq_calloc((size_t)npad, sizeof *mult);
     ptq_status st = bias && mult ? PTQ_OK : ptq_fail_nomem();
+    l->rising = true;
     for (int64_t n = 0; n < s->n && st == PTQ_OK; n++) {
         uint32_t sum = 0;
         for (int64_t t = 0; t < s->taps && fold; t++)
@@ -152,6 +156,7 @@ static ptq_status upload_tables(ptq_gpu *g, const ptq_qlinear_params *q, const s
                 sum += (uint32_t)(int8_t)(s->data[n * s->n_step + t * s->tap_step + c * s->c_step] ^ s->flip);
         bias[entry_of(l, n)] = (int32_t)((uint32_t)(q->bias ? q->bias[n] : 0) - (uint32_t)q->x.zp * sum);
         mult[entry_of(l, n)] = multiplier(q, n);
+        l->rising = l->rising && multiplier(q, n) >= 0.0f;
     }
     l->near = st == PTQ_OK && ptq_k_gemm_is_near(bias, mult, npad, l->kpad);
     if (st == PTQ_OK)
@@ -332,12 +337,13 @@ static ptq_status padded(ptq_gpu *g, const void *x, int64_t pixels, int64_t c, i
     *out = x;
     if (c == to)
         return PTQ_OK;
-    PTQ_TRY(ptq_gpu_scratch(g, (size_t)(pixels * to), &y));
+    PTQ_TRY(ptq_gpu_scratch(g, 0, (size_t)(pixels * to), &y));
     *out = y;
     return ptq_k_run_pad_channels(g->dev, &(ptq_k_pad_channels){x, y, pixels, (int32_t)c, to});
 }
 
-static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int64_t in_pixels, int64_t c)
+/* Everything but the geometry, which the caller has set, and where the results go. */
+static ptq_status fill_gemm(ptq_gpu *g, const ptq_step_run *r, int64_t in_pixels, int64_t c, ptq_k_gemm *a)
 {
     const ptq_qlinear_params *q = r->step->params;
     const linear *l = r->state;
@@ -364,6 +370,11 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r, ptq_k_gemm *a, int
         a->skip = r->in[2]->data;
         a->skip_signed = r->in[2]->dtype == PTQ_DT_S8;
     }
+    return PTQ_OK;
+}
+
+static ptq_status run_gemm(ptq_gpu *g, const ptq_k_gemm *a)
+{
     const ptq_k_gemm_row *row;
     PTQ_TRY(ptq_gpu_tuner_choose(g->tuner, g->dev, a, &row));
     return row->run(g->dev, a);
@@ -403,25 +414,115 @@ static ptq_status run_reference(ptq_gpu *g, const ptq_step_run *r, const ptq_win
     return ptq_k_run_conv(g->dev, &a);
 }
 
-static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
+/* The convolution alone into y. */
+static ptq_status run_single(ptq_gpu *g, const ptq_step_run *r, const ptq_window *w, const ptq_int_view *x,
+                             const ptq_int_view *y, ptq_k_gemm *a)
 {
     const linear *l = r->state;
+    if (l->form == DEPTHWISE)
+        return run_depthwise(g, r, w, x, y);
+    return l->form == REFERENCE ? run_reference(g, r, w, x, y) : run_gemm(g, a);
+}
+
+static ptq_k_gemm conv_of(const ptq_window *w, const ptq_int_view *x, const ptq_int_view *y)
+{
+    return (ptq_k_gemm){
+        .m = y->n * y->pixels, .in_h = (int32_t)x->d[1], .in_w = (int32_t)x->d[2], .out_h = (int32_t)y->d[1],
+        .out_w = (int32_t)y->d[2], .kernel_h = (int32_t)w->kernel[1], .kernel_w = (int32_t)w->kernel[2],
+        .stride_h = (int32_t)w->stride[1], .stride_w = (int32_t)w->stride[2], .dil_h = (int32_t)w->dilation[1],
+        .dil_w = (int32_t)w->dilation[2], .pad_h = (int32_t)w->pad_begin[1], .pad_w = (int32_t)w->pad_begin[2],
+        .padded = w->pad_begin[1] || w->pad_begin[2] || w->pad_end[1] || w->pad_end[2]};
+}
+
+/* ---- with a pool behind ---- */
+
+/* The pool of a convolution as a step of its own that reads `between`, which nobody has made room for yet. */
+typedef struct pooled {
+    ptq_step step;
+    ptq_step_run run;
+    ptq_tensor between;
+    const ptq_tensor *in;
+    ptq_window window;
+} pooled;
+
+static ptq_status pool_of(const ptq_step_run *r, const ptq_window *conv, pooled *p)
+{
+    const ptq_qlinear_params *q = r->step->params;
+    int missing = 3 - (r->in[0]->rank - 2); /* spatial dimensions in front */
+    p->between = r->out[0];
+    for (int i = 2; i < r->in[0]->rank; i++)
+        p->between.dims[i] = ptq_window_out(conv, i - 2 + missing, r->in[0]->dims[i], false);
+    p->between.nbytes = (size_t)ptq_tensor_elements(&p->between);
+    p->between.data = NULL;
+    p->in = &p->between;
+    p->step = *r->step;
+    p->step.node = q->pool;
+    p->run = *r;
+    p->run.step = &p->step;
+    p->run.in = &p->in;
+    p->run.in_layout = r->out_layout;
+    return ptq_int_window(&p->run, NULL, &p->window);
+}
+
+/* One kernel for both; NULL where there is none. */
+static ptq_k_pooled_run both_of(const ptq_gpu *g, const ptq_step_run *r, const ptq_k_gemm *a, const ptq_window *w,
+                                ptq_k_pooled *both)
+{
+    const linear *l = r->state;
+    ptq_int_view y;
+    if (l->form != GEMM || !l->rising || !ptq_int_view_of(&r->out[0], r->out_layout[0], &y))
+        return NULL;
+    *both = (ptq_k_pooled){
+        .conv = *a, .out_h = (int32_t)y.d[1], .out_w = (int32_t)y.d[2], .kernel_h = (int32_t)w->kernel[1],
+        .kernel_w = (int32_t)w->kernel[2], .stride_h = (int32_t)w->stride[1], .stride_w = (int32_t)w->stride[2],
+        .dil_h = (int32_t)w->dilation[1], .dil_w = (int32_t)w->dilation[2], .pad_h = (int32_t)w->pad_begin[1],
+        .pad_w = (int32_t)w->pad_begin[2]};
+    return ptq_k_pooled_fast(g->dev, both);
+}
+
+static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
+{
+    const ptq_qlinear_params *q = r->step->params;
+    const linear *l = r->state;
+    ptq_step_run single = *r;
+    ptq_k_pooled both;
     ptq_int_view x, y;
     ptq_window w;
+    pooled p;
     PTQ_TRY(ptq_int_window(r, r->in[1]->dims + 2, &w));
-    if (!ptq_int_view_of(r->in[0], r->in_layout[0], &x) || !ptq_int_view_of(&r->out[0], r->out_layout[0], &y))
+    if (q->pool) {
+        PTQ_TRY(pool_of(r, &w, &p));
+        single.out = &p.between;
+    }
+    if (!ptq_int_view_of(r->in[0], r->in_layout[0], &x) || !ptq_int_view_of(single.out, r->out_layout[0], &y))
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "rank %d", r->in[0]->rank);
-    if (l->form == DEPTHWISE)
-        return run_depthwise(g, r, &w, &x, &y);
-    if (l->form == REFERENCE)
-        return run_reference(g, r, &w, &x, &y);
-    ptq_k_gemm a = {
-        .m = y.n * y.pixels, .in_h = (int32_t)x.d[1], .in_w = (int32_t)x.d[2], .out_h = (int32_t)y.d[1],
-        .out_w = (int32_t)y.d[2], .kernel_h = (int32_t)w.kernel[1], .kernel_w = (int32_t)w.kernel[2],
-        .stride_h = (int32_t)w.stride[1], .stride_w = (int32_t)w.stride[2], .dil_h = (int32_t)w.dilation[1],
-        .dil_w = (int32_t)w.dilation[2], .pad_h = (int32_t)w.pad_begin[1], .pad_w = (int32_t)w.pad_begin[2],
-        .padded = w.pad_begin[1] || w.pad_begin[2] || w.pad_end[1] || w.pad_end[2]};
-    return run_gemm(g, r, &a, x.n * x.pixels, x.c);
+    ptq_k_gemm a = conv_of(&w, &x, &y);
+    if (l->form == GEMM)
+        PTQ_TRY(fill_gemm(g, r, x.n * x.pixels, x.c, &a));
+    if (!q->pool)
+        return run_single(g, r, &w, &x, &y, &a);
+    ptq_k_pooled_run fast = both_of(g, r, &a, &p.window, &both);
+    if (fast)
+        return fast(g->dev, &both);
+    PTQ_TRY(ptq_gpu_scratch(g, 1, p.between.nbytes, &p.between.data));
+    a.y = p.between.data;
+    PTQ_TRY(run_single(g, &single, &w, &x, &y, &a));
+    return ptq_gpu_int_qmaxpool.run(g, &p.run);
+}
+
+/* First layers whose maximum k_stem_pool.cu takes. What only a run tells, such as sizes, is asked there. */
+bool ptq_gpu_conv_pools(const ptq_program *p, const ptq_step *s, const ptq_node *pool)
+{
+    const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
+    ptq_window v;
+    if (!w || w->rank != 4 || w->dims[1] > 4 || w->dims[3] < 2 || w->dims[0] % 16 != 0 || ptq_attr_int(s->node, "group", 1) != 1 ||
+        !eight_bits(p, s, NULL) || strncmp(ptq_attr_str(pool, "auto_pad", ""), "SAME", 4) == 0 ||
+        ptq_window_read(pool, 2, NULL, NULL, &v) != PTQ_OK)
+        return false;
+    for (int d = 0; d < 2; d++)
+        if (v.kernel[d] != 3 || v.stride[d] != 2 || v.dilation[d] != 1 || v.pad_begin[d] > 1)
+            return false;
+    return true;
 }
 
 static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
@@ -432,7 +533,8 @@ static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
     if (l->form == GEMM) { /* rows as the pixels of an image that is one wide: any number of them */
         ptq_k_gemm a = {.m = mm.batch * mm.m, .in_h = 1, .in_w = 1, .out_h = 1, .out_w = 1, .kernel_h = 1,
                         .kernel_w = 1, .stride_h = 1, .stride_w = 1, .dil_h = 1, .dil_w = 1};
-        return run_gemm(g, r, &a, a.m, mm.k);
+        PTQ_TRY(fill_gemm(g, r, a.m, mm.k, &a));
+        return run_gemm(g, &a);
     }
     ptq_k_matmul a = {.a = r->in[0]->data, .b = l->w ? l->w : r->in[1]->data, .y = r->out[0].data,
                       .batch = mm.batch, .m = mm.m, .n = mm.n, .k = mm.k, .a_row = mm.a_row, .a_col = mm.a_col,

@@ -54,7 +54,7 @@ ptq_status ptq_gf_spread_norm(ptq_gpu *g, const ptq_step_run *r, int axis, int64
     *bias = b ? b->data : NULL;
     if (ptq_tensor_elements(s) == n && (!b || ptq_tensor_elements(b) == n))
         return PTQ_OK;
-    PTQ_TRY(ptq_gpu_scratch(g, 2 * (size_t)n * sizeof(float), &room));
+    PTQ_TRY(ptq_gpu_scratch(g, 0, 2 * (size_t)n * sizeof(float), &room));
     float *wide = room;
     PTQ_TRY(spread(g, x, axis, s, wide));
     *scale = wide;

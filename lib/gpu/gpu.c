@@ -50,16 +50,16 @@ struct ptq_backend {
     bool forked; /* the tuner is another's */
 };
 
-ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out)
+ptq_status ptq_gpu_scratch(ptq_gpu *g, int slot, size_t nbytes, void **out)
 {
-    if (nbytes > g->scratch_bytes || !g->scratch) {
-        ptq_dev_free(g->dev, g->scratch);
-        g->scratch = NULL;
-        g->scratch_bytes = 0;
-        PTQ_TRY(ptq_dev_alloc(g->dev, nbytes, &g->scratch));
-        g->scratch_bytes = nbytes;
+    if (nbytes > g->scratch[slot].nbytes || !g->scratch[slot].p) {
+        ptq_dev_free(g->dev, g->scratch[slot].p);
+        g->scratch[slot].p = NULL;
+        g->scratch[slot].nbytes = 0;
+        PTQ_TRY(ptq_dev_alloc(g->dev, nbytes, &g->scratch[slot].p));
+        g->scratch[slot].nbytes = nbytes;
     }
-    *out = g->scratch;
+    *out = g->scratch[slot].p;
     return PTQ_OK;
 }
 
@@ -130,7 +130,8 @@ static void gpu_close(ptq_backend *b)
 {
     if (!b)
         return;
-    ptq_dev_free(b->gpu.dev, b->gpu.scratch);
+    for (int i = 0; i < PTQ_GPU_SCRATCHES; i++)
+        ptq_dev_free(b->gpu.dev, b->gpu.scratch[i].p);
     if (!b->forked)
         ptq_gpu_tuner_free(b->gpu.tuner);
     ptq_dev_close(b->gpu.dev);
@@ -361,6 +362,7 @@ const ptq_backend_ops ptq_backend_cuda = {
     .supports = gpu_supports,
     .host_inputs = gpu_host_inputs,
     .halves = gpu_halves,
+    .conv_pools = ptq_gpu_conv_pools,
     .prepare = gpu_prepare,
     .release = gpu_release,
     .run = gpu_run,

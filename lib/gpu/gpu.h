@@ -8,10 +8,13 @@
 #include "lib/exec/walk.h"
 #include "lib/gpu/tune.h"
 
+enum { PTQ_GPU_SCRATCHES = 2 };
 typedef struct ptq_gpu {
     ptq_dev *dev;
-    void *scratch; /* device bytes that live during one run of one step */
-    size_t scratch_bytes;
+    struct {
+        void *p; /* device bytes that live during one run of one step */
+        size_t nbytes;
+    } scratch[PTQ_GPU_SCRATCHES];
     ptq_gpu_tuner *tuner; /* shared by the lines of work on one device */
     bool fast;            /* fast math */
 } ptq_gpu;
@@ -27,8 +30,8 @@ typedef struct ptq_gpu_kernel {
     ptq_status (*run)(ptq_gpu *g, const ptq_step_run *r);
 } ptq_gpu_kernel;
 
-/* Device scratch of at least nbytes, valid until the next call. */
-ptq_status ptq_gpu_scratch(ptq_gpu *g, size_t nbytes, void **out);
+/* Device scratch of at least nbytes, valid until the next call for this `slot`. */
+ptq_status ptq_gpu_scratch(ptq_gpu *g, int slot, size_t nbytes, void **out);
 /* A device copy of n bytes; *out stays NULL when src is NULL. Freed with ptq_dev_free. */
 ptq_status ptq_gpu_keep(ptq_gpu *g, const void *src, size_t n, void **out);
 
@@ -40,6 +43,9 @@ ptq_status ptq_gpu_copy(ptq_gpu *g, ptq_walk *w, void *dst, const void *src, siz
 /* `halves` of the backend for the steps that have such kernels. */
 uint32_t ptq_gpu_gemm_halves(const ptq_program *p, const ptq_step *s);
 uint32_t ptq_gpu_qnorm_halves(void);
+
+/* `conv_pools` of the backend. */
+bool ptq_gpu_conv_pools(const ptq_program *p, const ptq_step *s, const ptq_node *pool);
 
 /* From clocks, widths and units of the device (peaks.c). */
 ptq_status ptq_gpu_peaks(const ptq_gpu *g, ptq_peaks *out);
