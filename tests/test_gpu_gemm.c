@@ -21,6 +21,9 @@ typedef struct product {
     size_t out_bytes;
 } product;
 
+/* Windows of stride 1, results that are codes, nothing behind: what some rows ask for and few draws are. */
+static bool usual;
+
 /* One time in two a residual; with scales that are multiples of one unit, so that both roundings and the
  * order of operands show; or one that alone goes far beyond the codes, on both sides of what is near. */
 static void draw_residual(product *p, bool y_signed)
@@ -28,7 +31,7 @@ static void draw_residual(product *p, bool y_signed)
     ptq_k_gemm *a = &p->a;
     ptq_residual *r = &a->residual;
     static const int far[] = {12, 13, 17, 18, 19, 20};
-    if (a->float_out || pick(0, 1))
+    if (usual || a->float_out || pick(0, 1))
         return;
     r->kind = pick(0, 2) == 0 ? PTQ_RESIDUAL_FLOAT : PTQ_RESIDUAL_ROUNDED;
     a->skip_signed = r->kind == PTQ_RESIDUAL_FLOAT ? pick(0, 1) : y_signed;
@@ -51,7 +54,7 @@ static void draw_tail(product *p, bool y_signed)
 {
     ptq_k_gemm *a = &p->a;
     ptq_k_tail *t = &a->tail;
-    if (a->residual.kind || pick(0, 1))
+    if (usual || a->residual.kind || pick(0, 1))
         return;
     size_t n = (size_t)a->m * (size_t)a->n;
     size_t npad = (size_t)a->npad;
@@ -84,10 +87,14 @@ static void draw_window(ptq_k_gemm *a, int images, int hw, int kernel)
     a->kernel_h = a->kernel_w = kernel;
     if (kernel > 1 && pick(0, 3) == 0)
         a->kernel_w = 1;
+    if (usual)
+        a->kernel_w = kernel;
     a->stride_h = kernel > 1 || pick(0, 3) == 0 ? pick(1, 2) : 1;
     a->stride_w = kernel > 1 && pick(0, 4) == 0 ? pick(1, 3) : a->stride_h;
     a->dil_h = a->dil_w = pick(0, 4) == 0 ? 2 : 1;
-    if (hw < (kernel - 1) * a->dil_h + 1)
+    if (usual)
+        a->stride_h = a->stride_w = 1;
+    if (usual || hw < (kernel - 1) * a->dil_h + 1)
         a->dil_h = a->dil_w = 1;
     int pad_end_h = 0, pad_end_w = 0;
     if (kernel > 1 && pick(0, 4) > 0) {
@@ -108,6 +115,10 @@ static bool draw_grids(ptq_k_gemm *a)
     a->x_signed = pick(0, 1);
     a->float_out = pick(0, 5) == 0;
     a->zx = pick(0, 2) == 0 ? 0 : a->x_signed ? pick(-128, 127) : pick(0, 255);
+    if (usual) {
+        a->float_out = 0;
+        a->zx = a->padded ? 0 : a->zx;
+    }
     bool y_signed = pick(0, 1);
     a->lo = y_signed ? -128 : 0;
     a->hi = a->lo + 255;
@@ -272,6 +283,13 @@ START_TEST(gpu_gemm__rows_equal_the_reference)
         static const int wide[] = {64, 128, 192, 256, 320, 768}, deep[] = {16, 64, 144, 256, 512, 768, 1024};
         int hw = sizes[pick(2, small ? 4 : 7)], c = deep[pick(0, 6)];
         product p = draw(pick(1, small ? 1 : 4), hw, c, wide[pick(0, 5)], 1, false);
+        runs += check(&p, only);
+    }
+    for (int i = 0; i < (small ? 30 : 60); i++) { /* lines that are read once: 64 channels, more pixels than a block */
+        static const int wide[] = {16, 64, 80, 128, 192}, large[] = {3, 5, 13, 16, 28, 30, 56, 61};
+        usual = true;
+        product p = draw(pick(1, small ? 1 : 5), large[pick(0, small ? 3 : 7)], 64, wide[pick(0, 4)], 3, pick(0, 4) == 0);
+        usual = false;
         runs += check(&p, only);
     }
     for (int i = 0; i < 12 && !small; i++) { /* several tiles for each processor: what comes after the first one */
