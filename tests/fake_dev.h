@@ -7,6 +7,8 @@
 
 #include <ptq/status.h>
 
+#include "lib/gpu/kernels.h"
+
 /* Makes the at-th device call from now on fail with `s`; 0: none. */
 void ptq_fake_fail(long at, ptq_status s);
 extern long ptq_fake_calls; /* since the last ptq_fake_fail */

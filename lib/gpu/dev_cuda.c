@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "lib/core/core.h"
 #include "lib/gpu/dev.h"
+#include "lib/gpu/lt.h"
 
 struct ptq_dev {
     int index, capability, processors;
@@ -14,6 +17,8 @@ struct ptq_dev {
     char name[128];
     const char *form, *kernel; /* see ptq_dev_name */
     const char **alarm;        /* pinned; see ptq_dev_alarm */
+    ptq_lt *lt;                /* see ptq_dev_lt */
+    bool lt_asked;
 };
 
 static ptq_status fail(cudaError_t e, const char *what)
@@ -99,6 +104,9 @@ void ptq_dev_close(ptq_dev *d)
 {
     if (!d)
         return;
+#ifdef HAVE_CUBLASLT
+    ptq_lt_close(d->lt, d);
+#endif
     if (d->own)
         cudaStreamDestroy(d->own);
     if (d->alarm)
@@ -354,6 +362,18 @@ ptq_status ptq_dev_time(ptq_dev *d, ptq_dev_work fn, const void *arg, int repeat
         cudaEventDestroy(to);
     return s;
 }
+
+#ifdef HAVE_CUBLASLT
+ptq_lt *ptq_dev_lt(const ptq_dev *d)
+{
+    ptq_dev *own = (ptq_dev *)(uintptr_t)d; /* what is found out of a device does not change it */
+    if (!d->lt_asked && !d->recording && cudaSetDevice(d->index) == cudaSuccess) {
+        own->lt_asked = true;
+        own->lt = ptq_lt_open(ptq_lt_file);
+    }
+    return d->lt;
+}
+#endif
 
 ptq_status ptq_dev_launched(ptq_dev *d, const char *kernel)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of integer products on the device, fastest instructions first. */
+#include "config.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,10 +42,10 @@ const ptq_k_gemm_row *ptq_k_gemm_choose(const ptq_dev *d, const ptq_k_gemm *a)
     const ptq_k_gemm_row *best = NULL;
     double least = 0.0;
     for (size_t i = 0; i < PTQ_COUNT(rows); i++) {
-        if (!rows[i]->supports(d, a) || (forced && *forced && strcmp(forced, rows[i]->name) != 0))
+        if (forced && *forced && strcmp(forced, rows[i]->name) != 0)
             continue;
         double w = waste(d, a, rows[i]);
-        if (!best || w < least) {
+        if ((!best || w < least) && rows[i]->supports(d, a)) { /* asked last: some load a library to tell */
             best = rows[i];
             least = w;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which kernel row runs a product: measured once per shape, on the operands of the first run. Every row that
- * takes a product gives the same bytes, so the choice shows in nothing but time. Choices can be written and read
- * back: one line of text each, the shape, the row and its microseconds. */
+ * takes a product gives the same bytes, so the choice shows in nothing but time; one that fails is no choice.
+ * Choices can be written and read back: one line of text each, the shape, the row and its microseconds. */
 #ifndef PTQ_GPU_TUNE_H
 #define PTQ_GPU_TUNE_H
 
