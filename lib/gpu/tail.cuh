@@ -134,25 +134,28 @@ static __device__ __forceinline__ void tail_to_codes(const ptq_k_gemm &a, const 
     store_codes<WHOLE>(a, out, a.zy, m, n, end);
 }
 
-/* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for
- * before the values are made, four vectors at a time; by plain loads, as in load_skip. */
+/* Lanes exchange quarters as in finish_floats; all lanes of a warp come here. What is added is asked for before the
+ * first value is made: by plain loads, as in load_skip, which do not move above a store. */
 static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const channels &c, const int32_t *acc,
                                                       int64_t m, int n, int64_t end)
 {
-    int odd = (int)threadIdx.x & 1, first = n - 16 * odd;
+    int odd = (int)threadIdx.x & 1, first = n - 16 * odd + 4 * odd;
     bool mine = n < a.n;
+    float4 add[2][4]; /* part i / 2; row k / 2, 16 channels k % 2 */
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+        int col = first + k / 4 * 8 + k % 2 * 16, row = k % 4 / 2 * 8;
+        add[k / 4][k % 4] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (a.tail.add && m + row < end && col < a.n)
+            add[k / 4][k % 4] = *(const float4 *)(a.tail.add + (m + row) * a.n + col);
+    }
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
-        int col = first + 4 * i + 4 * odd;
+        int col = first + 4 * i;
         bool writes[4];
-        float4 add[4];
 #pragma unroll
-        for (int k = 0; k < 4; k++) { /* row k / 2, part k % 2 */
+        for (int k = 0; k < 4; k++)
             writes[k] = m + k / 2 * 8 < end && col + k % 2 * 16 < a.n;
-            add[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (writes[k] && a.tail.add)
-                add[k] = *(const float4 *)(a.tail.add + (m + k / 2 * 8) * a.n + col + k % 2 * 16);
-        }
         int4 b[2] = {};
         float4 s[2] = {}, f[2] = {};
         for (int h = 0; h < 2 && mine; h++) {
@@ -176,7 +179,8 @@ static __device__ __forceinline__ void tail_to_floats(const ptq_k_gemm &a, const
                 float4 x = make_float4(own ? kept[0] : got[0], own ? kept[1] : got[1], own ? kept[2] : got[2],
                                        own ? kept[3] : got[3]);
                 if (a.tail.add)
-                    x = make_float4(x.x + add[k].x, x.y + add[k].y, x.z + add[k].z, x.w + add[k].w);
+                    x = make_float4(x.x + add[i / 2][k].x, x.y + add[i / 2][k].y, x.z + add[i / 2][k].z,
+                                    x.w + add[i / 2][k].w);
                 if (writes[k])
                     *(float4 *)((float *)a.y + (m + k / 2 * 8) * a.n + col + k % 2 * 16) = x;
             }

@@ -107,6 +107,17 @@ static __device__ __forceinline__ void still_item(int32_t (&acc)[BM / 64][BN / 2
         barrier_arrive(r.empty + 8 * before);
 }
 
+/* Asks for what the end of an item will add. */
+template <int BM, int BN, int END>
+static __device__ __forceinline__ void prefetch_item(const ptq_k_gemm &a, int m, int n)
+{
+#pragma unroll
+    for (int c = 0; c < BN; c += 64)
+#pragma unroll
+        for (int h = 0; h < BM / 64; h++)
+            prefetch_end<END>(a, m + 64 * h, n + c);
+}
+
 template <int BM, int BN, int GROUPS, bool SIGNED, int END>
 static __device__ __forceinline__ void multiply_still(const ptq_k_gemm &a, const int32_t *tables, uint32_t weights,
                                                       still_ring r, uint32_t turn, uint32_t ready, int steps, int m0,
@@ -118,13 +129,14 @@ static __device__ __forceinline__ void multiply_still(const ptq_k_gemm &a, const
     uint32_t next = turn + 8 * ((group + 1) % GROUPS);
     const float *floats = (const float *)tables;
     r.advance(group * steps);
+    constexpr int AHEAD = END < END_TAIL ? GROUPS : 0; /* memory answers later than the matrix units; floats are four
+                                                        * times as much, and would push each other out of the cache */
+    if (AHEAD && group < items)
+        prefetch_item<BM, BN, END>(a, m, n0 + q);
     for (int i = group; i < items; i += GROUPS, m += GROUPS * step) {
         int32_t acc[BM / 64][BN / 2];
-#pragma unroll
-        for (int c = 0; c < BN; c += 64)
-#pragma unroll
-            for (int h = 0; h < BM / 64; h++)
-                prefetch_end<END>(a, m + 64 * h, n0 + c + q);
+        if (i + AHEAD < items)
+            prefetch_item<BM, BN, END>(a, m + AHEAD * step, n0 + q);
         barrier_wait(turn + 8 * group, mine);
         mine ^= 1;
         still_item<BM, BN, SIGNED>(acc, r, weights, i == group ? ready : 0, next, steps);
