@@ -218,6 +218,7 @@ ptq_loop_options progress_loop(progress *p, const args *a)
     o.backend = a->backend;
     o.isa = a->isa;
     o.fast_math = a->fast_math;
+    o.precision = a->precision;
     o.max_bad_share = a->skip_bad > 0.0 ? a->skip_bad : -1.0; /* 0 there is the default, here none */
     o.progress = on_progress;
     o.bad_sample = on_bad;

@@ -91,6 +91,8 @@ static ptq_status bench(const args *a, cmd_shapes *s)
     TRY(plan ? ptq_engine_load(a->files[0], &eo, &e) : from_model(a, s, &eo, &e));
     if (plan && a->fast_math && !ptq_engine_fast_math(e))
         cmd_line("warning: ", "--fast-math changes nothing here: the plan was built without it");
+    if (plan && a->precision && strcmp(a->precision, ptq_engine_precision(e)) != 0)
+        cmd_line("warning: ", "--precision changes nothing here: the plan was built with another one");
     o.seconds = a->seconds;
     o.batch = a->batch;
     o.shapes = s->range;

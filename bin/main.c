@@ -94,13 +94,19 @@ static int on_cpu(void *ctx)
     return work(j->a);
 }
 
+/* Are the numbers those of the CPU? */
+static bool args_exact(const args *a)
+{
+    return !a->fast_math && !(a->precision && strcmp(a->precision, "fp16") == 0);
+}
+
 /* What the child has written is made again. */
 static void device_failed(void *ctx, int code)
 {
     automatic *j = ctx;
     char text[160];
     snprintf(text, sizeof text, "the GPU%s; the work is done again on the CPU, with %s numbers",
-             code > 0 ? " failed" : "'s driver crashed", j->a->fast_math ? "exact" : "the same");
+             code > 0 ? " failed" : "'s driver crashed", args_exact(j->a) ? "the same" : "exact");
     cmd_line("warning: ", text);
     for (size_t i = 0; i < sizeof j->out / sizeof j->out[0]; i++)
         if (j->out[i] && !j->was_there[i] && !j->a->resume)

@@ -76,6 +76,11 @@ expect 2 "expected NAME=" "$q" build qdq.onnx -o x.plan --backend cpu --shapes i
 expect 2 "no input 'inptu'" "$q" build qdq.onnx -o x.plan --backend cpu --shapes inptu=1x3x32x32
 expect 2 "expected shape" "$q" build qdq.onnx -o x.plan --backend cpu --shapes input=1x4x32x32
 expect 2 "did you mean 'fp32'" "$q" build qdq.onnx -o x.plan --backend cpu --precision fp23
+expect 0 "warning: precision fp16 changes nothing on backend cpu" "$q" build qdq.onnx -o h.plan --backend cpu --precision fp16
+expect 0 "precision model" "$q" bench h.plan --seconds 0.01
+expect 0 "warning: --precision changes nothing here" "$q" bench e.plan --seconds 0.01 --precision fp32
+expect 2 "there are model, fp32, fp16" "$q" eval qdq.onnx -d "$calib" $pre -n 4 --backend cpu --precision int4
+expect 0 "warning: precision fp16 changes nothing" "$q" compare "$model" qdq.onnx -d "$calib" $pre --no-latency -n 4 --backend cpu --precision fp16
 expect 2 "no output" "$q" build qdq.onnx
 expect 2 "number of a GPU" "$q" build qdq.onnx -o x.plan --backend cpu --device one
 expect 0 "the slowest 10 of" "$q" bench qdq.onnx --backend cpu --seconds 0.01 --batch 2

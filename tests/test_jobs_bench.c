@@ -33,12 +33,19 @@ static ptq_model *parsed(const char *text)
     return m;
 }
 
-static ptq_engine *build(ptq_model *m)
+static ptq_engine *build_in(ptq_model *m, const char *precision)
 {
     ptq_engine *e;
-    ck_assert_ok(ptq_engine_build_on(BACKEND, m, NULL, &e));
+    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
+    o.precision = precision;
+    ck_assert_ok(ptq_engine_build_on(BACKEND, m, &o, &e));
     ptq_model_free(m);
     return e;
+}
+
+static ptq_engine *build(ptq_model *m)
+{
+    return build_in(m, NULL);
 }
 
 static double at(const json_t *o, const char *key)
@@ -62,6 +69,8 @@ static void check_times(const json_t *root, const char *key, double batch)
     ck_assert_msg(mean <= batch / at(o, "min_ms") * 1e3 * (1.0 + 1e-9), "%s: %g samples/s at %g", key, mean, slowest);
 }
 
+static int halves; /* layers in float16 */
+
 /* Sums, shares, rates and limits of every layer; the sum of multiply-accumulates. */
 static double check_layers(const json_t *root)
 {
@@ -69,13 +78,18 @@ static double check_layers(const json_t *root)
     double ms = 0.0, share = 0.0, least = 0.0, macs = 0.0, before = INFINITY;
     size_t i;
     json_t *o;
+    halves = 0;
     ck_assert_double_gt(at(peaks, "bytes_per_second"), 1e8);
     ck_assert_double_gt(at(peaks, "int8_operations_per_second"), 1e8);
     ck_assert_double_gt(at(peaks, "float_operations_per_second"), 1e8);
     json_array_foreach (list, i, o) {
         double t = at(o, "ms"), s = 1e-3 * t, memory = at(o, "bytes") / at(peaks, "bytes_per_second");
         bool is_float = strcmp(ptq_json_str(o, "kind", ""), "float") == 0;
-        double work = 2.0 * at(o, "macs") / at(peaks, is_float ? "float_operations_per_second" : "int8_operations_per_second");
+        bool half = strcmp(ptq_json_str(o, "precision", ""), "fp16") == 0;
+        double work = 2.0 * at(o, "macs") / at(peaks, half ? "float16_operations_per_second"
+                                                     : is_float ? "float_operations_per_second" : "int8_operations_per_second");
+        ck_assert_str_eq(ptq_json_str(o, "precision", ""), !is_float ? "int8" : half ? "fp16" : "fp32");
+        halves += half;
         ck_assert_double_le(t, before);
         ck_assert_double_eq_tol(1e-3 * at(o, "least_ms"), memory > work ? memory : work, 1e-15 + 1e-9 * memory);
         ck_assert_double_eq_tol(at(o, "tops") * s, 2e-12 * at(o, "macs"), 1e-15);
@@ -110,7 +124,7 @@ START_TEST(bench__figures_fit_each_other)
     bool integer = _i == 1;
     ptq_model *m = gs_shapes(), *q = integer ? gs_quantize(m, &images, 4, "ort", "qdq") : m;
     double want = graph_macs(m);
-    ptq_engine *e = build(q);
+    ptq_engine *e = build_in(q, _i == 2 ? "fp16" : NULL);
     ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
     ptq_report *r;
     o.batch = 3;
@@ -123,6 +137,7 @@ START_TEST(bench__figures_fit_each_other)
     if (DEVICE)
         check_times(r->root, "from_device", 3.0);
     ck_assert_double_eq(check_layers(r->root), 3.0 * want);
+    ck_assert_int_eq(halves > 5, _i == 2 && DEVICE);
     ck_assert_double_ge(at(r->root, "activation_bytes"), at(r->root, "alive_bytes"));
     ptq_report_free(r);
     ptq_engine_free(e);
@@ -133,7 +148,7 @@ END_TEST
 
 START_TEST(bench__text_has_what_the_json_has)
 {
-    ptq_engine *e = build(gs_shapes());
+    ptq_engine *e = build_in(gs_shapes(), _i ? "fp16" : NULL);
     ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
     ptq_report *r;
     char *all, *some, figure[64];
@@ -148,6 +163,8 @@ START_TEST(bench__text_has_what_the_json_has)
     ck_assert_ptr_nonnull(strstr(some, "[8,3,32,32]"));
     ck_assert_ptr_nonnull(strstr(some, "the slowest 10 of"));
     ck_assert_ptr_null(strstr(all, "the slowest 10 of"));
+    ck_assert_int_eq(strstr(all, " in fp16") != NULL, _i && DEVICE);
+    ck_assert_int_eq(strstr(all, "precision fp16") != NULL, _i && DEVICE);
     json_array_foreach (json_object_get(r->root, "layers"), i, layer) {
         snprintf(figure, sizeof figure, " %%  %.20s", ptq_json_str(layer, "step", "?"));
         ck_assert_msg(strstr(all, figure), "no line of %s", figure);
@@ -296,8 +313,8 @@ int main(void)
     Suite *s = suite_create("jobs_bench");
     TCase *t = tcase_create("bench");
     tcase_set_timeout(t, 120);
-    tcase_add_loop_test(t, bench__figures_fit_each_other, 0, 2);
-    tcase_add_test(t, bench__text_has_what_the_json_has);
+    tcase_add_loop_test(t, bench__figures_fit_each_other, 0, 3);
+    tcase_add_loop_test(t, bench__text_has_what_the_json_has, 0, 2);
     tcase_add_test(t, bench__indices_lie_in_their_table);
     tcase_add_test(t, bench__outputs_whose_size_depends_on_the_data);
     tcase_add_test(t, bench__wrong_uses);

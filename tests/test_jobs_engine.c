@@ -141,6 +141,101 @@ START_TEST(engine__fast_math)
 }
 END_TEST
 
+#define NO_FAST "fast math changes nothing on backend cpu, whose results are exact"
+static const struct {
+    const char *asked;
+    bool fast;
+    const char *got, *got_on_cpu, *says_on_cpu;
+} precisions[] = {
+    {NULL, false, "model", "model", ""},
+    {"model", false, "model", "model", ""},
+    {"fp16", false, "fp16", "model", "precision fp16 changes nothing on backend cpu, whose results are exact"},
+    {"fp32", false, "fp32", "fp32", ""},
+    {NULL, true, "fp16", "model", NO_FAST}, /* fast math implies it, where nothing else is asked for */
+    {"model", true, "model", "model", NO_FAST},
+    {"fp16", true, "fp16", "model", NO_FAST},
+    {"fp32", true, "fp32", "fp32", NO_FAST},
+};
+
+static size_t times_in(const char *text, const char *word)
+{
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, word)); p += strlen(word))
+        n++;
+    return n;
+}
+
+/* The relative error of a batch against the CPU. */
+static double error_of(ptq_engine *e, const ptq_model *m)
+{
+    gs_record want = {0};
+    ptq_context *c;
+    ptq_tensor x = gs_batch(&images, 5, 3), y;
+    double error = 0.0, size = 0.0;
+    ck_assert_ok(ptq_context_new(e, 0, &c));
+    expected(m, &x, false, &want);
+    ck_assert_ok(ptq_context_shapes(c, &x, 1, &y, 1));
+    ck_assert_uint_eq(y.nbytes, want.v[0].t.nbytes);
+    y.data = malloc(y.nbytes);
+    ck_assert_ok(ptq_context_run(c, &x, 1, &y, 1));
+    for (size_t i = 0; i < y.nbytes / sizeof(float); i++) {
+        double w = ((float *)want.v[0].t.data)[i], h = ((float *)y.data)[i];
+        error += (h - w) * (h - w);
+        size += w * w;
+    }
+    free(y.data);
+    free(x.data);
+    gs_clear(&want);
+    ptq_context_free(c);
+    return error / size;
+}
+
+/* Products of floats in float16: kept by the plan, told by the report, and integers have the same bytes. */
+START_TEST(engine__precision)
+{
+    bool device = strcmp(BACKEND->name, "cuda") == 0;
+    const char *got = device ? precisions[_i].got : precisions[_i].got_on_cpu;
+    bool half = strcmp(got, "fp16") == 0;
+    ptq_model *m = gs_shapes(), *q = quantized();
+    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
+    ptq_report *r;
+    char *json, *text;
+    o.precision = precisions[_i].asked;
+    o.fast_math = precisions[_i].fast;
+    logged[0] = '\0';
+    ptq_set_log(keep_log, NULL, PTQ_LOG_WARN);
+    ptq_engine *e = build(m, &o);
+    ck_assert_str_eq(logged, device ? "" : precisions[_i].says_on_cpu);
+    ptq_set_log(NULL, NULL, PTQ_LOG_WARN);
+    e = through_plan(e);
+    ck_assert_str_eq(ptq_engine_precision(e), got);
+    ck_assert_ok(ptq_engine_describe(e, &r));
+    ck_assert_ok(ptq_report_json(r, &json));
+    ck_assert_ok(ptq_report_text(r, 200, true, &text));
+    ck_assert_uint_eq(times_in(json, half ? "\"precision\": \"fp16\"" : "\"in_fp16\": []"), 1);
+    ck_assert_uint_eq(times_in(text, "in fp16    "), half);
+    ck_assert_uint_eq(times_in(text, "in fp32    "), half); /* depthwise */
+    ck_assert_int_eq(times_in(text, "too small for the matrix units") > 0, half);
+    free(json);
+    free(text);
+    ptq_report_free(r);
+    double error = error_of(e, m);
+    ck_assert_msg(half ? error > 1e-10 && error < 1e-5 : error == 0.0, "error %g", error);
+    ptq_engine_free(e);
+    if (strcmp(got, "fp32") != 0) {
+        ptq_context *c;
+        o.fast_math = false;
+        e = build(q, &o);
+        ck_assert_ok(ptq_context_new(e, 0, &c));
+        same_as_session(q, c, 3, 8, true);
+        ptq_context_free(c);
+        ptq_engine_free(e);
+    }
+    ptq_model_free(q);
+    ptq_model_free(m);
+}
+END_TEST
+
 /* Two contexts in turn, each begun before the other has ended. */
 START_TEST(engine__overlapping_runs)
 {
@@ -590,6 +685,7 @@ int main(void)
     tcase_add_checked_fixture(t, scratch_make, scratch_remove);
     tcase_add_loop_test(t, engine__gives_the_bytes_of_a_session, 0, 4);
     tcase_add_test(t, engine__fast_math);
+    tcase_add_loop_test(t, engine__precision, 0, (int)PTQ_COUNT(precisions));
     tcase_add_test(t, engine__overlapping_runs);
     tcase_add_test(t, engine__profiles);
     tcase_add_loop_test(t, engine__wrong_profiles, 0, (int)PTQ_COUNT(wrong));

@@ -48,8 +48,9 @@ typedef struct ptq_loop_options {
     const ptq_team *team; /* processes that share the samples; NULL: this one alone. Results do not depend on it */
     bool fast_math;       /* as in ptq_engine_options, for the model that ptq_eval runs and the candidate of
                              ptq_compare; other jobs are exact. Results do depend on it */
+    const char *precision; /* the same */
 } ptq_loop_options;
-#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0, false}
+#define PTQ_LOOP_OPTIONS_INIT {sizeof(ptq_loop_options), 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0, false, 0}
 
 /* One line on where a loop with these options (NULL: the default ones) runs: backend, instruction set and
  * threads, or device; such as "cpu (vnni, 8 threads)". */

@@ -43,8 +43,10 @@ typedef struct ptq_engine_options {
     int device;            /* GPU index */
     int threads;           /* of each context, for what runs on the CPU; 0: one per processor */
     const char *isa;       /* cap on the CPU instruction set, as in ptq_runner_options */
-    const char *precision; /* NULL or "model": layers between Q and DQ in 8-bit integers, the others in
-                              float32; "fp32": everything in float32, Q and DQ as they stand */
+    const char *precision; /* "model": layers between Q and DQ in 8-bit integers, the others in float32; "fp16": the
+                              same, but products of floats (Conv, Gemm, MatMul) take operands rounded to float16 and
+                              add in float32 on a GPU, the CPU tells that it has none; "fp32": everything in float32,
+                              Q and DQ as they stand. NULL: "model", with fast_math "fp16" */
     const ptq_profile *profiles; /* none: the declared shapes; a symbolic axis 0 is the batch, 1 to 64,
                                     best at 8 */
     size_t nprofiles;
@@ -66,8 +68,8 @@ PTQ_API void ptq_engine_free(ptq_engine *e);
 
 /* A plan: model, choices and profiles of one backend and one kind of device, with a checksum. It is
  * loaded by the version that wrote it and where the device is of the same kind; elsewhere the model
- * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads, isa and plugins hold; fast math is that of
- * the plan. */
+ * must be built again (PTQ_ERR_UNSUPPORTED). Of the options, device, threads, isa and plugins hold; precision and fast
+ * math are those of the plan. */
 PTQ_API ptq_status ptq_engine_serialize(const ptq_engine *e, void **bytes, size_t *n); /* free() */
 PTQ_API ptq_status ptq_engine_deserialize(const void *bytes, size_t n, const ptq_engine_options *opt,
                                           ptq_engine **out);
@@ -83,10 +85,10 @@ PTQ_API size_t ptq_engine_profile_count(const ptq_engine *e);
 /* Range of input i in a profile; range->input is borrowed. */
 PTQ_API ptq_status ptq_engine_range(const ptq_engine *e, size_t profile, size_t i, ptq_shape_range *range);
 PTQ_API const char *ptq_engine_backend(const ptq_engine *e);
-PTQ_API const char *ptq_engine_precision(const ptq_engine *e);
+PTQ_API const char *ptq_engine_precision(const ptq_engine *e); /* "model", "fp16" or "fp32" */
 PTQ_API bool ptq_engine_fast_math(const ptq_engine *e);
-/* What it is made of: backend, kind of device, steps by kind, steps left to the CPU with the reason,
- * bytes of weights and of activations per profile. */
+/* What it is made of: backend, kind of device, steps by kind, steps left to the CPU with the reason, products in
+ * float16 and with "fp16" those that are not, with the reason, bytes of weights and of activations per profile. */
 PTQ_API ptq_status ptq_engine_describe(const ptq_engine *e, ptq_report **out);
 
 /* What to run for a measurement. */
@@ -108,7 +110,7 @@ typedef struct ptq_bench_options {
  *     run_ms and samples_per_second.
  *   "activation_bytes", "alive_bytes": as ptq_context_activation_bytes.
  *   "peaks": what the machine does at most, bytes and operations per second, and the source of that.
- *   "layers": every step, slowest first: ms, share of all, macs, bytes that must move at least, tops,
+ *   "layers": every step, slowest first: precision (int8, fp16, fp32), ms, share of all, macs, bytes that must move at least, tops,
  *     gb_per_second, least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms, kernel, and
  *     why it takes so long, in words. */
 PTQ_API ptq_status ptq_engine_bench(ptq_engine *e, const ptq_bench_options *opt, ptq_report **out);

@@ -64,8 +64,9 @@ typedef struct ptq_runner_options {
     int threads;         /* 0: one per processor */
     bool simulate;       /* run Q/DQ nodes in float as they stand instead of in integers */
     bool fast_math;      /* as in ptq_engine_options */
+    const char *precision; /* the same */
 } ptq_runner_options;
-#define PTQ_RUNNER_OPTIONS_INIT {sizeof(ptq_runner_options), 0, 0, 0, false, false}
+#define PTQ_RUNNER_OPTIONS_INIT {sizeof(ptq_runner_options), 0, 0, 0, false, false, 0}
 
 /* The model must outlive the runner and must not change. Unsupported operators are named before
  * any work (PTQ_ERR_UNSUPPORTED). One thread at a time per runner. */

@@ -41,3 +41,10 @@ bool ptq_backend_fast_math(const ptq_backend_ops *ops, bool wanted)
         ptq_log(PTQ_LOG_WARN, "fast math changes nothing on backend %s, whose results are exact", ops->name);
     return wanted && ops->halves;
 }
+
+bool ptq_backend_half_products(const ptq_backend_ops *ops, bool wanted)
+{
+    if (wanted && !ops->half_product)
+        ptq_log(PTQ_LOG_WARN, "precision fp16 changes nothing on backend %s, whose results are exact", ops->name);
+    return wanted && ops->half_product;
+}

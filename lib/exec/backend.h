@@ -18,6 +18,7 @@ typedef struct ptq_backend_options {
                           steps beyond are packed, or read as they lie, in each run. 0: all stay */
     bool fast_math;  /* results may differ from the law by roundings where that is faster; backends without such
                         kernels (the CPU) leave it alone */
+    bool half_products; /* products of floats may round their operands to float16; the same */
 } ptq_backend_options;
 
 /* One run of one step. Tensors lie in backend memory (those of host_inputs in host memory); in[i]
@@ -62,6 +63,7 @@ typedef struct ptq_stream_ops {
 typedef struct ptq_peaks {
     double bytes;     /* per second to and from memory, reads and writes together */
     double int8, f32; /* operations per second; a multiplication with its addition counts as two */
+    double f16;       /* products in float16 with sums in float32; 0: there are none */
     char source[256]; /* where the figures come from */
 } ptq_peaks;
 
@@ -134,12 +136,16 @@ typedef struct ptq_backend_ops {
     /* With fast_math: bit i tells that input i, and bit PTQ_HALF_OUTPUT + i that output i of this step may lie in
      * memory as float16 where the program has float32. NULL: there is no fast math. */
     uint32_t (*halves)(ptq_backend *b, const ptq_program *p, const ptq_step *s);
+    /* With half_products: does the kernel of this float step multiply in float16? On false *why (not NULL) tells
+     * where the step is a product (static text), else it is NULL. NULL: there are no such kernels. */
+    bool (*half_product)(ptq_backend *b, const ptq_program *p, const ptq_step *s, const char **why);
 } ptq_backend_ops;
 enum { PTQ_HALF_OUTPUT = 16 };
 
 const ptq_backend_ops *ptq_backend_find(const char *name);
-/* Is there fast math where it is wanted? Where not, a warning tells. */
+/* Is there fast math, are there products in float16, where that is wanted? Where not, a warning tells. */
 bool ptq_backend_fast_math(const ptq_backend_ops *ops, bool wanted);
+bool ptq_backend_half_products(const ptq_backend_ops *ops, bool wanted);
 size_t ptq_backend_count(void);
 const ptq_backend_ops *ptq_backend_at(size_t i);
 

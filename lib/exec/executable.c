@@ -163,6 +163,8 @@ ptq_status ptq_executable_new(const ptq_graph *g, const ptq_executable_options *
     if (s == PTQ_OK)
         s = ptq_halves_mark(e, &opt->lower);
     if (s == PTQ_OK)
+        ptq_half_products_mark(e);
+    if (s == PTQ_OK)
         s = prepare_steps(e);
     if (s != PTQ_OK) {
         ptq_executable_free(e);

@@ -59,3 +59,14 @@ ptq_status ptq_halves_mark(ptq_executable *e, const ptq_lower_options *opt)
     free(half);
     return PTQ_OK;
 }
+
+void ptq_half_products_mark(ptq_executable *e)
+{
+    const char *why;
+    if (!e->device.half_products || !e->ops->half_product)
+        return;
+    for (size_t i = 0; i < e->p->steps.n; i++) {
+        ptq_step *s = &e->p->steps.v[i];
+        s->half = !e->on_host[i] && !e->control[i] && e->ops->half_product(e->backend, e->p, s, &why);
+    }
+}

@@ -101,8 +101,8 @@ static double step_macs(const ptq_step *st, const ptq_binding *b)
 }
 
 /* A view moves nothing; a value that is read twice comes from memory once; of a table only what is
- * looked up. */
-static double step_bytes(const ptq_step *st, const ptq_binding *b)
+ * looked up; weights that are multiplied in float16 lie so. */
+static double step_bytes(const ptq_program *p, const ptq_step *st, const ptq_binding *b)
 {
     double n = 0.0;
     if (st->nout > 0 && st->out[0] >= 0 && b->root[st->out[0]] != st->out[0])
@@ -113,7 +113,8 @@ static double step_bytes(const ptq_step *st, const ptq_binding *b)
         for (int k = 0; k < i && k < st->nin && !again; k++)
             again = st->in[k] == v;
         bool table = i == 0 && is_op(st, "Gather") && b->t[v].nbytes > b->t[st->out[0]].nbytes;
-        n += again ? 0.0 : (double)b->t[table ? st->out[0] : v].nbytes;
+        bool packed = st->half && i == 1 && !again && p->values.v[v].constant;
+        n += again ? 0.0 : (double)b->t[table ? st->out[0] : v].nbytes / (packed ? 2.0 : 1.0);
     }
     return n;
 }
@@ -186,7 +187,7 @@ ptq_status ptq_session_profile(ptq_session *s, const ptq_tensor *in, size_t nin,
         ptq_sort(row, (size_t)runs);
         t[i] = (ptq_step_time){.seconds = row[runs / 2], .kernel = m.kernel[i],
                                .macs = step_macs(&s->p->steps.v[i], s->bindings[r.binding]),
-                               .bytes = step_bytes(&s->p->steps.v[i], s->bindings[r.binding])};
+                               .bytes = step_bytes(s->p, &s->p->steps.v[i], s->bindings[r.binding])};
     }
     *recorded = r.graph != NULL;
     if (r.graph)

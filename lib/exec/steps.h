@@ -47,6 +47,7 @@ typedef struct ptq_step {
                               inputs are in the slots of the anchor (x, w, bias, ...). */
     const void *params;    /* struct of the kind, below; lives in the program's arena */
     double macs;           /* multiply-accumulates when shapes are known, for reports; else 0 */
+    bool half;             /* a product of floats whose operands are rounded to float16 (halves.h) */
 } ptq_step;
 
 struct ptq_step_def {

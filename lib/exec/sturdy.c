@@ -29,7 +29,7 @@ static ptq_status take_cpu(ptq_sturdy *s)
     s->on_cpu = true;
     s->most = 0;
     ptq_log(PTQ_LOG_WARN, "%s: going on with the CPU, which gives %s numbers", ptq_last_error(),
-            s->opt.device.fast_math ? "exact" : "the same");
+            s->opt.device.fast_math || s->opt.device.half_products ? "exact" : "the same");
     return ptq_session_new(s->g, &s->opt, &s->session);
 }
 

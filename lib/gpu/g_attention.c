@@ -314,7 +314,8 @@ static ptq_status run(ptq_gpu *g, const ptq_step_run *r)
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qattention, ptq_gpu_int_qnorm;
-const ptq_gpu_kernel ptq_gpu_int_qattention = {"qattention", supports, NULL, prepare, release, run};
+const ptq_gpu_kernel ptq_gpu_int_qattention = {.name = "qattention", .supports = supports, .prepare = prepare,
+                                               .release = release, .run = run};
 
 /* ---- qnorm ---- */
 
@@ -338,4 +339,4 @@ static ptq_status run_qnorm(ptq_gpu *g, const ptq_step_run *r)
     PTQ_TRY(ptq_gf_spread_norm(g, r, axis, a.n, &a.scale, &a.bias));
     return a.n > 0 ? ptq_k_run_qnorm(g->dev, &a) : PTQ_OK;
 }
-const ptq_gpu_kernel ptq_gpu_int_qnorm = {"qnorm", NULL, NULL, NULL, NULL, run_qnorm};
+const ptq_gpu_kernel ptq_gpu_int_qnorm = {.name = "qnorm", .run = run_qnorm};

@@ -561,6 +561,9 @@ uint32_t ptq_gpu_gemm_halves(const ptq_program *p, const ptq_step *s)
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qconv, ptq_gpu_int_qgemm, ptq_gpu_int_qmatmul;
-const ptq_gpu_kernel ptq_gpu_int_qconv = {"qconv", eight_bits, packed_inputs, prepare, release, run_conv};
-const ptq_gpu_kernel ptq_gpu_int_qgemm = {"qgemm", eight_bits, packed_inputs, prepare, release, run_matmul};
-const ptq_gpu_kernel ptq_gpu_int_qmatmul = {"qmatmul", eight_bits, packed_inputs, prepare, release, run_matmul};
+const ptq_gpu_kernel ptq_gpu_int_qconv = {.name = "qconv", .supports = eight_bits, .host_inputs = packed_inputs,
+                                          .prepare = prepare, .release = release, .run = run_conv};
+const ptq_gpu_kernel ptq_gpu_int_qgemm = {.name = "qgemm", .supports = eight_bits, .host_inputs = packed_inputs,
+                                          .prepare = prepare, .release = release, .run = run_matmul};
+const ptq_gpu_kernel ptq_gpu_int_qmatmul = {.name = "qmatmul", .supports = eight_bits, .host_inputs = packed_inputs,
+                                            .prepare = prepare, .release = release, .run = run_matmul};

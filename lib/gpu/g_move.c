@@ -92,8 +92,9 @@ static ptq_status run_gather(ptq_gpu *g, const ptq_step_run *r)
     return ptq_k_run_gather(g->dev, &a);
 }
 extern const ptq_gpu_kernel ptq_gpu_f_gather;
-const ptq_gpu_kernel ptq_gpu_f_gather = {"Gather", whole_bytes, gather_host_inputs, prepare_gather, release_index,
-                                         run_gather};
+const ptq_gpu_kernel ptq_gpu_f_gather = {.name = "Gather", .supports = whole_bytes,
+                                         .host_inputs = gather_host_inputs, .prepare = prepare_gather,
+                                         .release = release_index, .run = run_gather};
 
 /* ---- qmove: the kernel of the anchor's operator ---- */
 
@@ -156,6 +157,7 @@ static ptq_status run_relayout(ptq_gpu *g, const ptq_step_run *r)
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_qmove, ptq_gpu_int_relayout;
-const ptq_gpu_kernel ptq_gpu_int_qmove = {"qmove", supports_move, move_host_inputs, prepare_move, release_index,
-                                          run_move};
+const ptq_gpu_kernel ptq_gpu_int_qmove = {.name = "qmove", .supports = supports_move,
+                                          .host_inputs = move_host_inputs, .prepare = prepare_move,
+                                          .release = release_index, .run = run_move};
 const ptq_gpu_kernel ptq_gpu_int_relayout = {.name = "relayout", .supports = whole_bytes, .run = run_relayout};

@@ -112,6 +112,7 @@ static ptq_status run_dequantize(ptq_gpu *g, const ptq_step_run *r)
 }
 
 extern const ptq_gpu_kernel ptq_gpu_int_quantize, ptq_gpu_int_dequantize;
-const ptq_gpu_kernel ptq_gpu_int_quantize = {"quantize", supports_quantize, NULL, prepare, release, run_quantize};
-const ptq_gpu_kernel ptq_gpu_int_dequantize = {"dequantize", supports_dequantize, NULL, prepare, release,
-                                               run_dequantize};
+const ptq_gpu_kernel ptq_gpu_int_quantize = {.name = "quantize", .supports = supports_quantize, .prepare = prepare,
+                                             .release = release, .run = run_quantize};
+const ptq_gpu_kernel ptq_gpu_int_dequantize = {.name = "dequantize", .supports = supports_dequantize,
+                                               .prepare = prepare, .release = release, .run = run_dequantize};

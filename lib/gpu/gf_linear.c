@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Conv, ConvTranspose, MatMul, Gemm in fp32. */
-#include "lib/gpu/gf.h"
+/* Conv, ConvTranspose, MatMul, Gemm of floats. */
+#include "lib/gpu/gf_half.h"
 
 static ptq_status run_conv_as(ptq_gpu *g, const ptq_step_run *r, bool transposed)
 {
@@ -21,7 +21,7 @@ static ptq_status run_conv_as(ptq_gpu *g, const ptq_step_run *r, bool transposed
         a.pad[d] = q.pad[d];
         a.up[d] = q.up[d];
     }
-    return ptq_kf_run_conv(g->dev, &a);
+    return r->step->half ? ptq_gf_half_run_conv(g, r, &a) : ptq_kf_run_conv(g->dev, &a);
 }
 
 static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
@@ -33,8 +33,10 @@ static ptq_status run_conv_transpose(ptq_gpu *g, const ptq_step_run *r)
 {
     return run_conv_as(g, r, true);
 }
-PTQ_GF_ROW(conv, .name = "Conv", .supports = ptq_supports_f32, .run = run_conv);
-PTQ_GF_ROW(conv_transpose, .name = "ConvTranspose", .supports = ptq_supports_f32, .run = run_conv_transpose);
+PTQ_GF_ROW(conv, .name = "Conv", .supports = ptq_supports_f32, .host_inputs = ptq_gf_half_inputs,
+           .prepare = ptq_gf_half_prepare_conv, .release = ptq_gf_half_release, .run = run_conv, .half = ptq_gf_half_conv);
+PTQ_GF_ROW(conv_transpose, .name = "ConvTranspose", .supports = ptq_supports_f32, .run = run_conv_transpose,
+           .half = ptq_gf_half_never);
 
 static ptq_status product(const ptq_step_run *r, bool trans_a, bool trans_b, ptq_kf_matmul *a)
 {
@@ -65,14 +67,21 @@ static void join_batches(const ptq_tensor *left, ptq_kf_matmul *a)
     a->nbd = 0;
 }
 
+static ptq_status run_product(ptq_gpu *g, const ptq_step_run *r, const ptq_kf_matmul *a)
+{
+    return r->step->half ? ptq_gf_half_run_product(g, r, a) : ptq_kf_run_matmul(g->dev, a);
+}
+
 static ptq_status run_matmul(ptq_gpu *g, const ptq_step_run *r)
 {
     ptq_kf_matmul a;
     PTQ_TRY(product(r, false, false, &a));
     join_batches(r->in[0], &a);
-    return ptq_kf_run_matmul(g->dev, &a);
+    return run_product(g, r, &a);
 }
-PTQ_GF_ROW(matmul, .name = "MatMul", .supports = ptq_supports_f32, .run = run_matmul);
+PTQ_GF_ROW(matmul, .name = "MatMul", .supports = ptq_supports_f32, .host_inputs = ptq_gf_half_inputs,
+           .prepare = ptq_gf_half_prepare_product, .release = ptq_gf_half_release, .run = run_matmul,
+           .half = ptq_gf_half_product);
 
 static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r)
 {
@@ -92,6 +101,8 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_step_run *r)
         a.c_row = rows > 1 ? cols : 0;
         a.c_col = cols > 1 ? 1 : 0;
     }
-    return ptq_kf_run_matmul(g->dev, &a);
+    return run_product(g, r, &a);
 }
-PTQ_GF_ROW(gemm, .name = "Gemm", .supports = ptq_supports_f32, .run = run_gemm);
+PTQ_GF_ROW(gemm, .name = "Gemm", .supports = ptq_supports_f32, .host_inputs = ptq_gf_half_inputs,
+           .prepare = ptq_gf_half_prepare_product, .release = ptq_gf_half_release, .run = run_gemm,
+           .half = ptq_gf_half_product);

@@ -31,8 +31,10 @@ static ptq_status run_softmax(ptq_gpu *g, const ptq_step_run *r)
                         .logarithm = strcmp(r->step->node->op, "LogSoftmax") == 0};
     return s.n > 0 ? ptq_kf_run_softmax(g->dev, &a) : PTQ_OK;
 }
-PTQ_GF_ROW(softmax, "Softmax", ptq_supports_f32, NULL, prepare_opset, release_opset, run_softmax);
-PTQ_GF_ROW(log_softmax, "LogSoftmax", ptq_supports_f32, NULL, prepare_opset, release_opset, run_softmax);
+PTQ_GF_ROW(softmax, .name = "Softmax", .supports = ptq_supports_f32, .prepare = prepare_opset, .release = release_opset,
+           .run = run_softmax);
+PTQ_GF_ROW(log_softmax, .name = "LogSoftmax", .supports = ptq_supports_f32, .prepare = prepare_opset, .release = release_opset,
+           .run = run_softmax);
 
 /* ---- LayerNormalization ---- */
 

@@ -185,6 +185,14 @@ static uint32_t gpu_halves(ptq_backend *b, const ptq_program *p, const ptq_step 
                                                 : 0;
 }
 
+static bool gpu_half_product(ptq_backend *b, const ptq_program *p, const ptq_step *s, const char **why)
+{
+    (void)b;
+    const ptq_gpu_kernel *k = kernel_of(s);
+    *why = NULL;
+    return k && k->half && k->half(p, s, why);
+}
+
 static ptq_status gpu_prepare(ptq_backend *b, const ptq_program *p, const ptq_step *s, void **state)
 {
     const ptq_gpu_kernel *k = kernel_of(s);
@@ -363,6 +371,7 @@ const ptq_backend_ops ptq_backend_cuda = {
     .host_inputs = gpu_host_inputs,
     .halves = gpu_halves,
     .conv_pools = ptq_gpu_conv_pools,
+    .half_product = gpu_half_product,
     .prepare = gpu_prepare,
     .release = gpu_release,
     .run = gpu_run,

@@ -28,6 +28,8 @@ typedef struct ptq_gpu_kernel {
     ptq_status (*prepare)(ptq_gpu *g, const ptq_program *p, const ptq_step *s, void **state);
     void (*release)(ptq_gpu *g, void *state);
     ptq_status (*run)(ptq_gpu *g, const ptq_step_run *r);
+    /* `half_product` of the backend; NULL: this is no product. */
+    bool (*half)(const ptq_program *p, const ptq_step *s, const char **why);
 } ptq_gpu_kernel;
 
 /* Device scratch of at least nbytes, valid until the next call for this `slot`. */

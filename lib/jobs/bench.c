@@ -363,6 +363,8 @@ static ptq_status peaks_json(const ptq_peaks *p, json_t *root)
     PTQ_TRY(ptq_json_set(o, "bytes_per_second", ptq_json_real(p->bytes)));
     PTQ_TRY(ptq_json_set(o, "int8_operations_per_second", ptq_json_real(p->int8)));
     PTQ_TRY(ptq_json_set(o, "float_operations_per_second", ptq_json_real(p->f32)));
+    if (p->f16 > 0.0)
+        PTQ_TRY(ptq_json_set(o, "float16_operations_per_second", ptq_json_real(p->f16)));
     return ptq_json_set(o, "source", ptq_json_name(p->source));
 }
 

@@ -38,7 +38,7 @@ static void explain(const ptq_engine *e, layer *l)
         snprintf(l->why, sizeof l->why, "runs on the CPU: %.200s", why ? why : "no kernel");
         return;
     }
-    if (l->is_float && l->t.macs > 0.0) {
+    if (l->is_float && !l->step->half && l->t.macs > 0.0) {
         why = remark(e->exe->p, l->step);
         snprintf(l->why, sizeof l->why, "float, %s%.200s", why ? why : limit, why ? "" : near >= NEAR ? ", at the limit" : "");
     } else if (l->t.bytes <= 0.0 || l->t.seconds <= 0.0) {
@@ -56,7 +56,7 @@ static void explain(const ptq_engine *e, layer *l)
 
 static void limits(const ptq_peaks *p, layer *l)
 {
-    double rate = l->is_float ? p->f32 : p->int8;
+    double rate = l->step->half ? p->f16 : l->is_float ? p->f32 : p->int8;
     double memory = p->bytes > 0.0 ? l->t.bytes / p->bytes : 0.0, work = rate > 0.0 ? 2.0 * l->t.macs / rate : 0.0;
     l->by_bytes = memory >= work;
     l->least = l->by_bytes ? memory : work;
@@ -71,6 +71,7 @@ static ptq_status layer_json(const layer *l, json_t *o)
     PTQ_TRY(ptq_json_set(o, "step", ptq_json_name(l->step->name)));
     PTQ_TRY(ptq_json_set(o, "kind", json_string(l->step->def->name)));
     PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(op)));
+    PTQ_TRY(ptq_json_set(o, "precision", json_string(!l->is_float ? "int8" : l->step->half ? "fp16" : "fp32")));
     PTQ_TRY(ptq_json_set(o, "kernel", l->t.kernel ? ptq_json_name(l->t.kernel) : json_null()));
     PTQ_TRY(ptq_json_set(o, "ms", ptq_json_real(1e3 * s)));
     PTQ_TRY(ptq_json_set(o, "share", ptq_json_real(l->share)));

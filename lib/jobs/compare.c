@@ -117,6 +117,7 @@ static ptq_status latency_json(const compare *c, json_t *root)
     }
     ptq_loop_options exact = c->opt->loop;
     exact.fast_math = false;
+    exact.precision = NULL;
     seconds = seconds > 0.0 ? seconds : 1.0;
     PTQ_TRY(ptq_latency(c->ref, c->samples, &exact, seconds, &a));
     PTQ_TRY(ptq_latency(c->cand, c->samples, &c->opt->loop, seconds, &b));

@@ -5,19 +5,10 @@
 #include <string.h>
 
 #include "lib/exec/plugin.h"
+#include "lib/jobs/precision.h"
 #include "lib/onnx/onnx_io.h"
 
 static const ptq_engine_options defaults = PTQ_ENGINE_OPTIONS_INIT;
-
-static ptq_status find_precision(const char *name, const char **out)
-{
-    static const char *const names[] = {"model", "fp32"};
-    size_t i = 0;
-    if (name)
-        PTQ_TRY(ptq_find_name("precision", name, names, PTQ_COUNT(names), &i));
-    *out = names[i];
-    return PTQ_OK;
-}
 
 /* "auto" is the GPU where one works. */
 static ptq_status choose_backend(const char *wanted, const ptq_backend_ops **out)
@@ -33,7 +24,9 @@ static ptq_status choose_backend(const char *wanted, const ptq_backend_ops **out
 ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const char *precision,
                              const ptq_engine_options *opt)
 {
-    PTQ_TRY(find_precision(precision, &e->precision));
+    ptq_precision how;
+    PTQ_TRY(ptq_precision_of(precision, e->fast_math, ops, &how));
+    e->precision = how.name;
     e->threads = opt->threads;
     e->fast_math = ptq_backend_fast_math(ops, e->fast_math);
     PTQ_TRY(ptq_pool_new(opt->threads, &e->pool));
@@ -41,10 +34,11 @@ ptq_status ptq_engine_finish(ptq_engine *e, const ptq_backend_ops *ops, const ch
     PTQ_TRY(ptq_model_optimize(e->model));
     PTQ_TRY(ptq_plugins_check(opt->plugins, opt->nplugins));
     PTQ_TRY(ptq_plugins_infer(e->model->graph, opt->plugins, opt->nplugins));
-    bool integer = strcmp(e->precision, "model") == 0 && ptq_graph_is_quantized(e->model->graph);
+    bool integer = how.integer && ptq_graph_is_quantized(e->model->graph);
     ptq_executable_options eo = {
         .ops = ops,
-        .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device, .fast_math = e->fast_math},
+        .device = {.pool = e->pool, .isa = opt->isa, .device = opt->device, .fast_math = e->fast_math,
+                   .half_products = how.half},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
                   .rearrange = integer, .plugins = opt->plugins,
                   .nplugins = opt->nplugins}};

@@ -41,6 +41,28 @@ static ptq_status steps_json(const ptq_engine *e, json_t *root)
     return PTQ_OK;
 }
 
+/* Products of floats: those in float16, and with precision fp16 the others with the reason. */
+static ptq_status halves_json(const ptq_engine *e, json_t *root)
+{
+    const ptq_executable *x = e->exe;
+    json_t *half = json_array(), *others = json_array();
+    PTQ_TRY(ptq_json_set(root, "in_fp16", half));
+    PTQ_TRY(ptq_json_set(root, "left_in_fp32", others));
+    for (size_t i = 0; i < x->p->steps.n && x->device.half_products; i++) {
+        const ptq_step *s = &x->p->steps.v[i];
+        const char *why = NULL;
+        if (x->control[i] || x->on_host[i] || (!s->half && (x->ops->half_product(x->backend, x->p, s, &why) || !why)))
+            continue;
+        json_t *o = json_object();
+        PTQ_TRY(ptq_json_push(s->half ? half : others, o));
+        PTQ_TRY(ptq_json_set(o, "node", ptq_json_name(s->name)));
+        PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(s->node->op)));
+        if (why)
+            PTQ_TRY(ptq_json_set(o, "reason", json_string(why)));
+    }
+    return PTQ_OK;
+}
+
 static json_t *shape_json(int rank, const int64_t *dims)
 {
     char text[256];
@@ -90,6 +112,7 @@ static ptq_status fill(const ptq_engine *e, json_t *root)
     PTQ_TRY(ptq_json_set(root, "fast_math", json_boolean(e->fast_math)));
     PTQ_TRY(ptq_json_set(root, "model_bytes", ptq_json_real((double)e->nbytes)));
     PTQ_TRY(steps_json(e, root));
+    PTQ_TRY(halves_json(e, root));
     PTQ_TRY(ptq_json_set(root, "profiles", profiles));
     for (size_t i = 0; i < e->nprofiles; i++) {
         json_t *o = json_object();

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "lib/jobs/precision.h"
+
 enum { MAX_RUNS = 2000, MIN_RUNS = 5 };
 
 static ptq_status measure(ptq_session *s, const ptq_graph *g, const ptq_tensor *in, ptq_tensor *out,
@@ -38,10 +40,14 @@ ptq_status ptq_latency(const ptq_model *m, const ptq_samples *samples, const ptq
     size_t kept, nkept = 0, used;
     ptq_sample_source source = ptq_source_of(samples);
     ptq_feed feed = {.source = &source, .graph = g, .limit = samples->count, .max_bad_share = 1.0};
-    bool integer = ptq_graph_is_quantized(g);
+    ptq_precision how = {NULL, true, false};
     ptq_status s = in && out ? ptq_pool_new(opt->threads, &pool) : ptq_fail_nomem();
+    if (s == PTQ_OK)
+        s = ptq_precision_of(opt->precision, opt->fast_math, NULL, &how);
+    bool integer = how.integer && ptq_graph_is_quantized(g);
     ptq_session_options so = {
-        .backend = opt->backend, .device = {.pool = pool, .isa = opt->isa, .fast_math = opt->fast_math},
+        .backend = opt->backend,
+        .device = {.pool = pool, .isa = opt->isa, .fast_math = opt->fast_math, .half_products = how.half},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true,
                   .rearrange = integer},
     };

@@ -6,6 +6,7 @@
 
 #include "lib/core/qmath.h"
 #include "lib/core/team.h"
+#include "lib/jobs/precision.h"
 
 /* The reference runs first and its tensors of one sample are kept; then the candidate runs and
  * each of its quantized tensors is dequantized and held against the kept one. A quantized value
@@ -183,14 +184,17 @@ static ptq_status open_both(state *s, const ptq_loop_options *opt)
                               .tap = keep,
                               .tap_select = ref_selected,
                               .tap_ctx = s};
+    ptq_precision how;
+    PTQ_TRY(ptq_precision_of(opt->precision, opt->fast_math, NULL, &how));
     PTQ_TRY(ptq_session_new(s->ref, &so, &s->rs));
-    so.lower = (ptq_lower_options){.integer = true, .nhwc = true, .float_out = true, .fuse = true,
+    so.lower = (ptq_lower_options){.integer = how.integer, .nhwc = how.integer, .float_out = how.integer, .fuse = true,
                                    .fold_bytes = PTQ_SESSION_SMALL};
     so.device.fast_math = opt->fast_math;
+    so.device.half_products = how.half;
     so.tap = compare;
     so.tap_select = cand_selected;
     PTQ_TRY(ptq_session_new(s->cand, &so, &s->cs));
-    so.lower = (ptq_lower_options){.integer = true, .float_out = true, .fold_bytes = PTQ_SESSION_SMALL};
+    so.lower = (ptq_lower_options){.integer = how.integer, .float_out = how.integer, .fold_bytes = PTQ_SESSION_SMALL};
     so.tap = compare_forced;
     return ptq_session_new(s->cand, &so, &s->forced);
 }

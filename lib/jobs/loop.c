@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/exec/sturdy.h"
+#include "lib/jobs/precision.h"
 
 typedef struct loop {
     const ptq_loop_spec *spec;
@@ -14,6 +15,7 @@ typedef struct loop {
     size_t *list, n, *kept, batch;
     ptq_feed feed;
     ptq_turns turns;
+    ptq_precision precision; /* of the last model */
     struct {
         uint64_t done, bad; /* samples that were run, and that cannot be used */
     } tally;
@@ -28,11 +30,12 @@ static bool is_output(void *ctx, const ptq_value *v)
 static ptq_status open_session(loop *l, size_t m)
 {
     const ptq_loop_spec *sp = l->spec;
-    bool integer = ptq_graph_is_quantized(sp->models[m]->graph);
+    bool last = m + 1 == sp->nmodels;
+    bool integer = ptq_graph_is_quantized(sp->models[m]->graph) && (!last || l->precision.integer);
     ptq_session_options so = {
         .backend = sp->opt->backend,
         .device = {.pool = l->pool, .isa = sp->opt->isa, .pack_bytes = PTQ_SESSION_HALF,
-                   .fast_math = sp->opt->fast_math && m + 1 == sp->nmodels},
+                   .fast_math = last && sp->opt->fast_math, .half_products = last && l->precision.half},
         .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = true, .rearrange = integer,
                   .fold_bytes = PTQ_SESSION_HALF},
     };
@@ -145,6 +148,7 @@ static ptq_status prepare(loop *l)
     const ptq_backend_ops *ops = ptq_backend_find(backend); /* NULL: the sessions tell */
     if (ops)
         ptq_backend_fast_math(ops, sp->opt->fast_math);
+    PTQ_TRY(ptq_precision_of(sp->opt->precision, sp->opt->fast_math, ops, &l->precision));
     PTQ_TRY(ptq_pool_new(sp->opt->threads, &l->pool));
     PTQ_TRY(make_list(l));
     for (size_t m = 0; m < sp->nmodels; m++) {

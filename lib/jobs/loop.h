@@ -23,7 +23,7 @@ typedef struct ptq_batch {
 typedef ptq_status (*ptq_batch_fn)(void *ctx, const ptq_batch *b);
 
 typedef struct ptq_loop_spec {
-    const ptq_model *models[PTQ_LOOP_MODELS]; /* fast_math is for the last */
+    const ptq_model *models[PTQ_LOOP_MODELS]; /* fast_math and precision are for the last */
     size_t nmodels;
     const ptq_samples *samples;
     const ptq_loop_options *opt;

@@ -7,6 +7,7 @@
 #include "lib/exec/session.h"
 #include "lib/graph/pass.h"
 #include "lib/jobs/jobs.h"
+#include "lib/jobs/precision.h"
 #include "lib/onnx/onnx_io.h"
 
 const char *ptq_version(void)
@@ -247,12 +248,15 @@ ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq
     ptq_runner *r = calloc(1, sizeof *r);
     if (!r)
         return ptq_fail_nomem();
+    ptq_precision how = {NULL, true, false};
     ptq_status s = ptq_pool_new(opt->threads, &r->pool);
-    bool integer = !opt->simulate;
+    if (s == PTQ_OK)
+        s = ptq_precision_of(opt->precision, opt->fast_math, NULL, &how);
+    bool integer = !opt->simulate && how.integer;
     ptq_session_options so = {
         .backend = opt->backend,
-        .device = {.pool = r->pool, .isa = opt->isa, .fast_math = opt->fast_math},
-        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = integer,
+        .device = {.pool = r->pool, .isa = opt->isa, .fast_math = opt->fast_math, .half_products = how.half},
+        .lower = {.integer = integer, .nhwc = integer, .float_out = integer, .fuse = !opt->simulate,
                   .rearrange = integer},
     };
     if (s == PTQ_OK)

@@ -38,9 +38,12 @@ static void head(const json_t *root, ptq_text *t)
     ptq_text_add(t, "%-10s activations %.2f MB, of which %.2f MB are alive at once\n", "memory",
                  ptq_json_num(root, "activation_bytes", 0) / 1e6, ptq_json_num(root, "alive_bytes", 0) / 1e6);
     o = json_object_get(root, "peaks");
-    ptq_text_add(t, "%-10s %.1f GB/s, %.2f TOPS in 8 bits, %.2f TFLOPS (%s)\n", "limits",
+    ptq_text_add(t, "%-10s %.1f GB/s, %.2f TOPS in 8 bits, %.2f TFLOPS", "limits",
                  ptq_json_num(o, "bytes_per_second", 0) / 1e9, ptq_json_num(o, "int8_operations_per_second", 0) / 1e12,
-                 ptq_json_num(o, "float_operations_per_second", 0) / 1e12, ptq_json_str(o, "source", "unknown"));
+                 ptq_json_num(o, "float_operations_per_second", 0) / 1e12);
+    if (json_object_get(o, "float16_operations_per_second"))
+        ptq_text_add(t, ", %.2f in float16", ptq_json_num(o, "float16_operations_per_second", 0) / 1e12);
+    ptq_text_add(t, " (%s)\n", ptq_json_str(o, "source", "unknown"));
 }
 
 /* Two lines: figures and name, then what it is and why. */
@@ -52,7 +55,7 @@ static void layer(const json_t *o, ptq_text *t)
     ptq_text_name(t, ptq_json_str(o, "step", "?"), 37);
     ptq_text_add(t, "\n          ");
     ptq_text_name(t, strcmp(kind, "float") == 0 ? ptq_json_str(o, "op", "?") : kind, 24);
-    ptq_text_add(t, "%s", *kernel ? " by " : "");
+    ptq_text_add(t, "%s%s", strcmp(ptq_json_str(o, "precision", ""), "fp16") == 0 ? " in fp16" : "", *kernel ? " by " : "");
     ptq_text_name(t, kernel, 24);
     ptq_text_add(t, ": %s\n", ptq_json_str(o, "why", "?"));
 }

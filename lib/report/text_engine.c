@@ -16,7 +16,8 @@ static void nodes(const json_t *list, const char *title, bool verbose, ptq_text 
         ptq_text_name(t, ptq_json_str(o, "node", "?"), 40);
         ptq_text_add(t, " (");
         ptq_text_name(t, ptq_json_str(o, "op", "?"), 24);
-        ptq_text_add(t, "): %s\n", ptq_json_str(o, "reason", "?"));
+        const char *reason = ptq_json_str(o, "reason", "");
+        ptq_text_add(t, ")%s%s\n", *reason ? ": " : "", reason);
     }
 }
 
@@ -56,6 +57,8 @@ static void text(const json_t *root, int columns, bool verbose, ptq_text *t)
     ptq_text_add(t, "\n");
     nodes(json_object_get(root, "on_cpu"), "on the CPU", verbose, t);
     nodes(json_object_get(root, "left_in_float"), "in float", verbose, t);
+    nodes(json_object_get(root, "in_fp16"), "in fp16", verbose, t);
+    nodes(json_object_get(root, "left_in_fp32"), "in fp32", verbose, t);
     json_array_foreach (json_object_get(root, "profiles"), i, o)
         profile(o, i, t);
 }
