@@ -353,6 +353,10 @@ static const struct {
     {"input x f32 [batch,64,28,28]\nconst w f32 [256,64,1,1]\ny = Conv(x, w)\noutput y\n", 64},
     {"input x f32 [batch,197,192]\nconst w f32 [192,576]\ny = MatMul(x, w)\noutput y\n", 192},
     {"input x f32 [batch,512]\nconst w f32 [100,512]\nconst c f32 [100]\ny = Gemm(x, w, c) transB=1\noutput y\n", 512},
+    {"input x f32 [batch,64,9,9]\ninput c f32 [batch,80,9,9]\nconst w f32 [80,64,3,3]\nconst b f32 [80]\n"
+     "u = Conv(x, w, b) pads=[1,1,1,1]\nv = Add(u, c)\ny = Relu(v)\noutput y\n", 576},
+    {"input x f32 [batch,64,8,8]\ninput c f32 [batch,80,8,8]\nconst w f32 [80,64,1,1]\nu = Conv(x, w)\n"
+     "y = Add(c, u)\noutput y\n", 64},
     {"input x f32 [batch,16,7,3,3]\nconst w f32 [16,16,3,1,1]\ny = Conv(x, w)\noutput y\n", 48},
     {"input x f32 [batch,3,197,64]\ninput z f32 [3,64,197]\ny = MatMul(x, z)\noutput y\n", 64},
 };

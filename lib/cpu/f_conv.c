@@ -266,20 +266,6 @@ ptq_status ptq_conv_add(ptq_cpu *c, float *y, const float *add, int64_t n, ptq_a
     return ptq_cpu_ranges(c, n, 1 << 14, add_range, &s);
 }
 
-/* The sum behind the convolution, input 3. */
-static ptq_status sum_of(const ptq_step_run *r, const float **add)
-{
-    const ptq_tensor *t = ptq_in(r, 3);
-    const ptq_tensor *y = &r->out[0];
-    *add = t ? t->data : NULL;
-    bool same = !t || t->rank == y->rank;
-    for (int i = 0; t && i < y->rank && same; i++)
-        same = t->dims[i] == y->dims[i];
-    return same ? PTQ_OK
-                : ptq_fail(PTQ_ERR_MODEL, "node %s: what is added to it has another shape than its output",
-                           r->step->name);
-}
-
 static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
 {
     const conv_state *st = r->state;
@@ -292,7 +278,7 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
         return PTQ_OK;
     const float *add;
     ptq_act act = ptq_step_act(r->step);
-    PTQ_TRY(sum_of(r, &add));
+    PTQ_TRY(ptq_conv_sum_of(r, &add));
     if (v.packed && ptq_conv_takes_window(c, &v.g)) {
         ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, add, v.y, act};
         return ptq_conv_run_window(c, &w);

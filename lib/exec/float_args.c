@@ -91,6 +91,19 @@ ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv
     return PTQ_OK;
 }
 
+ptq_status ptq_conv_sum_of(const ptq_step_run *r, const float **add)
+{
+    const ptq_tensor *t = ptq_in(r, 3);
+    const ptq_tensor *y = &r->out[0];
+    *add = t ? t->data : NULL;
+    bool same = !t || t->rank == y->rank;
+    for (int i = 0; t && i < y->rank && same; i++)
+        same = t->dims[i] == y->dims[i];
+    return same ? PTQ_OK
+                : ptq_fail(PTQ_ERR_MODEL, "node %s: what is added to it has another shape than its output",
+                           r->step->name);
+}
+
 /* ---- pools ---- */
 
 ptq_status ptq_pool_geometry_of(const ptq_step_run *r, ptq_pool_geometry *g)

@@ -41,6 +41,8 @@ typedef struct ptq_conv_geometry {
     bool pointwise; /* an output element needs the input elements at its own place only */
 } ptq_conv_geometry;
 ptq_status ptq_conv_geometry_of(const ptq_step_run *r, bool transposed, ptq_conv_geometry *g);
+/* The sum behind a Conv, input 3; NULL: none. */
+ptq_status ptq_conv_sum_of(const ptq_step_run *r, const float **add);
 
 /* ---- pools ---- */
 

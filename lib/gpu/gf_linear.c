@@ -5,11 +5,14 @@
 static ptq_status run_conv_as(ptq_gpu *g, const ptq_step_run *r, bool transposed)
 {
     const ptq_tensor *bias = ptq_in(r, 2);
+    const float *add = NULL;
     ptq_conv_geometry q;
     PTQ_TRY(ptq_conv_geometry_of(r, transposed, &q));
     if (q.osize >= INT32_MAX || q.c >= INT32_MAX || q.m >= INT32_MAX) /* the kernels count in 32 bits */
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "an image of %lld elements is too large", (long long)q.osize);
-    ptq_kf_conv a = {.x = r->in[0]->data, .w = r->in[1]->data, .bias = bias ? bias->data : NULL,
+    if (!transposed)
+        PTQ_TRY(ptq_conv_sum_of(r, &add));
+    ptq_kf_conv a = {.x = r->in[0]->data, .w = r->in[1]->data, .bias = bias ? bias->data : NULL, .add = add,
                      .y = r->out[0].data, .n = q.batch, .c = q.c, .m = q.m, .groups = q.group,
                      .mirrored = transposed, .pointwise = q.pointwise, .act = ptq_gf_act(r)};
     for (int d = 0; d < 3; d++) {
@@ -34,7 +37,8 @@ static ptq_status run_conv_transpose(ptq_gpu *g, const ptq_step_run *r)
     return run_conv_as(g, r, true);
 }
 PTQ_GF_ROW(conv, .name = "Conv", .supports = ptq_supports_f32, .host_inputs = ptq_gf_half_inputs,
-           .prepare = ptq_gf_half_prepare_conv, .release = ptq_gf_half_release, .run = run_conv, .half = ptq_gf_half_conv);
+           .prepare = ptq_gf_half_prepare_conv, .release = ptq_gf_half_release, .run = run_conv,
+           .half = ptq_gf_half_conv);
 PTQ_GF_ROW(conv_transpose, .name = "ConvTranspose", .supports = ptq_supports_f32, .run = run_conv_transpose,
            .half = ptq_gf_half_never);
 

@@ -377,6 +377,7 @@ const ptq_backend_ops ptq_backend_cuda = {
     .run = gpu_run,
     .sync = gpu_sync,
     .fork = gpu_fork,
+    .conv_sums = true,
     .streams = &stream_ops,
     .tally = &tally_ops,
     .timings = gpu_timings,

@@ -34,10 +34,11 @@ typedef struct ptq_kf_act {
 /* ---- products ---- */
 
 /* One fmaf chain per output in the order (input channel of the group, tap), padding as zeros, then
- * + bias, then the clamp. up: zeros between input elements; mirrored: weights [c][m / groups]
+ * + bias, + add, then the clamp. up: zeros between input elements; mirrored: weights [c][m / groups]
  * with taps backwards (ConvTranspose); else [m][c / groups][taps]. */
 typedef struct ptq_kf_conv {
     const float *x, *w, *bias; /* bias: [m] or NULL */
+    const float *add;          /* of y's shape, or NULL */
     float *y;
     int64_t n, c, m, groups;
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3], up[3];

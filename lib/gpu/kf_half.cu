@@ -56,6 +56,8 @@ PTQ_KERNEL(half_conv, ptq_kf_half_conv h)
         float acc = half_taps(&h, o, a->x + (n * a->c + m / mg * channels) * size, h.w + m * h.order.row);
         if (a->bias)
             acc += a->bias[m];
+        if (a->add)
+            acc += a->add[i];
         a->y[i] = ptq_kf_clamp(&a->act, acc);
     }
 }

@@ -339,12 +339,17 @@ static __device__ __forceinline__ void add_slices(int slices, A &a, B &b, float 
 
 /* ---- convolution: A are the weights of a group, B its columns; blocks that share columns follow each other ---- */
 
+static __device__ __forceinline__ float half_end(const ptq_kf_conv &g, float v, float bias, float add)
+{
+    return ptq_kf_clamp(&g.act, v + bias + add);
+}
+
 template <int QM, int QN>
 static __device__ __forceinline__ void put_columns(const ptq_kf_conv &g, int group, int m0, int n0,
                                                    const float (&acc)[2 * QM][2 * QN][4])
 {
     int mg = (int)g.m / (int)g.groups, pixels = (int)(g.out[0] * g.out[1] * g.out[2]);
-    bool pairs = pixels % 2 == 0 && (uintptr_t)g.y % 8 == 0;
+    bool pairs = pixels % 2 == 0 && ((uintptr_t)g.y | (uintptr_t)g.add) % 8 == 0;
 #pragma unroll
     for (int j = 0; j < 2 * QN; j++) {
         int column = n0 + half_column<QN>(j);
@@ -361,21 +366,20 @@ static __device__ __forceinline__ void put_columns(const ptq_kf_conv &g, int gro
             int m = m0 + half_row<QM>(i / 2, i % 2);
             if (m >= mg)
                 continue;
-            float bias = g.bias ? g.bias[group * mg + m] : 0.0f, v[2];
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                v[e] = acc[i / 2][j][i % 2 * 2 + e];
-                v[e] = ptq_kf_clamp(&g.act, g.bias ? v[e] + bias : v[e]);
-            }
-            float *y = g.y + (int64_t)m * pixels;
+            const float *v = &acc[i / 2][j][i % 2 * 2], bias = g.bias ? g.bias[group * mg + m] : 0.0f;
+            int64_t row = (int64_t)m * pixels;
             if (pairs && there[0]) {
-                *(float2 *)(y + at[0]) = make_float2(v[0], v[1]);
+                float2 s = make_float2(0.0f, 0.0f);
+                if (g.add)
+                    s = *(const float2 *)(g.add + at[0] + row);
+                *(float2 *)(g.y + at[0] + row) =
+                    make_float2(half_end(g, v[0], bias, s.x), half_end(g, v[1], bias, s.y));
                 continue;
             }
 #pragma unroll
             for (int e = 0; e < 2; e++)
                 if (there[e])
-                    y[at[e]] = v[e];
+                    g.y[at[e] + row] = half_end(g, v[e], bias, g.add ? g.add[at[e] + row] : 0.0f);
         }
     }
 }

@@ -60,6 +60,8 @@ PTQ_KERNEL(conv, ptq_kf_conv a)
         }
         if (a.bias)
             acc += a.bias[m];
+        if (a.add)
+            acc += a.add[i];
         a.y[i] = ptq_kf_clamp(&a.act, acc);
     }
 }

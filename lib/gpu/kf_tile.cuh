@@ -238,6 +238,12 @@ template <int Q, bool POINT> struct tile_columns {
     }
 };
 
+/* +0 would turn -0 into +0 where nothing is added. */
+static __device__ __forceinline__ float end_of(const ptq_kf_conv *g, float v, float add)
+{
+    return ptq_kf_clamp(&g->act, g->add ? v + add : v);
+}
+
 /* Outputs of one quad of columns: four floats at once where they lie side by side and aligned. */
 template <int QM, int QN>
 static __device__ void put_columns(const ptq_kf_conv *g, int group, int m0, int column, int quad,
@@ -257,18 +263,20 @@ static __device__ void put_columns(const ptq_kf_conv *g, int group, int m0, int 
             v[j] = acc[i][4 * quad + j];
             if (g->bias)
                 v[j] += g->bias[m];
-            v[j] = ptq_kf_clamp(&g->act, v[j]);
         }
         if (together) {
             int64_t at = (column / pixels * g->m + m) * pixels + column % pixels;
-            *(float4 *)(g->y + at) = make_float4(v[0], v[1], v[2], v[3]);
+            float4 s = g->add ? *(const float4 *)(g->add + at) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            *(float4 *)(g->y + at) = make_float4(end_of(g, v[0], s.x), end_of(g, v[1], s.y), end_of(g, v[2], s.z),
+                                                 end_of(g, v[3], s.w));
             continue;
         }
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             int image = (column + j) / pixels, pixel = (column + j) % pixels;
+            int64_t at = (image * g->m + m) * pixels + pixel;
             if (image < (int)g->n)
-                g->y[(image * g->m + m) * pixels + pixel] = v[j];
+                g->y[at] = end_of(g, v[j], g->add ? g->add[at] : 0.0f);
         }
     }
 }
