@@ -4,7 +4,8 @@ target tensorrt, times the engine with `quantize bench`, times PyTorch in fp16 (
 CUDA graphs at batch 1), and prints one table with the bars.
 
 usage: networks.py --quantize COMMAND [--only ROW,...] [--work FOLDER] [--json FILE] [--skip-peers]
-                   [--skip-ours] [--fast-math] [--compile MODE|none] [--seconds S] [--budget S] [--backend NAME] [--batch N]
+                   [--skip-ours] [--fast-math] [--precision NAME] [--float] [--compile MODE|none] [--seconds S] [--budget S]
+                   [--backend NAME] [--batch N]
 Rows: resnet50-256 resnet50-1 mobilenet_v2-256 vit_b_16-256 bert-128.
 What has been exported and quantized is kept in the work folder and found there again (--fresh: made
 anew). --budget bounds the whole run: parts that do not fit are named, and --only runs them in another
@@ -124,11 +125,13 @@ def quantized(name, args, limit):
 # ---- the engine ----
 
 def ours(name, batch, args, limit):
-    path = quantized(name, args, limit)
+    path = export(name, args.work, args.fresh) if args.float else quantized(name, args, limit)
     command = [args.quantize, "bench", path, "--backend", args.backend, "--batch", batch, "--seconds", args.seconds,
                "--json"]
     if args.fast_math:
         command += ["--fast-math"]
+    if args.precision:
+        command += ["--precision", args.precision]
     if args.backend == "cuda":
         command += ["--timing-cache", args.work / "timing.cache"]
     out, _ = run(command, limit)
@@ -138,16 +141,23 @@ def ours(name, batch, args, limit):
             "report": report}
 
 
-def describe(row, result):
+def marks(report, args):
+    """What the table says of our side beside the row."""
+    found = [f"precision {report['precision']}"] if args.precision else []
+    return ["not quantized"] * args.float + found + ["fast math"] * report["fast_math"]
+
+
+def describe(row, result, args):
     r = result["report"]
-    text = [f"\n{row}{', fast math' if r['fast_math'] else ''}: {result['ms']:.3f} ms, {result['rate']:.0f} samples/s, spread {100 * result['spread']:.1f} %, "
+    text = [f"\n{', '.join([row] + marks(r, args))}: {result['ms']:.3f} ms, {result['rate']:.0f} samples/s, spread {100 * result['spread']:.1f} %, "
             f"activations {r['activation_bytes'] / 1e6:.1f} MB; steps {r['layers_ms']:.3f} ms, at the limits "
             f"{r['layers_least_ms']:.3f} ms ({r['layers_timed_by']})"]
     if "overlapped" in r:
         text[0] += f"; from host memory {r['overlapped']['samples_per_second']:.0f} samples/s"
     kinds = {}
     for x in r["layers"]:
-        k = x["op"] + " on the CPU" if x["on_cpu"] else x["op"] if x["kind"] == "float" else x["kind"]
+        k = x["op"] if x["kind"] == "float" else x["kind"]
+        k += " on the CPU" if x["on_cpu"] else " in fp16" if x["precision"] == "fp16" else ""
         n, ms, least = kinds.get(k, (0, 0.0, 0.0))
         kinds[k] = (n + 1, ms + x["ms"], least + x["least_ms"])
     for k, (n, ms, least) in sorted(kinds.items(), key=lambda i: -i[1][1])[:12]:
@@ -234,14 +244,14 @@ def bar(want, batch, peer):
     return want["times"] * peer if peer else None
 
 
-def table_row(row, batch, result):
+def table_row(row, batch, result, args):
     must, gate = ROWS[row][2], ROWS[row][3]
     mine, modes = result.get("ours"), result.get("peers", {})
     mode = min(modes, key=modes.get) if modes else None
     peer = batch / modes[mode] * 1e3 if mode else None
     need, after = bar(must, batch, peer), bar(gate, batch, peer)
-    fast = " (fast math)" if mine and mine["report"].get("fast_math") else ""
-    cells = [row + fast, f"{mine['ms']:.3f}" if mine else "-", f"{mine['rate']:.0f}" if mine else "-",
+    how = marks(mine["report"], args) if mine else []
+    cells = [row + (f" ({', '.join(how)})" if how else ""), f"{mine['ms']:.3f}" if mine else "-", f"{mine['rate']:.0f}" if mine else "-",
              f"{modes[mode]:.3f}" if mode else "-", f"{peer:.0f} ({mode})" if mode else "-",
              f"{mine['rate'] / peer:.2f}" if mine and peer else "-"]
     for goal in (need, after):
@@ -250,11 +260,11 @@ def table_row(row, batch, result):
     return cells + ["; ".join(result.get("failed", [])) or "-"]
 
 
-def print_table(results, batches):
+def print_table(results, batches, args):
     head = ["row", "ms", "samples/s", "PyTorch ms", "PyTorch samples/s", "ratio", "must", "next gate", "failed"]
     print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for row, result in results.items():
-        print("| " + " | ".join(table_row(row, batches[row], result)) + " |")
+        print("| " + " | ".join(table_row(row, batches[row], result, args)) + " |")
 
 
 def options():
@@ -273,6 +283,8 @@ def options():
     p.add_argument("--skip-peers", action="store_true")
     p.add_argument("--skip-ours", action="store_true")
     p.add_argument("--fast-math", action="store_true", help="our side rounds otherwise than the CPU; marked in the table")
+    p.add_argument("--precision", choices=["model", "fp16", "fp32"], help="of our side, as `quantize bench` has it")
+    p.add_argument("--float", action="store_true", help="our side runs the network as it was exported, not quantized")
     p.add_argument("--fresh", action="store_true", help="export and quantize again")
     args = p.parse_args()
     args.rows = args.only.split(",")
@@ -306,7 +318,7 @@ def main():
         try:
             if not args.skip_ours:
                 result["ours"] = ours(name, batch, args, deadline - time.monotonic())
-                print(describe(row, result["ours"]), flush=True)
+                print(describe(row, result["ours"], args), flush=True)
         except Exception as e:
             result["failed"].append(f"ours: {e if isinstance(e, RuntimeError) else f'{type(e).__name__}: {e}'}"[:300])
             say(f"  {result['failed'][-1]}")
@@ -319,7 +331,7 @@ def main():
                 say(f"  {result['failed'][-1]}")
         if args.json:
             args.json.write_text(json.dumps(results, indent=1))
-    print_table(results, batches)
+    print_table(results, batches, args)
     return 1 if any(r["failed"] for r in results.values()) else 0
 
 
