@@ -34,9 +34,8 @@ static void draw(const char *name, const ptq_tensor *t, int numbers, int how)
     ptq_rng_seed(&r, seed + (unsigned char)name[0]);
     for (int64_t i = 0; i < ptq_tensor_elements(t); i++) {
         float v = numbers != REAL ? (float)((int)ptq_rng_below(&r, 17) - 8) : 4.0f * ptq_rng_uniform(&r) - 2.0f;
-        bool hole = numbers == HOLES && ptq_rng_below(&r, 150) == 0;
-        bool row = numbers == ROWS && i / t->dims[t->rank - 1] % 3 == 1;
-        if ((hole || row) && name[0] == 'x')
+        if (name[0] == 'x' && ((numbers == HOLES && ptq_rng_below(&r, 150) == 0) ||
+                               (numbers == ROWS && i / t->dims[t->rank - 1] % 3 == 1)))
             v = NAN;
         ((float *)t->data)[i] = changed(v, how, strchr("wxz", name[0]) != NULL);
     }
