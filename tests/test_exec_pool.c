@@ -27,6 +27,8 @@ static const row rows[] = {
     {START CONV QDQ("e", "a", "sy", "z") POOL END, ONE},
     {START CONV "r = Relu(a)\n" QDQ("e", "r", "sy", "t") POOL QDQ("y", "p", "sy", "t") "output y\n", ONE},
     {START CONV QDQ("e", "a", "sy", "z") "p = MaxPool(e) kernel_shape=[3,3] strides=[2,2] ceil_mode=1\n" END, ONE},
+    /* a least code in the middle, which the one kernel does not take */
+    {START "const v s8 [] 7\n" CONV "r = Relu(a)\n" QDQ("e", "r", "sy", "v") POOL QDQ("y", "p", "sy", "v") "output y\n", TWO},
     /* windows, strides and dilations of another kind */
     {START CONV QDQ("e", "a", "sy", "z") "p = MaxPool(e) kernel_shape=[2,2] strides=[2,2]\n" END, TWO},
     {START CONV QDQ("e", "a", "sy", "z") "p = MaxPool(e) kernel_shape=[3,3] pads=[1,1,1,1]\n" END, TWO},

@@ -80,6 +80,18 @@ static bool is_op(const ptq_step *st, const char *op)
     return st->node && strcmp(st->node->op, op) == 0;
 }
 
+/* Outputs of a qconv that has taken in a pool: those of the convolution, which nobody keeps. */
+static double outputs_before_pool(const ptq_step *st, const ptq_tensor *x, const ptq_tensor *w)
+{
+    ptq_window v;
+    double n = (double)x->dims[0] * (double)w->dims[0];
+    if (ptq_window_read(st->node, x->rank - 2, x->dims + 2, w->dims + 2, &v) != PTQ_OK)
+        return 0.0;
+    for (int d = 0; d < x->rank - 2; d++)
+        n *= (double)ptq_window_out(&v, d, x->dims[2 + d], false);
+    return n;
+}
+
 /* Multiply-accumulates from the shapes at run time; 0 for what does not multiply matrices. The length
  * of a sum: taps and channels of the weight, or the last dimension of the left factor. */
 static double step_macs(const ptq_step *st, const ptq_binding *b)
@@ -88,6 +100,8 @@ static double step_macs(const ptq_step *st, const ptq_binding *b)
         return 0.0;
     const ptq_tensor *x = &b->t[st->in[0]], *w = &b->t[st->in[1]], *y = &b->t[st->out[0]];
     double outputs = (double)ptq_tensor_elements(y), weights = (double)ptq_tensor_elements(w);
+    if (strcmp(st->def->name, "qconv") == 0 && ((const ptq_qlinear_params *)st->params)->pool)
+        outputs = outputs_before_pool(st, x, w);
     if (strcmp(st->def->name, "qconv") == 0 || is_op(st, "Conv") || is_op(st, "QLinearConv") || is_op(st, "ConvInteger"))
         return w->rank > 0 && w->dims[0] > 0 ? outputs * weights / (double)w->dims[0] : 0.0;
     if (is_op(st, "ConvTranspose"))

@@ -377,7 +377,12 @@ static ptq_status run_gemm(ptq_gpu *g, const ptq_k_gemm *a)
 {
     const ptq_k_gemm_row *row;
     PTQ_TRY(ptq_gpu_tuner_choose(g->tuner, g->dev, a, &row));
-    return row->run(g->dev, a);
+    ptq_status s = row->run(g->dev, a);
+    if (s != PTQ_ERR_NOMEM)
+        return s;
+    /* measured where there was more memory than here: the expected row needs none beside the operands */
+    const ptq_k_gemm_row *own = ptq_k_gemm_choose(g->dev, a);
+    return own && own != row ? own->run(g->dev, a) : s;
 }
 
 static ptq_status run_depthwise(ptq_gpu *g, const ptq_step_run *r, const ptq_window *w, const ptq_int_view *x,
@@ -514,7 +519,10 @@ static ptq_status run_conv(ptq_gpu *g, const ptq_step_run *r)
 bool ptq_gpu_conv_pools(const ptq_program *p, const ptq_step *s, const ptq_node *pool)
 {
     const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
+    const ptq_qlinear_params *q = s->params;
     ptq_window v;
+    if (q->qlo != 0 && q->qlo != -128)
+        return false;
     if (!w || w->rank != 4 || w->dims[1] > 4 || w->dims[3] < 2 || w->dims[0] % 16 != 0 || ptq_attr_int(s->node, "group", 1) != 1 ||
         !eight_bits(p, s, NULL) || strncmp(ptq_attr_str(pool, "auto_pad", ""), "SAME", 4) == 0 ||
         ptq_window_read(pool, 2, NULL, NULL, &v) != PTQ_OK)

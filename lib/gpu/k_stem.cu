@@ -102,7 +102,7 @@ static ptq_status run(ptq_dev *d, const ptq_k_gemm *a)
     int64_t pieces = images * ((a->out_h + LINES - 1) / LINES) * ((a->out_w + WIDTH - 1) / WIDTH);
     int64_t most = BLOCKS * ptq_dev_processors(d) / columns;
     most = most < 1 ? 1 : most > pieces ? pieces : most;
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem);
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 48 * 1024); /* of all launches */
     kernel<<<(unsigned)(most * columns), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(ptq_k_gemm_ends(a), columns);
     return ptq_dev_launched(d, "stem");
 }

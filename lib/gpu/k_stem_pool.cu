@@ -10,7 +10,7 @@
 #include "lib/gpu/mma.cuh"
 #include "lib/gpu/stem.h"
 
-enum { STRIPS = 4, POOLED = 7, BN = 64, THREADS = 32 * STRIPS, BLOCKS = 3 };
+enum { STRIPS = 4, POOLED = 7, BN = 64, THREADS = 32 * STRIPS, BLOCKS = 3, MOST = 64 * 1024 };
 
 struct ring {
     int lines, width; /* of the input; pixels of four bytes */
@@ -327,7 +327,7 @@ static ptq_status run(ptq_dev *d, const ptq_k_pooled *a)
     int length = best_length(d, a), smem = smem_bytes(&a->conv);
     ptq_k_pooled b = *a;
     b.conv = ptq_k_gemm_ends(&a->conv);
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem);
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST); /* of all launches, any thread's */
     kernel<<<(unsigned)blocks_of(a, length), THREADS, smem, (cudaStream_t)ptq_dev_stream(d)>>>(b, length);
     return ptq_dev_launched(d, "stem_pool");
 }
@@ -347,8 +347,9 @@ extern "C" ptq_k_pooled_run ptq_k_pooled_fast(const ptq_dev *d, const ptq_k_pool
     bool codes = c->near && !c->float_out && !c->tail.on && !c->residual.kind && (c->lo == 0 || c->lo == -128);
     bool lies = c->c == 4 && c->n % 16 == 0 && (uintptr_t)c->x % 4 == 0 && (uintptr_t)c->y % 16 == 0 &&
                 (uintptr_t)c->w % 16 == 0;
+    bool small = c->stride_h <= 16 && c->stride_w <= 16 && c->kernel_h <= 64 && c->kernel_w <= 64;
     return ptq_dev_capability(d) >= 80 && codes && lies && c->dil_h == 1 && c->dil_w == 1 && c->m < 1 << 30 &&
-                   c->in_h < 1 << 14 && c->in_w < 1 << 14 && pool_fits(a) && smem_bytes(c) <= 64 * 1024 &&
+                   c->in_h < 1 << 14 && c->in_w < 1 << 14 && pool_fits(a) && small && smem_bytes(c) <= MOST &&
                    blocks_of(a, 1) < INT32_MAX
                ? run
                : NULL;
