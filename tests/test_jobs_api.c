@@ -2,6 +2,7 @@
 /* Wrong calls of the public interface: each is refused with a status and a text. */
 #include "tests/unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/jobs_kit.h"
@@ -175,6 +176,42 @@ START_TEST(api__tensors_that_lie)
 }
 END_TEST
 
+static char logged[512];
+
+static void keep_log(void *ctx, ptq_log_level level, const char *text)
+{
+    (void)ctx;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
+/* A runner on the CPU says what it does not do, as engines and commands do. */
+START_TEST(api__runner_tells_what_precision_it_has_not)
+{
+    static const char *const backends[] = {NULL, "auto", "cpu"};
+    world w = make();
+    ptq_runner_options o = PTQ_RUNNER_OPTIONS_INIT;
+    ptq_runner *run;
+    ptq_set_log(keep_log, NULL, PTQ_LOG_WARN);
+    for (size_t i = 0; i < PTQ_COUNT(backends); i++) {
+        o.backend = backends[i];
+        o.precision = "model";
+        logged[0] = '\0';
+        ck_assert_ok(ptq_runner_new(w.m, &o, &run));
+        ptq_runner_free(run);
+        ck_assert_str_eq(logged, "");
+        o.precision = "fp16";
+        ck_assert_ok(ptq_runner_new(w.m, &o, &run));
+        ptq_runner_free(run);
+        ck_assert_str_eq(logged, "precision fp16 changes nothing on backend cpu, whose results are exact");
+    }
+    ptq_set_log(NULL, NULL, PTQ_LOG_WARN);
+    o.precision = "fp8";
+    REFUSED(ptq_runner_new(w.m, &o, &run));
+    drop(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_api");
@@ -184,6 +221,7 @@ int main(void)
     tcase_add_test(t, api__options_without_their_size);
     tcase_add_test(t, api__values_out_of_range);
     tcase_add_test(t, api__tensors_that_lie);
+    tcase_add_test(t, api__runner_tells_what_precision_it_has_not);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -110,9 +110,9 @@ typedef struct ptq_bench_options {
  *     run_ms and samples_per_second.
  *   "activation_bytes", "alive_bytes": as ptq_context_activation_bytes.
  *   "peaks": what the machine does at most, bytes and operations per second, and the source of that.
- *   "layers": every step, slowest first: precision (int8, fp16, fp32), ms, share of all, macs, bytes that must move at least, tops,
- *     gb_per_second, least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms, kernel, and
- *     why it takes so long, in words. */
+ *   "layers": every step, slowest first: precision (int8, fp16, fp32), ms, share of all, macs, bytes that must move
+ *     at least, tops, gb_per_second, least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms,
+ *     kernel, and why it takes so long, in words. */
 PTQ_API ptq_status ptq_engine_bench(ptq_engine *e, const ptq_bench_options *opt, ptq_report **out);
 
 /* Activations for the largest shapes of the profile are allocated here (PTQ_ERR_NOMEM). One thread at
@@ -143,7 +143,9 @@ PTQ_API ptq_status ptq_context_wait(ptq_context *c);
 /* Host memory that the device copies from and to directly. */
 PTQ_API ptq_status ptq_context_pin(ptq_context *c, size_t nbytes, void **out);
 PTQ_API void ptq_context_unpin(ptq_context *c, void *p);
-/* Bytes of the activations, and of the largest set of tensors that are alive at once among them. */
+/* Bytes of the activations, and of the largest set of tensors that are alive at once among them. What kernels
+ * need inside a step (workspace of cuBLASLt, at most 32 MiB; the tensor before a pool that one kernel cannot take in) is
+ * not among them. */
 PTQ_API size_t ptq_context_activation_bytes(const ptq_context *c, size_t *alive);
 
 #ifdef __cplusplus

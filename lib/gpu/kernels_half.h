@@ -2,7 +2,7 @@
 /* Products of floats in float16: both operands are rounded to float16 (half to even; beyond its range to the largest
  * number, NaN stays), their products are exact and are added in float32, what follows is that of kernels_float.h.
  * Where all products and sums are whole numbers below 2^24 the result is exact; else its last bits depend on the
- * kernel, but not on the shape of a launch. */
+ * kernel, which is one for all launches below 2^30 rows or 2^31 pixels. */
 #ifndef PTQ_GPU_KERNELS_HALF_H
 #define PTQ_GPU_KERNELS_HALF_H
 

@@ -132,8 +132,8 @@ static ptq_status once(ptq_dev *d, const work *w, float *us)
     return s;
 }
 
-/* What takes twice the best time in one call and has no launches for an excuse is not called fifty times more: *us is
- * that of the one call. */
+/* What takes twice the best time in one call, beyond the LAUNCHES microseconds that launching may take, is not called
+ * fifty times more: *us is that of the one call. */
 static ptq_status time_row(ptq_dev *d, const work *w, const entry *best, float *us)
 {
     enum { LAUNCHES = 50 };

@@ -144,11 +144,7 @@ static ptq_status prepare(loop *l)
 {
     const ptq_loop_spec *sp = l->spec;
     const ptq_graph *g = sp->models[0]->graph;
-    const char *backend = sp->opt->backend && strcmp(sp->opt->backend, "auto") != 0 ? sp->opt->backend : "cpu";
-    const ptq_backend_ops *ops = ptq_backend_find(backend); /* NULL: the sessions tell */
-    if (ops)
-        ptq_backend_fast_math(ops, sp->opt->fast_math);
-    PTQ_TRY(ptq_precision_of(sp->opt->precision, sp->opt->fast_math, ops, &l->precision));
+    PTQ_TRY(ptq_precision_on(sp->opt->backend, sp->opt->precision, sp->opt->fast_math, &l->precision));
     PTQ_TRY(ptq_pool_new(sp->opt->threads, &l->pool));
     PTQ_TRY(make_list(l));
     for (size_t m = 0; m < sp->nmodels; m++) {

@@ -251,7 +251,7 @@ ptq_status ptq_runner_new(const ptq_model *m, const ptq_runner_options *opt, ptq
     ptq_precision how = {NULL, true, false};
     ptq_status s = ptq_pool_new(opt->threads, &r->pool);
     if (s == PTQ_OK)
-        s = ptq_precision_of(opt->precision, opt->fast_math, NULL, &how);
+        s = ptq_precision_on(opt->backend, opt->precision, opt->fast_math, &how);
     bool integer = !opt->simulate && how.integer;
     ptq_session_options so = {
         .backend = opt->backend,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/jobs/precision.h"
 
+#include <string.h>
+
 ptq_status ptq_precision_of(const char *name, bool fast_math, const ptq_backend_ops *ops, ptq_precision *out)
 {
     static const char *const names[] = {"model", "fp32", "fp16"};
@@ -12,4 +14,12 @@ ptq_status ptq_precision_of(const char *name, bool fast_math, const ptq_backend_
         i = MODEL;
     *out = (ptq_precision){names[i], i != FP32, i == FP16};
     return PTQ_OK;
+}
+
+ptq_status ptq_precision_on(const char *backend, const char *name, bool fast_math, ptq_precision *out)
+{
+    const ptq_backend_ops *ops = ptq_backend_find(backend && strcmp(backend, "auto") != 0 ? backend : "cpu");
+    if (ops)
+        ptq_backend_fast_math(ops, fast_math);
+    return ptq_precision_of(name, fast_math, ops, out);
 }

@@ -15,4 +15,8 @@ typedef struct ptq_precision {
  * products in float16 takes "model" instead of "fp16"; where that was asked for by its name, a warning tells. */
 ptq_status ptq_precision_of(const char *name, bool fast_math, const ptq_backend_ops *ops, ptq_precision *out);
 
+/* On the backend of that name, as sessions understand it (one that is not there: they tell). Warns of what was asked
+ * for by name and is not done there: for whoever asks first. */
+ptq_status ptq_precision_on(const char *backend, const char *name, bool fast_math, ptq_precision *out);
+
 #endif
