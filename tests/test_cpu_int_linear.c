@@ -9,6 +9,20 @@ typedef struct linear {
     int32_t wzp[512], bias[512];
 } linear;
 
+/* Sums up to the ends of 32 bits; multipliers above and below 1/2, and that itself: times such sums they come to
+ * what a conversion to integers holds, and beyond. */
+static void far_sums(linear *l, int64_t channels)
+{
+    static const float out[] = {512.0f, 2.0f, 1.9f, 1.0f, 0.25f};
+    l->p.x.scale = 1.0f;
+    l->p.y.scale = out[pick(0, 4)];
+    for (int64_t c = 0; c < channels + 1; c++) {
+        l->wscale[c] = pick(0, 1) ? 1.0f : 0.75f;
+        l->bias[c] = (pick(0, 1) ? 1 : -1) * (INT32_MAX - (1 << pick(5, 30)) - (1 << 27));
+        l->mult[c] = ptq_requant_multiplier(l->p.x.scale, l->wscale[c], l->p.y.scale);
+    }
+}
+
 static void any_linear(linear *l, ptq_dtype x, ptq_dtype w, ptq_dtype y, int64_t channels, int64_t k)
 {
     memset(l, 0, sizeof *l);
@@ -25,6 +39,8 @@ static void any_linear(linear *l, ptq_dtype x, ptq_dtype w, ptq_dtype y, int64_t
         l->bias[c] = (int32_t)pick(0, 40000) - 20000;
         l->mult[c] = ptq_requant_multiplier(p->x.scale, l->wscale[c], p->y.scale);
     }
+    if (pick(0, 3) == 0)
+        far_sums(l, channels);
     p->wscale = l->wscale;
     p->mult = l->mult;
     p->wzp = zero ? NULL : l->wzp;

@@ -1,15 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tiles of ptq_f32_window with AVX-512; included by f32_avx512.c behind f32_tile.h. */
 
+/* Where a tile reads: moved on channel by channel. */
+typedef struct window_place {
+    const float *a, *next, *x[3], *ahead[3];
+} window_place;
+
+PTQ_INLINE void window_channel(const int R, const int V, const bool M, const ptq_f32_window *t, VF acc[16][3],
+                               window_place *p)
+{
+#pragma GCC unroll 3
+    for (int v = 0; v < V && V > 1; v++) { /* few outputs are near anyway, and loads are dear there */
+        __builtin_prefetch(p->ahead[v], 0, 2);
+        p->ahead[v] += t->plane;
+    }
+    for (int tap = 0; tap < (M ? t->taps : 1); tap++) {
+        VF bv[3];
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++)
+            bv[v] = M ? _mm512_maskz_loadu_ps(t->mask[v][tap * t->mask_step], p->x[v] + t->off[tap]) : vload(p->x[v]);
+        __builtin_prefetch(p->next, 0, 2);
+        p->next += t->next_step;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            VF av = vset1(p->a[r]);
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++)
+                acc[r][v] = vfma(av, bv[v], acc[r][v]);
+        }
+        p->a += PTQ_A_PANEL;
+    }
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++)
+        p->x[v] += t->plane;
+}
+
+/* Rows of results lie far apart, as do those that are added: asked for a row with each channel, because more at
+ * once wait for each other, and loads for them. */
+PTQ_INLINE void ask_for_row(const int R, const int V, const ptq_f32_window *t, int64_t ch)
+{
+    bool add = t->last && t->add[0];
+    int64_t row = add ? ch - R : ch;
+    if (row < 0) {
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++)
+            __builtin_prefetch(t->add[v] + ch * t->add_ld);
+    } else if (t->first) {
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++)
+            __builtin_prefetch(t->c[v] + row * t->ldc, 1);
+    }
+}
+
 /* R rows (what lies beyond t->rows is computed and not stored), V vectors, M: masks. */
 PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f32_window *t)
 {
     VF acc[16][3];
-    const float *a = t->a, *next = t->next, *x[3], *ahead[3];
+    window_place p = {.a = t->a, .next = t->next};
 #pragma GCC unroll 3
     for (int v = 0; v < V; v++) {
-        x[v] = t->x[v];
-        ahead[v] = t->ahead[v];
+        p.x[v] = t->x[v];
+        p.ahead[v] = t->ahead[v];
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
@@ -18,42 +69,13 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
             acc[r][v] = t->first || r >= t->rows
                             ? vset1(0.0f)
                             : _mm512_maskz_loadu_ps(t->keep[v], t->c[v] + r * t->ldc);
-    if (t->first)
-        for (int r = 0; r < t->rows; r++)
-#pragma GCC unroll 3
-            for (int v = 0; v < V; v++)
-                __builtin_prefetch(t->c[v] + r * t->ldc, 1);
-    if (t->last && t->add[0]) /* rows far apart: asked for before they are needed */
-        for (int r = 0; r < t->rows; r++)
-#pragma GCC unroll 3
-            for (int v = 0; v < V; v++)
-                __builtin_prefetch(t->add[v] + r * t->add_ld);
-    for (int64_t ch = 0; ch < t->channels; ch++) {
-#pragma GCC unroll 3
-        for (int v = 0; v < V && V > 1; v++) { /* few outputs are near anyway, and loads are dear there */
-            __builtin_prefetch(ahead[v], 0, 2);
-            ahead[v] += t->plane;
-        }
-        for (int tap = 0; tap < (M ? t->taps : 1); tap++) {
-            VF bv[3];
-#pragma GCC unroll 3
-            for (int v = 0; v < V; v++)
-                bv[v] = M ? _mm512_maskz_loadu_ps(t->mask[v][tap * t->mask_step], x[v] + t->off[tap]) : vload(x[v]);
-            __builtin_prefetch(next, 0, 2);
-            next += t->next_step;
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++) {
-                VF av = vset1(a[r]);
-#pragma GCC unroll 3
-                for (int v = 0; v < V; v++)
-                    acc[r][v] = vfma(av, bv[v], acc[r][v]);
-            }
-            a += PTQ_A_PANEL;
-        }
-#pragma GCC unroll 3
-        for (int v = 0; v < V; v++)
-            x[v] += t->plane;
+    int64_t asks = R * ((t->last && t->add[0] ? 1 : 0) + (t->first ? 1 : 0)), ch = 0;
+    for (; ch < t->channels && ch < asks; ch++) {
+        ask_for_row(R, V, t, ch);
+        window_channel(R, V, M, t, acc, &p);
     }
+    for (; ch < t->channels; ch++)
+        window_channel(R, V, M, t, acc, &p);
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
         if (r >= t->rows)

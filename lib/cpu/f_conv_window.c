@@ -6,6 +6,10 @@
 #include "lib/cpu/f_conv.h"
 #include "lib/cpu/gemm.h"
 
+/* A block of weights (ROWS x KC floats) and the outputs of a task stay in the second-level cache. What is copied is
+ * asked for AHEAD floats or NEXT rows before: processors ask for no more than the page that they read. */
+enum { LANES = 16, KC = 288, ROWS = 256, VECTORS = 12, NEAR = 9, NEAR_ROWS = 128, AHEAD = 2048, NEXT = 4 };
+
 bool ptq_conv_fits_window(const ptq_conv_geometry *g)
 {
     for (int d = 0; d < 3; d++)
@@ -70,6 +74,8 @@ void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, cons
             const float *x = plane + (i * g->in[1] + j) * g->in[2];
             int64_t phase = (i % g->stride[0] * g->stride[1] + j % g->stride[1]) * s2;
             float *row = dst + phase * phase_floats + (i / g->stride[0] * g->out[1] + j / g->stride[1]) * n;
+            for (int64_t l = 0; l < g->in[2]; l += LANES)
+                __builtin_prefetch(x + l + AHEAD);
             if (s2 == 2)
                 f->split2(x, row, row + phase_floats, n);
             else
@@ -79,9 +85,6 @@ void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, cons
 }
 
 /* ---- the product ---- */
-
-/* A block of weights (ROWS x KC floats) and the outputs of a task stay in the second-level cache. */
-enum { LANES = 16, KC = 288, ROWS = 256, VECTORS = 12, NEAR = 9 };
 
 typedef struct window {
     const ptq_conv_window *v;
@@ -98,7 +101,8 @@ typedef struct window {
     bool tiles;             /* vparts in whole tiles */
     int64_t ldc;            /* merged: outputs of a task, per row */
     /* near: channels lie a multiple of 4 KiB apart, in the same few lines of the first-level cache, so a task
-     * copies what it reads of a block of channels; vparts tasks divide evenly among the images then. */
+     * copies what it reads of a block of channels, if rows of weights are enough to read it again and again; vparts
+     * tasks divide evenly among the images then. */
     bool near;
     int64_t reach[2];       /* lowest and highest off */
     int64_t near_ld;
@@ -197,8 +201,11 @@ static void copy_near(const window *w, part *p)
     to = min64(to, w->src_plane);
     p->from = at < 0 ? 0 : at;
     const float *x = w->src + image * w->src_image + (p->group * g->cg + p->c0) * w->src_plane;
-    for (int64_t ch = 0; ch < p->channels; ch++)
-        ptq_conv_copy_row(x + ch * w->src_plane + p->from, 1, p->copy + ch * w->near_ld, to - p->from);
+    for (int64_t ch = 0; ch < p->channels; ch++, x += w->src_plane) {
+        for (int64_t l = p->from; l < to + LANES; l += LANES)
+            __builtin_prefetch(x + l + NEXT * w->src_plane);
+        ptq_conv_copy_row(x + p->from, 1, p->copy + ch * w->near_ld, to - p->from);
+    }
 }
 
 /* One block of channels. */
@@ -345,7 +352,7 @@ static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
     bool copied = w.merged || w.split;
     w.src_plane = copied ? (w.split ? split_floats(g) : g->isize) * g->batch / w.images : g->isize;
     w.src_image = g->c * w.src_plane;
-    w.near = g->kvol > 1 && !w.merged && w.src_plane % 1024 == 0 && w.vectors >= NEAR;
+    w.near = (g->kvol > 1 || g->mg >= NEAR_ROWS) && !w.merged && w.src_plane % 1024 == 0 && w.vectors >= NEAR;
     divide(c, &w);
     bool masks = g->kvol > 1 || w.columns % LANES != 0 || g->pad[0] || g->pad[1] || g->pad[2];
     size_t off_bytes = ((size_t)g->kvol * sizeof(int64_t) + 63) / 64 * 64;

@@ -31,6 +31,10 @@ typedef struct ptq_int_tile {
     size_t ldy;   /* bytes */
     bool float_out;
     bool sgn;     /* the output is int8; unsigned where no value is negative */
+    /* No result before the clamp reaches +-2^31, so that it may be rounded first: then packing to bytes clamps, and
+     * the range of the output, four times a byte, is applied to all of them together. */
+    bool small;
+    uint32_t lo8, hi8;
     /* With something to add: rows of codes, its law, and room for the sums of a tile in rows of a
      * full panel. */
     const uint8_t *skip;
@@ -224,6 +228,7 @@ typedef struct ptq_int_packed {
     uint8_t flip_a; /* 0x80 when A is int8: both forms start from unsigned bytes */
     int32_t za;     /* zero point of A after the flip */
     bool need_rowsum;
+    bool small;     /* no multiplier is above 1/2 */
     void *b;        /* panels one behind the other */
     int32_t *bias;  /* [npad] bias with the zero points folded in */
     int32_t *wzp;   /* [npad] */

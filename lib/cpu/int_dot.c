@@ -5,6 +5,7 @@
  * With operands in bytes (a', w' shifted to u8 and s8)
  *   sum (a' - za)(w' - zw) = sum a' w' - za colsum(w') - zw rowsum(a') + K za zw,
  * all modulo 2^32. With 16-bit operands both zero points are subtracted while packing. */
+#include <math.h>
 #include <string.h>
 
 #include "lib/cpu/int.h"
@@ -96,7 +97,7 @@ static void pack_rows(const ptq_int_dot *d, const ptq_int_b *b, int64_t n0, int6
 void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_packed *out)
 {
     const ptq_qlinear_params *p = b->p;
-    ptq_int_packed w = {.n = b->n, .k = b->k};
+    ptq_int_packed w = {.n = b->n, .k = b->k, .small = true};
     w.kgroups = (b->k + d->kgroup - 1) / d->kgroup;
     w.npad = round_up(b->n, d->lanes);
     int64_t nr = (int64_t)d->nv * d->lanes;
@@ -137,6 +138,7 @@ void ptq_int_pack(const ptq_int_dot *d, const ptq_int_b *b, void *mem, ptq_int_p
             }
             w.bias[n0 + n] = (int32_t)bias;
             w.mult[n0 + n] = ptq_int_mult(p, b->c0 + n0 + n);
+            w.small = w.small && w.mult[n0 + n] <= 0.5f;
         }
     }
     *out = w;
@@ -234,6 +236,31 @@ static void run_panel(const job *j, ptq_int_tile *t, const uint8_t *a, int64_t r
     }
 }
 
+/* How results become codes. */
+static void set_range(const ptq_int_product *g, ptq_int_tile *t)
+{
+    enum { MOST = 1 << 20 }; /* times a code: below 2^28 */
+    const ptq_qlinear_params *p = g->p;
+    int32_t lo = p->qlo, hi = p->qhi;
+    t->lo = (float)(p->qlo - p->y.zp);
+    t->hi = (float)(p->qhi - p->y.zp);
+    t->zy = p->y.zp;
+    t->small = g->w->small;
+    if (g->skip) {
+        const ptq_residual *a = t->residual = &g->skip->law;
+        bool rounded = a->kind == PTQ_RESIDUAL_ROUNDED;
+        t->ld_skip = g->skip->ld;
+        t->skip_sgn = g->skip->sgn;
+        lo = rounded ? a->lo : lo;
+        hi = rounded ? a->hi : hi;
+        t->small = t->small && (rounded ? a->add.ra <= MOST && a->add.rb <= MOST && fabsf(a->add.fx) <= 256.0f * MOST
+                                        : a->r <= MOST);
+    }
+    t->sgn = lo < 0;
+    t->lo8 = 0x01010101u * (uint8_t)lo;
+    t->hi8 = 0x01010101u * (uint8_t)hi;
+}
+
 static ptq_status run_block(void *arg, size_t i, int worker)
 {
     const job *j = arg;
@@ -247,17 +274,8 @@ static ptq_status run_block(void *arg, size_t i, int worker)
     uint8_t *pack = g->scratch + (size_t)worker * (abytes + ptq_int_round64((size_t)j->rows * 4));
     int32_t *rowsum = (int32_t *)(void *)(pack + abytes);
     ptq_int_tile t = {.kgroups = w->kgroups, .lda = (size_t)w->kgroups * 4, .ldy = g->ldy};
-    t.lo = (float)(p->qlo - p->y.zp);
-    t.hi = (float)(p->qhi - p->y.zp);
-    t.zy = p->y.zp;
     t.float_out = p->float_out || p->tail.on;
-    t.sgn = p->qlo < 0;
-    if (g->skip) {
-        t.residual = &g->skip->law;
-        t.ld_skip = g->skip->ld;
-        t.skip_sgn = g->skip->sgn;
-        t.sgn = t.residual->kind == PTQ_RESIDUAL_ROUNDED ? t.residual->lo < 0 : t.sgn;
-    }
+    set_range(g, &t);
     const uint8_t *a = pack;
     if (g->direct) {
         a = g->direct + (size_t)r0 * g->direct_lda;

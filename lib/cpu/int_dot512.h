@@ -43,6 +43,20 @@ static inline vi v_bytes(const vi *q, bool sgn)
     return sgn ? _mm512_packs_epi16(lo, hi) : _mm512_packus_epi16(lo, hi);
 }
 
+/* The same where rounding may come before the clamp: `q` on the output's grid, without its zero point if z. */
+static inline __attribute__((always_inline)) vi v_codes(const ptq_int_tile *t, const vi *q, const bool z)
+{
+    vi lo = _mm512_packs_epi32(q[0], q[1]), hi = _mm512_packs_epi32(q[2], q[3]);
+    const vi least = _mm512_set1_epi32((int32_t)t->lo8), most = _mm512_set1_epi32((int32_t)t->hi8);
+    if (z) {
+        lo = _mm512_adds_epi16(lo, _mm512_set1_epi16((int16_t)t->zy));
+        hi = _mm512_adds_epi16(hi, _mm512_set1_epi16((int16_t)t->zy));
+    }
+    if (t->sgn)
+        return _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(lo, hi), least), most);
+    return _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(lo, hi), least), most);
+}
+
 static inline void v_store(vi acc, const float *mult, float lo, float hi, int32_t zy, bool float_out,
                            void *y, size_t at, int left)
 {
@@ -73,9 +87,15 @@ static inline __attribute__((always_inline)) void v_finish(const ptq_int_tile *t
     const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     vi q[NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++)
-        q[j] = j < nv ? v_quant(acc[j], t->mult + j * LANES, t->lo, t->hi, t->zy) : _mm512_setzero_si512();
-    vi bytes = _mm512_permutexvar_epi32(order, v_bytes(q, t->sgn));
+    for (int j = 0; j < NV; j++) {
+        if (j >= nv)
+            q[j] = _mm512_setzero_si512();
+        else if (t->small)
+            q[j] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[j]), _mm512_loadu_ps(t->mult + j * LANES)));
+        else
+            q[j] = v_quant(acc[j], t->mult + j * LANES, t->lo, t->hi, t->zy);
+    }
+    vi bytes = _mm512_permutexvar_epi32(order, t->small ? v_codes(t, q, true) : v_bytes(q, t->sgn));
     if (t->n >= 64)
         _mm512_storeu_si512(y, bytes);
     else
@@ -89,7 +109,6 @@ static inline __attribute__((always_inline)) void v_finish(const ptq_int_tile *t
 typedef struct law {
     __m512 lo, hi, zy, r, ra, rb, fx, lo2, hi2;
     vi z, izy;
-    bool in_float, skip_first, sgn;
 } law;
 
 static inline law law_of(const ptq_int_tile *t)
@@ -99,34 +118,39 @@ static inline law law_of(const ptq_int_tile *t)
                  .r = _mm512_set1_ps(a->r), .ra = _mm512_set1_ps(a->add.ra), .rb = _mm512_set1_ps(a->add.rb),
                  .fx = _mm512_set1_ps(a->add.fx), .lo2 = _mm512_set1_ps((float)a->lo),
                  .hi2 = _mm512_set1_ps((float)a->hi), .z = _mm512_set1_epi32(a->z),
-                 .izy = _mm512_set1_epi32(t->zy), .in_float = a->kind == PTQ_RESIDUAL_FLOAT,
-                 .skip_first = a->skip_first != 0, .sgn = t->skip_sgn};
+                 .izy = _mm512_set1_epi32(t->zy)};
 }
 
-INLINE vi v_sum(const law *a, vi acc, const float *mult, __m128i codes)
+enum { IN_FLOAT, SKIP_FIRST, SKIP_SECOND };
+
+/* Without the last clamp where that comes later; the zero point of IN_FLOAT too. */
+INLINE vi v_sum(const law *a, const int kind, const bool small, vi acc, const float *mult, vi s)
 {
-    vi s = a->sgn ? _mm512_cvtepi8_epi32(codes) : _mm512_cvtepu8_epi32(codes);
     __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(mult));
-    if (a->in_float) {
+    if (kind == IN_FLOAT) {
         f = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(s, a->z)), a->r, f);
+        if (small)
+            return _mm512_cvtps_epi32(f);
         return _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, a->lo), a->hi)), a->izy);
     }
     f = _mm512_min_ps(_mm512_max_ps(f, a->lo), a->hi);
     f = _mm512_add_ps(_mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), a->zy);
     __m512 g = _mm512_cvtepi32_ps(s); /* f is the product's code, exact */
-    f = a->skip_first ? _mm512_fmadd_ps(g, a->ra, _mm512_fmadd_ps(f, a->rb, a->fx))
-                      : _mm512_fmadd_ps(f, a->ra, _mm512_fmadd_ps(g, a->rb, a->fx));
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(f, a->lo2), a->hi2));
+    f = kind == SKIP_FIRST ? _mm512_fmadd_ps(g, a->ra, _mm512_fmadd_ps(f, a->rb, a->fx))
+                           : _mm512_fmadd_ps(f, a->ra, _mm512_fmadd_ps(g, a->rb, a->fx));
+    return _mm512_cvtps_epi32(small ? f : _mm512_min_ps(_mm512_max_ps(f, a->lo2), a->hi2));
 }
 
 /* m rows of nv vectors from t->sums. */
-static void finish_sums(const ptq_int_tile *t, int m, int nv)
+INLINE void sums_body(const ptq_int_tile *t, const int m, const int nv, const int kind, const bool sgn,
+                      const bool small)
 {
     const law a = law_of(t);
     const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __mmask64 mask = mask64(t->n);
-    for (int i = 0; i < m; i++) {
-        const uint8_t *skip = t->skip + (size_t)i * t->ld_skip;
+    const uint8_t *skip = t->skip;
+    uint8_t *y = t->y;
+    for (int i = 0; i < m; i++, skip += t->ld_skip, y += t->ldy) {
         vi q[NV];
         q[0] = q[1] = q[2] = q[3] = _mm512_setzero_si512();
 #pragma GCC unroll 4
@@ -137,12 +161,41 @@ static void finish_sums(const ptq_int_tile *t, int m, int nv)
             if (t->rowsum)
                 acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(_mm512_set1_epi32(t->rowsum[i]),
                                                                v_load(t->wzp + j * LANES)));
-            __mmask16 part = (__mmask16)(mask >> (j * LANES));
-            q[j] = v_sum(&a, acc, t->mult + j * LANES, _mm_maskz_loadu_epi8(part, skip + j * LANES));
+            __m128i codes = _mm_maskz_loadu_epi8((__mmask16)(mask >> (j * LANES)), skip + j * LANES);
+            vi s = sgn ? _mm512_cvtepi8_epi32(codes) : _mm512_cvtepu8_epi32(codes);
+            q[j] = v_sum(&a, kind, small, acc, t->mult + j * LANES, s);
         }
-        _mm512_mask_storeu_epi8((uint8_t *)t->y + (size_t)i * t->ldy, mask,
-                                _mm512_permutexvar_epi32(order, v_bytes(q, t->sgn)));
+        vi bytes = small ? v_codes(t, q, kind == IN_FLOAT) : v_bytes(q, t->sgn);
+        _mm512_mask_storeu_epi8(y, mask, _mm512_permutexvar_epi32(order, bytes));
     }
+}
+
+/* The law is told apart outside of the loops, and whole panels, which are most. */
+#define SUMS(KIND, SGN)                                                                            \
+    static void sums_##KIND##_##SGN(const ptq_int_tile *t, int m, int nv)                          \
+    {                                                                                              \
+        if (nv == NV && t->small)                                                                  \
+            sums_body(t, m, NV, KIND, SGN, true);                                                  \
+        else                                                                                       \
+            sums_body(t, m, nv, KIND, SGN, false);                                                 \
+    }
+SUMS(IN_FLOAT, 0)
+SUMS(IN_FLOAT, 1)
+SUMS(SKIP_FIRST, 0)
+SUMS(SKIP_FIRST, 1)
+SUMS(SKIP_SECOND, 0)
+SUMS(SKIP_SECOND, 1)
+
+static void finish_sums(const ptq_int_tile *t, int m, int nv)
+{
+    static void (*const table[3][2])(const ptq_int_tile *, int, int) = {
+        {sums_IN_FLOAT_0, sums_IN_FLOAT_1},
+        {sums_SKIP_FIRST_0, sums_SKIP_FIRST_1},
+        {sums_SKIP_SECOND_0, sums_SKIP_SECOND_1},
+    };
+    const ptq_residual *a = t->residual;
+    int kind = a->kind == PTQ_RESIDUAL_FLOAT ? IN_FLOAT : a->skip_first ? SKIP_FIRST : SKIP_SECOND;
+    table[kind][t->skip_sgn](t, m, nv);
 }
 
 #define TILES(N) TILE(1, N) TILE(2, N) TILE(3, N) TILE(4, N) TILE(5, N) TILE(6, N)
@@ -158,6 +211,12 @@ TILE(12, 2)
 static void tile(const ptq_int_tile *t, int nv)
 {
     static void (*const table[NV][MR])(const ptq_int_tile *) = {ROW(1), ROW(2), ROW(3), ROW(4)};
+    if (t->m <= MR) {
+        table[nv - 1][t->m - 1](t);
+        if (t->sums)
+            finish_sums(t, t->m, nv);
+        return;
+    }
     if (t->m == MR_NARROW) {
         (nv == 1 ? tile_12_1 : tile_12_2)(t);
         if (t->sums)

@@ -30,7 +30,10 @@ static void pack_a(void *dst, const uint8_t *src, int64_t n, uint8_t flip, int32
     uint8_t *y = dst;
     const __m512i f = _mm512_set1_epi8((char)flip);
     (void)za; /* folded into the bias */
-    for (int64_t i = 0; i < n; i += 64) {
+    int64_t i = 0;
+    for (; n - i >= 64; i += 64)
+        _mm512_storeu_si512(y + i, _mm512_xor_si512(_mm512_loadu_si512(src + i), f));
+    if (i < n) {
         __mmask64 mask = mask64(n - i);
         _mm512_mask_storeu_epi8(y + i, mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, src + i), f));
     }
