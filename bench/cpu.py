@@ -34,6 +34,7 @@ OF_FORWARD = {"tinyimagenet-resnet50": 0.85, "tinyimagenet-vit": 0.85, "tinyimag
               "tinyimagenet-efficientnet_b0": 0.45}
 FASTER = 3.0  # than ONNX Runtime's calibration by percentile
 STEPS, STEP_BATCH, CALIB_BATCH = 10, 16, 16
+CALIB_ROUNDS = 3  # each takes a second and more, in which a machine is disturbed: least of nine
 words = lambda s: s.split(",")  # noqa: E731
 
 
@@ -184,7 +185,7 @@ def calibration_rows(b, m, folder):
     ready, rows = cpu_calib.prepared(path, folder), []
     for threads in a.j:
         r = {"model": m["name"], "threads": threads, "samples": len(x), "batch": CALIB_BATCH,
-             **cpu_calib.ours(path, samples, CALIB_BATCH, threads, a.rounds, "percentile")}
+             **cpu_calib.ours(path, samples, CALIB_BATCH, threads, CALIB_ROUNDS * a.rounds, "percentile")}
         for method in a.ort_methods:
             r["ort_" + method], r["ort_tensors"] = cpu_calib.theirs(ready, x, CALIB_BATCH, threads, method)
         rows.append(r)
