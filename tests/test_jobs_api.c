@@ -2,10 +2,10 @@
 /* Wrong calls of the public interface: each is refused with a status and a text. */
 #include "tests/unit.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "tests/jobs_kit.h"
+#include "tests/log_kit.h"
 
 typedef struct world {
     ptq_model *m;
@@ -175,15 +175,6 @@ START_TEST(api__tensors_that_lie)
     drop(&w);
 }
 END_TEST
-
-static char logged[512];
-
-static void keep_log(void *ctx, ptq_log_level level, const char *text)
-{
-    (void)ctx;
-    (void)level;
-    snprintf(logged, sizeof logged, "%s", text);
-}
 
 /* A runner on the CPU says what it does not do, as engines and commands do. */
 START_TEST(api__runner_tells_what_precision_it_has_not)

@@ -1,83 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Engines: the same bytes as a session in every form (built, from a plan, several contexts), profiles,
- * damaged plans, timing caches. On the CPU, on the stand-in device, and on a real one. */
-#ifndef PTQ_TEST_GPU
-#define PTQ_TEST_CPU
-#endif
-#include <unistd.h>
-
-#include "lib/core/qmath.h"
-#include "lib/jobs/engine.h"
-#include "tests/gpu_session.h"
-#include "tests/graph_text.h"
-#include "tests/scratch.h"
+/* Engines: the same bytes as a session in every form (built, from a plan, several contexts), precision, profiles,
+ * and every call of a device failing in turn. */
+#include "tests/engine_kit.h"
+#include "tests/log_kit.h"
 #ifdef PTQ_TEST_FAKE
 #include "tests/fake_dev.h"
 #endif
-#ifdef PTQ_TEST_GPU
-#define BACKEND (&ptq_backend_cuda)
-#else
-#define BACKEND ptq_backend_find("cpu")
-#endif
-
-static gs_data images = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {3, 32, 32}};
-
-static ptq_model *quantized(void)
-{
-    ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 8, "ort", "qdq");
-    ptq_model_free(m);
-    return q;
-}
-
-static ptq_engine *build(const ptq_model *m, const ptq_engine_options *opt)
-{
-    ptq_engine *e;
-    ck_assert_ok(ptq_engine_build_on(BACKEND, m, opt, &e));
-    return e;
-}
-
-static ptq_engine *through_plan(ptq_engine *e)
-{
-    void *bytes, *again;
-    size_t n, m;
-    ptq_engine *l;
-    ck_assert_ok(ptq_engine_serialize(e, &bytes, &n));
-    ck_assert_ok(ptq_engine_deserialize_on(BACKEND, bytes, n, NULL, &l));
-    ck_assert_ok(ptq_engine_serialize(l, &again, &m));
-    ck_assert_uint_eq(n, m);
-    ck_assert_int_eq(memcmp(bytes, again, n), 0);
-    free(bytes);
-    free(again);
-    ptq_engine_free(e);
-    return l;
-}
-
-/* What a session on the CPU gives for this batch. */
-static void expected(const ptq_model *m, const ptq_tensor *x, bool integer, gs_record *want)
-{
-    ptq_session *s;
-    ptq_session_options o = gs_options(NULL, NULL);
-    if (!integer)
-        o.lower = (ptq_lower_options){.fuse = true};
-    ck_assert_ok(ptq_session_new(m->graph, &o, &s));
-    ck_assert_ok(gs_run(s, m->graph, x, want));
-    ptq_session_free(s);
-}
-
-static void same_as_session(const ptq_model *m, ptq_context *c, int64_t batch, uint64_t seed, bool integer)
-{
-    gs_record want = {0};
-    ptq_tensor x = gs_batch(&images, batch, seed), y;
-    expected(m, &x, integer, &want);
-    ck_assert_ok(ptq_context_shapes(c, &x, 1, &y, 1));
-    ck_assert_uint_eq(y.nbytes, want.v[0].t.nbytes);
-    y.data = malloc(y.nbytes);
-    ck_assert_ok(ptq_context_run(c, &x, 1, &y, 1));
-    ck_assert_int_eq(memcmp(y.data, want.v[0].t.data, y.nbytes), 0);
-    free(y.data);
-    free(x.data);
-    gs_clear(&want);
-}
 
 START_TEST(engine__gives_the_bytes_of_a_session)
 {
@@ -102,15 +30,6 @@ START_TEST(engine__gives_the_bytes_of_a_session)
     ptq_model_free(q);
 }
 END_TEST
-
-static char logged[512];
-
-static void keep_log(void *ctx, ptq_log_level level, const char *text)
-{
-    (void)ctx;
-    (void)level;
-    snprintf(logged, sizeof logged, "%s", text);
-}
 
 /* Kept by the plan and told by the report; a backend without it says so. */
 START_TEST(engine__fast_math)
@@ -370,258 +289,6 @@ START_TEST(engine__wrong_uses)
 }
 END_TEST
 
-/* ---- plans ---- */
-
-START_TEST(engine__damaged_plans)
-{
-    ptq_model *m;
-    ck_assert_ok(ptq_model_wrap(gt_parse("input x f32 [n,4]\ny = Relu(x)\noutput y\n"), &m));
-    ck_assert_ok(ptq_model_optimize(m));
-    ptq_engine *e = build(m, NULL), *l;
-    void *bytes;
-    size_t n;
-    ck_assert_ok(ptq_engine_serialize(e, &bytes, &n));
-    uint8_t *b = malloc(n + 1);
-    for (size_t i = 0; i < n; i++) { /* cut at every byte */
-        memcpy(b, bytes, i);
-        ck_assert_fails(ptq_engine_deserialize_on(BACKEND, b, i, NULL, &l), PTQ_ERR_MODEL);
-    }
-    memcpy(b, bytes, n);
-    b[n] = 0;
-    ck_assert_fails(ptq_engine_deserialize_on(BACKEND, b, n + 1, NULL, &l), PTQ_ERR_MODEL);
-    for (size_t i = 0; i < n; i++) { /* every byte changed */
-        b[i] ^= 0x20;
-        ptq_status s = ptq_engine_deserialize_on(BACKEND, b, n, NULL, &l);
-        ck_assert_msg(s == PTQ_ERR_MODEL || (i >= 8 && i < 16 && s == PTQ_ERR_UNSUPPORTED), "byte %zu: %d", i, (int)s);
-        b[i] ^= 0x20;
-    }
-    free(b);
-    free(bytes);
-    ptq_engine_free(e);
-    ptq_model_free(m);
-}
-END_TEST
-
-/* The header with `from` replaced by `to` of the same length, and the digest of that. */
-static void edit(uint8_t *p, size_t n, const char *from, const char *to)
-{
-    size_t k = strlen(from);
-    char hex[65];
-    ck_assert_uint_eq(k, strlen(to));
-    for (size_t i = 0; i + k < n; i++)
-        if (memcmp(p + i, from, k) == 0) {
-            memcpy(p + i, to, k);
-            ptq_sha256_hex(p, n - 64, hex);
-            memcpy(p + n - 64, hex, 64);
-            return;
-        }
-    ck_abort_msg("'%s' is not in the plan", from);
-}
-
-static const struct {
-    const char *from, *to, *says;
-    ptq_status status;
-} edits[] = {
-    {"\"version\":\"0", "\"version\":\"9", "build it again", PTQ_ERR_UNSUPPORTED},
-    {"\"backend\":\"c", "\"backend\":\"x", "which this build lacks", PTQ_ERR_UNSUPPORTED},
-    {"\"kind\":\"", "\"kinf\":\"", "build it here", PTQ_ERR_UNSUPPORTED},
-    {"\"precision\":\"m", "\"precision\":\"x", "no precision", PTQ_ERR_ARG},
-    {"\"max\":[64,4]", "\"max\":[64,5]", "largest shapes", PTQ_ERR_ARG},
-    {"\"max\":[64,4]", "\"max\":[6444]", "a profile", PTQ_ERR_MODEL},
-    {"\"max\":[64,4]", "\"max\":\"abcd\"", "a profile", PTQ_ERR_MODEL},
-    {"\"profiles\":", "\"profilet\":", "no profile", PTQ_ERR_MODEL},
-    {"{\"backend\":", "[\"backend\":", "its header", PTQ_ERR_MODEL},
-};
-
-START_TEST(engine__plans_of_elsewhere)
-{
-    ptq_model *m;
-    ptq_engine *e, *l;
-    void *bytes;
-    size_t n;
-    ck_assert_ok(ptq_model_wrap(gt_parse("input x f32 [n,4]\ny = Relu(x)\noutput y\n"), &m));
-    ck_assert_ok(ptq_model_optimize(m));
-    e = build(m, NULL);
-    ck_assert_ok(ptq_engine_serialize(e, &bytes, &n));
-#ifndef PTQ_TEST_GPU
-    if (strncmp(edits[_i].from, "\"kind\"", 6) != 0) /* a CPU is of no kind */
-#endif
-    {
-        edit(bytes, n, edits[_i].from, edits[_i].to);
-        ck_assert_fails(ptq_engine_deserialize_on(BACKEND, bytes, n, NULL, &l), edits[_i].status);
-        ck_assert_says(edits[_i].says);
-    }
-    free(bytes);
-    ptq_engine_free(e);
-    ptq_model_free(m);
-}
-END_TEST
-
-START_TEST(engine__files)
-{
-    const char *path = scratch_at("m.plan");
-    ptq_model *q = quantized();
-    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
-    ptq_engine *e, *l;
-    ptq_context *c;
-    o.backend = "cpu";
-    ck_assert_ok(ptq_engine_build(q, &o, &e));
-    ck_assert_ok(ptq_engine_save(e, path, false));
-    ck_assert_fails(ptq_engine_save(e, path, false), PTQ_ERR_IO);
-    ck_assert_ok(ptq_engine_save(e, path, true));
-    ck_assert_ok(ptq_engine_load(path, NULL, &l));
-    ck_assert_str_eq(ptq_engine_backend(l), "cpu");
-    ck_assert_uint_eq(ptq_engine_input_count(l), 1);
-    ck_assert_ok(ptq_context_new(l, 0, &c));
-    same_as_session(q, c, 3, 1, true);
-    ptq_context_free(c);
-    ptq_engine_free(l);
-    ptq_engine_free(e);
-    ck_assert_fails(ptq_engine_load(scratch_dir, NULL, &l), PTQ_ERR_IO);
-    ck_assert_says("not a regular file");
-    ck_assert_int_eq(truncate(path, 100), 0);
-    ck_assert_fails(ptq_engine_load(path, NULL, &l), PTQ_ERR_MODEL);
-    ck_assert_says(path);
-    ptq_model_free(q);
-}
-END_TEST
-
-/* ---- plugins ---- */
-
-#define PTQ_EXAMPLE_NO_MAIN
-#include "examples/plugin.c"
-
-static const char swap_float[] = "input x f32 [n,4,3,3]\nr = Relu(x)\ny = com.example.Swap(r)\n"
-                                 "z = Relu(y)\noutput z\n";
-static const char swap_codes[] = "input x f32 [n,4,3,3]\nconst s f32 [] 0.05\nconst p s8 [] 3\n"
-                                 "q = QuantizeLinear(x, s, p)\nd = DequantizeLinear(q, s, p)\n"
-                                 "y = com.example.Swap(d)\nyq = QuantizeLinear(y, s, p)\nz = DequantizeLinear(yq, s, p)\n"
-                                 "output z\n";
-static const char swap_grids[] = "input x f32 [n,4,3,3]\nconst s f32 [] 0.05\nconst p s8 [] 3\n"
-                                 "const t f32 [] 0.06\n"
-                                 "q = QuantizeLinear(x, s, p)\nd = DequantizeLinear(q, s, p)\n"
-                                 "y = com.example.Swap(d)\nyq = QuantizeLinear(y, t, p)\nz = DequantizeLinear(yq, t, p)\n"
-                                 "output z\n";
-
-static ptq_model *swap_model(const char *text)
-{
-    ptq_model *m;
-    ck_assert_ok(ptq_model_wrap(gt_parse(text), &m));
-    ck_assert_ok(ptq_model_optimize(m));
-    return m;
-}
-
-/* The operator of the example on floats and on codes, built and from a plan. */
-START_TEST(engine__plugin)
-{
-    const ptq_plugin *const plugins[] = {&example_swap};
-    ptq_model *m = swap_model(_i % 2 ? swap_codes : swap_float);
-    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
-    ptq_engine *e, *l;
-    ptq_context *c;
-    gs_data d = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {4, 3, 3}};
-    ptq_tensor x = gs_batch(&d, 5, 3), y;
-    o.plugins = plugins;
-    o.nplugins = 1;
-    e = build(m, &o);
-    if (_i >= 2) { /* a plan names its operators, not who brings them */
-        void *bytes;
-        size_t n;
-        ck_assert_ok(ptq_engine_serialize(e, &bytes, &n));
-        ck_assert_fails(ptq_engine_deserialize_on(BACKEND, bytes, n, NULL, &l), PTQ_ERR_UNSUPPORTED);
-        ck_assert_says("com.example.Swap");
-        ck_assert_ok(ptq_engine_deserialize_on(BACKEND, bytes, n, &o, &l));
-        free(bytes);
-        ptq_engine_free(e);
-        e = l;
-    }
-    ck_assert_ok(ptq_context_new(e, 0, &c));
-    ck_assert_ok(ptq_context_shapes(c, &x, 1, &y, 1));
-    ck_assert_int_eq(y.rank, 4);
-    ck_assert_int_eq(y.dims[0], 5);
-    float *got = y.data = malloc(y.nbytes);
-    ck_assert_ok(ptq_context_run(c, &x, 1, &y, 1));
-    for (int64_t i = 0; i < 5 * 36; i++) {
-        float v = ((float *)x.data)[i / 36 * 36 + (i % 36 + 18) % 36];
-        float want = _i % 2 ? ((float)ptq_quantize(v, 0.05f, 3, -128, 127) - 3.0f) * 0.05f : v > 0.0f ? v : 0.0f;
-        ck_assert_msg(got[i] == want, "element %lld: %g, not %g", (long long)i, (double)got[i], (double)want);
-    }
-    free(x.data);
-    free(got);
-    ptq_context_free(c);
-    ptq_engine_free(e);
-    ptq_model_free(m);
-}
-END_TEST
-
-START_TEST(engine__plugin_errors)
-{
-    const ptq_plugin relu = {sizeof relu, "Relu", "", PTQ_PLUGIN_FLOAT, swap_shapes, swap_run, NULL, NULL};
-    const ptq_plugin half = {sizeof half, "Swap", "com.example", PTQ_PLUGIN_FLOAT, swap_shapes, NULL, NULL, NULL};
-    const ptq_plugin *list[1];
-    ptq_model *m = swap_model(swap_float), *g = swap_model(swap_grids);
-    ptq_engine_options o = PTQ_ENGINE_OPTIONS_INIT;
-    ptq_engine *e;
-    ptq_context *c;
-    gs_data d = {.dtype = PTQ_DT_F32, .rank = 3, .dims = {4, 3, 3}};
-    ptq_tensor x = gs_batch(&d, 2, 3), y = {.data = malloc(4096), .nbytes = 4096};
-    ck_assert_fails(ptq_engine_build_on(BACKEND, m, &o, &e), PTQ_ERR_UNSUPPORTED);
-    ck_assert_says("com.example.Swap");
-    o.plugins = list;
-    o.nplugins = 1;
-    list[0] = &relu;
-    ck_assert_fails(ptq_engine_build_on(BACKEND, m, &o, &e), PTQ_ERR_ARG);
-    ck_assert_says("Relu is the library's own");
-    list[0] = &half;
-    ck_assert_fails(ptq_engine_build_on(BACKEND, m, &o, &e), PTQ_ERR_ARG);
-    ck_assert_says("lacks");
-    list[0] = &example_swap;
-    o.no_tuning = true; /* the error comes from a run */
-    e = build(g, &o);
-    ck_assert_ok(ptq_context_new(e, 0, &c));
-    ck_assert_fails(ptq_context_run(c, &x, 1, &y, 1), PTQ_ERR_UNSUPPORTED);
-    ck_assert_says("plugin Swap: Swap moves codes");
-    ptq_context_free(c);
-    ptq_engine_free(e);
-    ptq_model_free(g);
-    g = swap_model("input x f32 [n,5,3,3]\ny = com.example.Swap(x)\noutput y\n");
-    e = build(g, &o);
-    ck_assert_fails(ptq_context_new(e, 0, &c), PTQ_ERR_MODEL);
-    ck_assert_says("even number of channels");
-    ptq_engine_free(e);
-    free(x.data);
-    free(y.data);
-    ptq_model_free(m);
-    ptq_model_free(g);
-}
-END_TEST
-
-/* ---- timing cache ---- */
-
-START_TEST(engine__timing_cache_files)
-{
-    const char *path = scratch_at("cache");
-    char *text;
-    ck_assert_ok(ptq_timing_cache_read(path, "device A", &text));
-    ck_assert_ptr_null(text);
-    ck_assert_ok(ptq_timing_cache_write(path, "device A", "one\ntwo\n"));
-    ck_assert_ok(ptq_timing_cache_read(path, "device A", &text));
-    ck_assert_str_eq(text, "one\ntwo\n");
-    free(text);
-    ck_assert_fails(ptq_timing_cache_read(path, "device", &text), PTQ_ERR_DATA);
-    ck_assert_says("was measured on device A, this is device");
-    ck_assert_ok(ptq_timing_cache_write(path, "device B", ""));
-    ck_assert_ok(ptq_timing_cache_read(path, "device B", &text));
-    ck_assert_str_eq(text, "");
-    free(text);
-    FILE *f = fopen(path, "w");
-    fputs("something else\n", f);
-    fclose(f);
-    ck_assert_fails(ptq_timing_cache_read(path, "device A", &text), PTQ_ERR_DATA);
-    ck_assert_says("not a timing cache");
-}
-END_TEST
-
 /* ---- failures ---- */
 
 #ifdef PTQ_TEST_FAKE
@@ -680,9 +347,8 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("jobs_engine");
-    TCase *t = tcase_create("engine");
+    TCase *t = tcase_create("all");
     tcase_set_timeout(t, 120);
-    tcase_add_checked_fixture(t, scratch_make, scratch_remove);
     tcase_add_loop_test(t, engine__gives_the_bytes_of_a_session, 0, 4);
     tcase_add_test(t, engine__fast_math);
     tcase_add_loop_test(t, engine__precision, 0, (int)PTQ_COUNT(precisions));
@@ -690,12 +356,6 @@ int main(void)
     tcase_add_test(t, engine__profiles);
     tcase_add_loop_test(t, engine__wrong_profiles, 0, (int)PTQ_COUNT(wrong));
     tcase_add_test(t, engine__wrong_uses);
-    tcase_add_test(t, engine__damaged_plans);
-    tcase_add_loop_test(t, engine__plans_of_elsewhere, 0, (int)PTQ_COUNT(edits));
-    tcase_add_test(t, engine__files);
-    tcase_add_test(t, engine__timing_cache_files);
-    tcase_add_loop_test(t, engine__plugin, 0, 4);
-    tcase_add_test(t, engine__plugin_errors);
 #ifdef PTQ_TEST_FAKE
     tcase_add_test(t, engine__every_call_may_fail);
 #endif

@@ -36,7 +36,7 @@ PTQ_INLINE void window_channel(const int R, const int V, const bool M, const ptq
 }
 
 /* Rows of results lie far apart, as do those that are added: asked for a row with each channel, because more at
- * once wait for each other, and loads for them. */
+ * once wait for each other, and loads for them. ch: below R for each of the two that there are. */
 PTQ_INLINE void ask_for_row(const int R, const int V, const ptq_f32_window *t, int64_t ch)
 {
     bool add = t->last && t->add[0];
@@ -45,7 +45,7 @@ PTQ_INLINE void ask_for_row(const int R, const int V, const ptq_f32_window *t, i
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++)
             __builtin_prefetch(t->add[v] + ch * t->add_ld);
-    } else if (t->first) {
+    } else {
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++)
             __builtin_prefetch(t->c[v] + row * t->ldc, 1);

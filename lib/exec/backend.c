@@ -27,6 +27,11 @@ const ptq_backend_ops *ptq_backend_at(size_t i)
     return i < PTQ_COUNT(backends) ? backends[i] : NULL;
 }
 
+const char *ptq_backend_or_cpu(const char *wanted)
+{
+    return wanted && strcmp(wanted, "auto") != 0 ? wanted : "cpu";
+}
+
 const ptq_backend_ops *ptq_backend_find(const char *name)
 {
     for (size_t i = 0; i < PTQ_COUNT(backends); i++)

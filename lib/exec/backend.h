@@ -143,6 +143,8 @@ typedef struct ptq_backend_ops {
 enum { PTQ_HALF_OUTPUT = 16 };
 
 const ptq_backend_ops *ptq_backend_find(const char *name);
+/* The name that a session takes: NULL and "auto" are "cpu". */
+const char *ptq_backend_or_cpu(const char *wanted);
 /* Is there fast math, are there products in float16, where that is wanted? Where not, a warning tells. */
 bool ptq_backend_fast_math(const ptq_backend_ops *ops, bool wanted);
 bool ptq_backend_half_products(const ptq_backend_ops *ops, bool wanted);

@@ -51,7 +51,7 @@ static ptq_status check_support(ptq_executable *s)
 
 static ptq_status open_backend(const ptq_executable_options *opt, ptq_executable *e)
 {
-    const char *name = opt->backend && strcmp(opt->backend, "auto") != 0 ? opt->backend : "cpu";
+    const char *name = ptq_backend_or_cpu(opt->backend);
     e->ops = opt->ops ? opt->ops : ptq_backend_find(name);
     if (!e->ops)
         return ptq_fail(PTQ_ERR_ARG, "there is no backend \"%s\"", name);

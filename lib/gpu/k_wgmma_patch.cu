@@ -247,7 +247,8 @@ template <int C> static bool supports(const ptq_dev *d, const ptq_k_gemm *a)
 {
     bool window = a->kernel_h == TAPS && a->kernel_w == TAPS && a->stride_h == 1 && a->stride_w == 1 && a->dil_h == 1 &&
                   a->dil_w == 1;
-    return window && a->in_h > 0 && a->in_w > 0 && a->c == C && maps_fit(d, a) && near_end(a) == END_NEAR && a->out_w + TAPS - 1 <= 256 &&
+    window = window && a->in_h > 0 && a->in_w > 0;
+    return window && a->c == C && maps_fit(d, a) && near_end(a) == END_NEAR && a->out_w + TAPS - 1 <= 256 &&
            (a->n + BN - 1) / BN <= ptq_dev_processors(d) && a->m < 1 << 29 && best_cut(d, a).lines > 0;
 }
 

@@ -30,7 +30,7 @@ ptq_status ptq_loop_machine(const ptq_loop_options *opt, char *text, size_t n)
     PTQ_NEEDS(text);
     PTQ_OPTIONS(opt);
     opt = opt ? opt : &dflt;
-    const char *name = opt->backend && strcmp(opt->backend, "auto") != 0 ? opt->backend : "cpu";
+    const char *name = ptq_backend_or_cpu(opt->backend);
     const ptq_backend_ops *b = ptq_backend_find(name);
     if (!b)
         return ptq_fail(PTQ_ERR_ARG, "backend '%s' is not in this build", name);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/jobs/precision.h"
 
-#include <string.h>
-
 ptq_status ptq_precision_of(const char *name, bool fast_math, const ptq_backend_ops *ops, ptq_precision *out)
 {
     static const char *const names[] = {"model", "fp32", "fp16"};
@@ -18,7 +16,7 @@ ptq_status ptq_precision_of(const char *name, bool fast_math, const ptq_backend_
 
 ptq_status ptq_precision_on(const char *backend, const char *name, bool fast_math, ptq_precision *out)
 {
-    const ptq_backend_ops *ops = ptq_backend_find(backend && strcmp(backend, "auto") != 0 ? backend : "cpu");
+    const ptq_backend_ops *ops = ptq_backend_find(ptq_backend_or_cpu(backend));
     if (ops)
         ptq_backend_fast_math(ops, fast_math);
     return ptq_precision_of(name, fast_math, ops, out);
