@@ -7,7 +7,7 @@
 #include "lib/cpu/gemm.h"
 
 /* A block of weights (ROWS x KC floats) and the outputs of a task stay in the second-level cache. What is copied is
- * asked for AHEAD floats or NEXT rows before: processors ask for no more than the page that they read. */
+ * asked for AHEAD floats or NEXT rows before, because processors hardly look beyond the page that they read. */
 enum { LANES = 16, KC = 288, ROWS = 256, VECTORS = 12, NEAR = 9, NEAR_ROWS = 128, AHEAD = 2048, NEXT = 4 };
 
 bool ptq_conv_fits_window(const ptq_conv_geometry *g)
