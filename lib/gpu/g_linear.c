@@ -520,15 +520,16 @@ bool ptq_gpu_conv_pools(const ptq_program *p, const ptq_step *s, const ptq_node 
 {
     const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
     const ptq_qlinear_params *q = s->params;
-    ptq_window v;
+    ptq_window c, v;
     if (q->qlo != 0 && q->qlo != -128)
         return false;
-    if (!w || w->rank != 4 || w->dims[1] > 4 || w->dims[3] < 2 || w->dims[0] % 16 != 0 || ptq_attr_int(s->node, "group", 1) != 1 ||
-        !eight_bits(p, s, NULL) || strncmp(ptq_attr_str(pool, "auto_pad", ""), "SAME", 4) == 0 ||
-        ptq_window_read(pool, 2, NULL, NULL, &v) != PTQ_OK)
+    if (!w || w->rank != 4 || w->dims[1] > 4 || w->dims[3] < 2 || w->dims[0] % 16 != 0 || !eight_bits(p, s, NULL) ||
+        ptq_window_read(s->node, 2, NULL, w->dims + 2, &c) != PTQ_OK || c.group != 1 ||
+        ptq_window_read(pool, 2, NULL, NULL, &v) != PTQ_OK ||
+        strncmp(ptq_attr_str(pool, "auto_pad", ""), "SAME", 4) == 0)
         return false;
     for (int d = 0; d < 2; d++)
-        if (v.kernel[d] != 3 || v.stride[d] != 2 || v.dilation[d] != 1 || v.pad_begin[d] > 1)
+        if (c.dilation[d] != 1 || v.kernel[d] != 3 || v.stride[d] != 2 || v.dilation[d] != 1 || v.pad_begin[d] > 1)
             return false;
     return true;
 }
@@ -563,7 +564,8 @@ uint32_t ptq_gpu_gemm_halves(const ptq_program *p, const ptq_step *s)
     const ptq_tensor *w = ptq_gpu_constant(p, s, 1);
     uint8_t flip;
     bool floats = q->tail.on && q->float_out && !q->tail.gelu;
-    if (!floats || !w || w->rank != 2 || q->trans_a || w->dims[q->trans_b ? 0 : 1] % 8 != 0 || !plain_weights(q, w, &flip))
+    if (!floats || !w || w->rank != 2 || q->trans_a || w->dims[q->trans_b ? 0 : 1] % 8 != 0 ||
+        !plain_weights(q, w, &flip))
         return 0;
     return 1u << PTQ_HALF_OUTPUT | (q->tail.residual ? 1u << 2 : 0);
 }
