@@ -71,6 +71,16 @@ static void check_times(const json_t *root, const char *key, double batch)
 
 static int halves; /* layers in float16 */
 
+/* Codes are made of floats, and floats of codes, in floats. */
+static bool computes_floats(const json_t *layer)
+{
+    static const char *const kinds[] = {"float", "quantize", "dequantize", "qnorm"};
+    for (size_t i = 0; i < PTQ_COUNT(kinds); i++)
+        if (strcmp(ptq_json_str(layer, "kind", ""), kinds[i]) == 0)
+            return true;
+    return false;
+}
+
 /* Sums, shares, rates and limits of every layer; the sum of multiply-accumulates. */
 static double check_layers(const json_t *root)
 {
@@ -86,9 +96,11 @@ static double check_layers(const json_t *root)
         double t = at(o, "ms"), s = 1e-3 * t, memory = at(o, "bytes") / at(peaks, "bytes_per_second");
         bool is_float = strcmp(ptq_json_str(o, "kind", ""), "float") == 0;
         bool half = strcmp(ptq_json_str(o, "precision", ""), "fp16") == 0;
-        double work = 2.0 * at(o, "macs") / at(peaks, half ? "float16_operations_per_second"
-                                                     : is_float ? "float_operations_per_second" : "int8_operations_per_second");
-        ck_assert_str_eq(ptq_json_str(o, "precision", ""), !is_float ? "int8" : half ? "fp16" : "fp32");
+        const char *rate = half ? "float16_operations_per_second" : is_float ? "float_operations_per_second"
+                                                                             : "int8_operations_per_second";
+        double work = 2.0 * at(o, "macs") / at(peaks, rate);
+        if (strcmp(ptq_json_str(o, "kind", ""), "relayout") != 0) /* it moves either */
+            ck_assert_str_eq(ptq_json_str(o, "precision", ""), !computes_floats(o) ? "int8" : half ? "fp16" : "fp32");
         halves += half;
         ck_assert_double_le(t, before);
         ck_assert_double_eq_tol(1e-3 * at(o, "least_ms"), memory > work ? memory : work, 1e-15 + 1e-9 * memory);
@@ -143,6 +155,74 @@ START_TEST(bench__figures_fit_each_other)
     ptq_engine_free(e);
     if (integer)
         ptq_model_free(m);
+}
+END_TEST
+
+/* A first layer as a network has it: its pool is taken in on a device. The multiply-accumulates are those of the
+ * convolution, the bytes those of what is left to read and write. */
+START_TEST(bench__a_convolution_and_its_pool)
+{
+    ptq_model *m = parsed("input x f32 [batch,3,32,32]\nconst w f32 [32,3,7,7]\nconst v f32 [16,32,1,1]\n"
+                          "c = Conv(x, w) pads=[3,3,3,3] strides=[2,2]\nr = Relu(c)\n"
+                          "p = MaxPool(r) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1]\ny = Conv(p, v)\noutput y\n");
+    const double image = 3 * 32 * 32, between = 32 * 16 * 16, last = 32 * 8 * 8, weights = 32 * 3 * 7 * 7;
+    const double first = weights * 16 * 16, second = 16 * last;
+    ptq_model *q = gs_quantize(m, &images, 4, "portable", "qdq");
+    ptq_engine *e = build(q);
+    ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
+    ptq_report *r;
+    size_t i;
+    int found = 0, pools = 0;
+    json_t *layer;
+    o.batch = 3;
+    o.seconds = 0.01;
+    ck_assert_ok(ptq_engine_bench(e, &o, &r));
+    ck_assert_double_eq(graph_macs(m), first + second);
+    ck_assert_double_eq(check_layers(r->root), 3.0 * (first + second));
+    json_array_foreach (json_object_get(r->root, "layers"), i, layer) {
+        const char *kind = ptq_json_str(layer, "kind", "");
+        bool stem = strcmp(kind, "qconv") == 0 && at(layer, "macs") > 3.0 * second;
+        pools += strcmp(kind, "qmaxpool") == 0;
+        if (!stem)
+            continue;
+        ck_assert_double_eq(at(layer, "macs"), 3.0 * first);
+        ck_assert_double_eq(at(layer, "bytes"), 3.0 * (image + (DEVICE ? last : between)) + weights);
+        found++;
+    }
+    ck_assert_int_eq(found, 1);
+    ck_assert_int_eq(pools, DEVICE ? 0 : 1);
+    ptq_report_free(r);
+    ptq_engine_free(e);
+    ptq_model_free(m);
+}
+END_TEST
+
+/* What a step that changes the layout moves: codes. */
+START_TEST(bench__precision_of_moves)
+{
+    static const char text[] = "input x f32 [n,8,6,6]\nconst s f32 [] 0.05\nconst z s8 [] 0\nconst c s8 [16,8,3,3] 3\n"
+                               "q = QuantizeLinear(x, s, z)\nd = DequantizeLinear(q, s, z)\n"
+                               "w = DequantizeLinear(c, s, z)\na = Conv(d, w)\ny = QuantizeLinear(a, s, z)\n"
+                               "output y\n";
+    ptq_engine *e = build(parsed(text));
+    ptq_bench_options o = PTQ_BENCH_OPTIONS_INIT;
+    ptq_report *r;
+    size_t i;
+    int moves = 0;
+    json_t *layer;
+    o.batch = 1;
+    o.seconds = 0.001;
+    ck_assert_ok(ptq_engine_bench(e, &o, &r));
+    json_array_foreach (json_object_get(r->root, "layers"), i, layer) {
+        if (strcmp(ptq_json_str(layer, "kind", ""), "relayout") != 0)
+            continue;
+        ck_assert_str_eq(ptq_json_str(layer, "precision", ""), "int8");
+        ck_assert_double_eq(at(layer, "bytes"), 2.0 * 16 * 4 * 4);
+        moves++;
+    }
+    ck_assert_int_eq(moves, 1);
+    ptq_report_free(r);
+    ptq_engine_free(e);
 }
 END_TEST
 
@@ -314,6 +394,8 @@ int main(void)
     TCase *t = tcase_create("bench");
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, bench__figures_fit_each_other, 0, 3);
+    tcase_add_test(t, bench__a_convolution_and_its_pool);
+    tcase_add_test(t, bench__precision_of_moves);
     tcase_add_loop_test(t, bench__text_has_what_the_json_has, 0, 2);
     tcase_add_test(t, bench__indices_lie_in_their_table);
     tcase_add_test(t, bench__outputs_whose_size_depends_on_the_data);

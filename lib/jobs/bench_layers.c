@@ -40,7 +40,8 @@ static void explain(const ptq_engine *e, layer *l)
     }
     if (l->is_float && !l->step->half && l->t.macs > 0.0) {
         why = remark(e->exe->p, l->step);
-        snprintf(l->why, sizeof l->why, "float, %s%.200s", why ? why : limit, why ? "" : near >= NEAR ? ", at the limit" : "");
+        snprintf(l->why, sizeof l->why, "float, %s%.200s", why ? why : limit,
+                 why ? "" : near >= NEAR ? ", at the limit" : "");
     } else if (l->t.bytes <= 0.0 || l->t.seconds <= 0.0) {
         snprintf(l->why, sizeof l->why, "nothing to do");
     } else if (near > 1.0) {
@@ -64,14 +65,26 @@ static void limits(const ptq_peaks *p, layer *l)
 
 /* ---- JSON ---- */
 
-static ptq_status layer_json(const layer *l, json_t *o)
+/* What a step computes in; of one that only moves, what it moves. */
+static const char *precision_of(const ptq_program *p, const ptq_step *s)
+{
+    static const char *const floats[] = {"quantize", "dequantize", "qnorm"}; /* to codes or from them */
+    ptq_dtype t = s->half ? PTQ_DT_F16 : s->def->integer ? PTQ_DT_S8 : PTQ_DT_F32;
+    for (size_t i = 0; i < PTQ_COUNT(floats); i++)
+        t = strcmp(s->def->name, floats[i]) == 0 ? PTQ_DT_F32 : t;
+    if (strcmp(s->def->name, "relayout") == 0)
+        t = p->values.v[s->out[0]].dtype;
+    return t == PTQ_DT_F16 ? "fp16" : t == PTQ_DT_F32 ? "fp32" : "int8";
+}
+
+static ptq_status layer_json(const ptq_program *p, const layer *l, json_t *o)
 {
     double s = l->t.seconds;
     const char *op = l->step->node ? l->step->node->op : "";
     PTQ_TRY(ptq_json_set(o, "step", ptq_json_name(l->step->name)));
     PTQ_TRY(ptq_json_set(o, "kind", json_string(l->step->def->name)));
     PTQ_TRY(ptq_json_set(o, "op", ptq_json_name(op)));
-    PTQ_TRY(ptq_json_set(o, "precision", json_string(!l->is_float ? "int8" : l->step->half ? "fp16" : "fp32")));
+    PTQ_TRY(ptq_json_set(o, "precision", json_string(precision_of(p, l->step))));
     PTQ_TRY(ptq_json_set(o, "kernel", l->t.kernel ? ptq_json_name(l->t.kernel) : json_null()));
     PTQ_TRY(ptq_json_set(o, "ms", ptq_json_real(1e3 * s)));
     PTQ_TRY(ptq_json_set(o, "share", ptq_json_real(l->share)));
@@ -93,7 +106,8 @@ static int slowest_first(const void *a, const void *b)
     return x->step > y->step ? 1 : -1;
 }
 
-static ptq_status layers_json(const ptq_engine *e, const ptq_peaks *peaks, layer *l, size_t n, bool recorded, json_t *root)
+static ptq_status layers_json(const ptq_engine *e, const ptq_peaks *peaks, layer *l, size_t n, bool recorded,
+                              json_t *root)
 {
     json_t *list = json_array();
     double sum = 0.0, least = 0.0;
@@ -116,7 +130,7 @@ static ptq_status layers_json(const ptq_engine *e, const ptq_peaks *peaks, layer
     for (size_t i = 0; i < n; i++) {
         json_t *o = json_object();
         PTQ_TRY(ptq_json_push(list, o));
-        PTQ_TRY(layer_json(&l[i], o));
+        PTQ_TRY(layer_json(e->exe->p, &l[i], o));
     }
     return PTQ_OK;
 }
@@ -139,8 +153,8 @@ ptq_status ptq_bench_layers(ptq_bench_data *d, const ptq_peaks *peaks, json_t *r
     ptq_step_time *t = ptq_calloc(n + 1, sizeof *t);
     ptq_status s = l && t ? PTQ_OK : ptq_fail_nomem();
     if (s == PTQ_OK)
-        s = ptq_session_profile(d->session, device ? d->dev_in : d->in, d->nin, device ? d->dev_out : d->out, d->nout, device,
-                                runs_for(d, root), t, &recorded);
+        s = ptq_session_profile(d->session, device ? d->dev_in : d->in, d->nin, device ? d->dev_out : d->out, d->nout,
+                                device, runs_for(d, root), t, &recorded);
     for (size_t i = 0; i < n && s == PTQ_OK; i++)
         l[i] = (layer){.step = &x->p->steps.v[i], .t = t[i], .on_cpu = x->remote && x->on_host[i],
                        .is_float = !x->p->steps.v[i].def->integer};
