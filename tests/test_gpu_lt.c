@@ -34,6 +34,7 @@ static bool no_device;       /* no handle then */
 static int64_t one_way_rows; /* a product of so many rows has one way, others two */
 static cublasStatus_t fails; /* what products end with */
 static int products;
+static int asked_for_ways;
 enum { WORKSPACE = 5000 }; /* of the second way */
 
 static cublasStatus_t make(void *out, size_t n)
@@ -141,6 +142,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
 {
     const wish *w = (const wish *)(void *)p;
     check_form((product *)(void *)desc, (layout *)(void *)a, (layout *)(void *)b, (layout *)(void *)d);
+    asked_for_ways++;
     ck_assert(h && c == d && asked == 3 && w->space >= WORKSPACE && w->align[0] == 16 && w->align[1] == 16);
     *n = ((layout *)(void *)b)->cols == one_way_rows ? 1 : 3;
     for (int i = 0; i < *n; i++) {
@@ -272,6 +274,7 @@ static void start(void)
     ptq_rng_seed(&rng, 77);
     no_device = false;
     one_way_rows = 0;
+    asked_for_ways = 0;
     fails = CUBLAS_STATUS_SUCCESS;
     of_device = NULL;
 }
@@ -300,6 +303,35 @@ START_TEST(gpu_lt__products)
     }
     one_way_rows = 140000 - 2 * 46720; /* the last chunk takes the way it has */
     check_product(lt, 140000, 33, 16, 1, 3);
+    stop(lt);
+}
+END_TEST
+
+/* A product is asked for before each run, and for each way: the library is asked once for each number of rows. */
+START_TEST(gpu_lt__asked_once)
+{
+    start();
+    ptq_lt *lt = ptq_lt_open(NULL);
+    for (int way = 0; way < 2; way++)
+        for (int run = 0; run < 2; run++)
+            check_product(lt, 65537, 17, 16, way, 2); /* 32,896 rows and the rest */
+    ck_assert_int_eq(asked_for_ways, 2);
+    static const struct {
+        int64_t m;
+        int n, c;
+    } others[] = {{65536, 17, 16}, {65536, 65, 16}, {65536, 65, 32}};
+    for (size_t i = 0; i < PTQ_COUNT(others); i++) {
+        ptq_k_gemm a = matrix(others[i].m, others[i].n, others[i].c);
+        int before = asked_for_ways;
+        ck_assert(ptq_lt_can(lt, &a, 0) && ptq_lt_can(lt, &a, 1) && !ptq_lt_can(lt, &a, 2));
+        ck_assert_int_eq(asked_for_ways, before + 1);
+        a.x += 8; /* what does not fit is not asked for, and what is kept stays */
+        ck_assert(!ptq_lt_can(lt, &a, 0));
+        a.x -= 8;
+        ck_assert(ptq_lt_can(lt, &a, 0));
+        ck_assert_int_eq(asked_for_ways, before + 1);
+    }
+    check_product(lt, 65537, 17, 16, 1, 2);
     stop(lt);
 }
 END_TEST
@@ -450,6 +482,7 @@ END_TEST
 
 static int calls[3];
 static ptq_status outcome[3];
+static int good_calls[3]; /* before the outcome */
 static bool able[3];
 
 static bool supports(int i)
@@ -461,7 +494,7 @@ static ptq_status run(int i)
     calls[i]++;
     if (i == 2)
         usleep(20000);
-    return outcome[i] == PTQ_OK ? PTQ_OK : ptq_fail(outcome[i], "row %d", i);
+    return outcome[i] == PTQ_OK || calls[i] <= good_calls[i] ? PTQ_OK : ptq_fail(outcome[i], "row %d", i);
 }
 #define ROW(i, name)                                                                               \
     static bool supports##i(const ptq_dev *d, const ptq_k_gemm *a)                                 \
@@ -515,6 +548,15 @@ START_TEST(gpu_lt__tuner)
         ck_assert_int_eq(s, leaves[i]);
         able[2] = true;
     }
+    /* memory for the first runs and not for the next: no choice, however fast those were; the row behind is tried */
+    memset(outcome, 0, sizeof outcome);
+    outcome[1] = PTQ_ERR_NOMEM;
+    for (good_calls[1] = 1; good_calls[1] < 4; good_calls[1]++) {
+        ck_assert_ptr_eq(choose("", false, &s), &row0);
+        ck_assert_int_eq(calls[1], good_calls[1] + 1);
+        ck_assert_int_eq(calls[2], 3);
+    }
+    outcome[0] = PTQ_ERR_DEVICE;
     outcome[1] = PTQ_OK;
     ptq_fake_fail(1, PTQ_ERR_DEVICE); /* the row has left a device that does not work */
     ck_assert_ptr_null(choose("", false, &s));
@@ -540,6 +582,7 @@ int main(void)
     Suite *s = suite_create("cuBLASLt");
     TCase *t = tcase_create("lt");
     tcase_add_test(t, gpu_lt__products);
+    tcase_add_test(t, gpu_lt__asked_once);
     tcase_add_test(t, gpu_lt__order_of_sums);
     tcase_add_test(t, gpu_lt__memory);
     tcase_add_test(t, gpu_lt__failures);

@@ -28,6 +28,19 @@ enum { MOST_K = 1 << 16 }; /* no sum is beyond 2^30 */
     F(cublasLtMatrixLayoutCreate) F(cublasLtMatrixLayoutDestroy) F(cublasLtMatmulAlgoGetHeuristic) \
     F(cublasLtMatmul)
 
+/* Chunks of one number of rows. */
+typedef struct chunk {
+    int64_t rows;
+    cublasLtMatrixLayout_t w, x, sums;
+    cublasLtMatmulHeuristicResult_t way[PTQ_LT_WAYS];
+    int ways;
+} chunk;
+
+typedef struct plan {
+    int64_t m, columns, k, step; /* of which products; m 0: of none */
+    chunk whole, rest;           /* rest: the last one, where it has less rows */
+} plan;
+
 struct ptq_lt {
     void *lib;
     struct {
@@ -40,6 +53,7 @@ struct ptq_lt {
     cublasLtMatmulPreference_t wish;
     char *scratch; /* sums, then workspace */
     size_t bytes;
+    plan plan; /* the last: a product is asked for before it is run, and for each way */
 };
 
 static bool good(cublasStatus_t e)
@@ -92,10 +106,28 @@ ptq_lt *ptq_lt_open(const char *file)
     return NULL;
 }
 
+static void end_chunk(ptq_lt *lt, chunk *c)
+{
+    if (c->w)
+        lt->f.cublasLtMatrixLayoutDestroy(c->w);
+    if (c->x)
+        lt->f.cublasLtMatrixLayoutDestroy(c->x);
+    if (c->sums)
+        lt->f.cublasLtMatrixLayoutDestroy(c->sums);
+}
+
+static void end_plan(ptq_lt *lt)
+{
+    end_chunk(lt, &lt->plan.whole);
+    end_chunk(lt, &lt->plan.rest);
+    lt->plan = (plan){.m = 0};
+}
+
 void ptq_lt_close(ptq_lt *lt, ptq_dev *d)
 {
     if (!lt)
         return;
+    end_plan(lt);
     if (lt->scratch)
         ptq_dev_free(d, lt->scratch);
     if (lt->wish)
@@ -110,18 +142,6 @@ void ptq_lt_close(ptq_lt *lt, ptq_dev *d)
 }
 
 /* ---- a product ---- */
-
-/* Chunks of one number of rows. */
-typedef struct chunk {
-    int64_t rows;
-    cublasLtMatrixLayout_t w, x, sums;
-    cublasLtMatmulHeuristicResult_t way[PTQ_LT_WAYS];
-    int ways;
-} chunk;
-
-typedef struct plan {
-    chunk whole, rest; /* rest: the last one, where it has less rows */
-} plan;
 
 /* A matrix product of signed bytes that start at 16 bytes. */
 static bool fits(const ptq_k_gemm *a)
@@ -141,7 +161,8 @@ static int64_t chunk_rows(const ptq_k_gemm *a)
     return ((a->m + chunks - 1) / chunks + UNIT - 1) / UNIT * UNIT;
 }
 
-static bool begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
+/* No ways where it cannot be made. */
+static void begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
 {
     uint64_t k = (uint64_t)a->c, m = (uint64_t)rows, columns = (uint64_t)ptq_lt_columns(a);
     cublasLtMatmulHeuristicResult_t found[PTQ_LT_WAYS];
@@ -152,50 +173,37 @@ static bool begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
         !good(lt->f.cublasLtMatrixLayoutCreate(&c->sums, CUDA_R_32I, columns, m, (int64_t)columns)) ||
         !good(lt->f.cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->product, c->w, c->x, c->sums, c->sums, lt->wish,
                                                    PTQ_LT_WAYS, found, &n)))
-        return false;
+        return;
     for (int i = 0; i < n; i++)
         if (good(found[i].state) && found[i].workspaceSize <= WORKSPACE)
             c->way[c->ways++] = found[i];
-    return c->ways > 0;
 }
 
-static void end_chunk(ptq_lt *lt, chunk *c)
+static void begin_plan(ptq_lt *lt, const ptq_k_gemm *a)
 {
-    if (c->w)
-        lt->f.cublasLtMatrixLayoutDestroy(c->w);
-    if (c->x)
-        lt->f.cublasLtMatrixLayoutDestroy(c->x);
-    if (c->sums)
-        lt->f.cublasLtMatrixLayoutDestroy(c->sums);
-}
-
-/* Can the way be gone? The rest may have fewer ways; it takes the last it has. end_plan in any case. */
-static bool begin_plan(ptq_lt *lt, const ptq_k_gemm *a, int way, plan *p)
-{
-    *p = (plan){.whole.rows = 0};
-    if (!fits(a))
-        return false;
     int64_t rows = chunk_rows(a), rest = a->m % rows;
-    bool able = begin_chunk(lt, a, a->m < rows ? a->m : rows, &p->whole) && way < p->whole.ways;
-    if (able && a->m > rows && rest)
-        able = begin_chunk(lt, a, rest, &p->rest);
-    return able;
+    end_plan(lt);
+    lt->plan = (plan){.m = a->m, .columns = ptq_lt_columns(a), .k = a->c, .step = a->kpad};
+    begin_chunk(lt, a, a->m < rows ? a->m : rows, &lt->plan.whole);
+    if (a->m > rows && rest)
+        begin_chunk(lt, a, rest, &lt->plan.rest);
 }
 
-static void end_plan(ptq_lt *lt, plan *p)
+/* Until another product is asked for; NULL where the way cannot be gone. The rest may have fewer ways; it takes the
+ * last it has. */
+static const plan *plan_of(ptq_lt *lt, const ptq_k_gemm *a, int way)
 {
-    end_chunk(lt, &p->whole);
-    end_chunk(lt, &p->rest);
+    const plan *p = &lt->plan;
+    if (!fits(a))
+        return NULL;
+    if (p->m != a->m || p->columns != ptq_lt_columns(a) || p->k != a->c || p->step != a->kpad)
+        begin_plan(lt, a);
+    return way < p->whole.ways && (!p->rest.rows || p->rest.ways > 0) ? p : NULL;
 }
 
 bool ptq_lt_can(ptq_lt *lt, const ptq_k_gemm *a, int way)
 {
-    plan p;
-    if (!lt)
-        return false;
-    bool able = begin_plan(lt, a, way, &p);
-    end_plan(lt, &p);
-    return able;
+    return lt && plan_of(lt, a, way);
 }
 
 static const cublasLtMatmulHeuristicResult_t *way_of(const chunk *c, int way)
@@ -254,11 +262,8 @@ static ptq_status run_plan(ptq_lt *lt, ptq_dev *d, const ptq_k_gemm *a, const pl
 
 ptq_status ptq_lt_product(ptq_lt *lt, ptq_dev *d, const ptq_k_gemm *a, int way, ptq_lt_end end)
 {
-    plan p;
-    bool able = begin_plan(lt, a, way, &p);
-    ptq_status s = able ? run_plan(lt, d, a, &p, way, end)
-                        : ptq_fail(PTQ_ERR_UNSUPPORTED, "cuBLASLt has no way %d to a product of %lld x %d x %d", way,
-                                   (long long)a->m, a->n, a->c);
-    end_plan(lt, &p);
-    return s;
+    const plan *p = plan_of(lt, a, way);
+    return p ? run_plan(lt, d, a, p, way, end)
+             : ptq_fail(PTQ_ERR_UNSUPPORTED, "cuBLASLt has no way %d to a product of %lld x %d x %d", way,
+                        (long long)a->m, a->n, a->c);
 }
