@@ -174,6 +174,41 @@ START_TEST(tune__near_is_told_apart)
 }
 END_TEST
 
+/* As the rows for the ends of GELUs: not all of one shape. */
+static bool takes_gelu(const ptq_dev *d, const ptq_k_gemm *a)
+{
+    (void)d;
+    return a->tail.gelu && a->tail.factor == 1.0f && (float)(a->zy - a->lo) * a->tail.s > 0.18f;
+}
+
+static const ptq_k_gemm_row row_gelu = {"gelu_64x64", takes_gelu, run};
+static const ptq_k_gemm_row *const gelu_rows[] = {&row_gelu, &row_all, NULL};
+
+static const char *gelu_choice(float factor, int32_t zy)
+{
+    ptq_k_gemm a = product(100, false);
+    const ptq_k_gemm_row *row;
+    a.zy = zy;
+    a.tail = (ptq_k_tail){.on = 1, .codes = 1, .gelu = 1, .factor = factor, .s = 0.05f};
+    ck_assert_ok(ptq_gpu_tuner_choose(tuner, dev, &a, &row));
+    return row->name;
+}
+
+START_TEST(tune__gelus_are_told_apart)
+{
+    ptq_fake_rows = gelu_rows;
+    for (int i = 0; i < 2; i++) { /* whichever comes first */
+        ck_assert_str_eq(gelu_choice(_i ? 0.5f : 1.0f, 0), _i ? "all_64x64" : "gelu_64x64");
+        ck_assert_str_eq(gelu_choice(_i ? 1.0f : 0.5f, 0), _i ? "gelu_64x64" : "all_64x64");
+        ck_assert_str_eq(gelu_choice(1.0f, -125), "all_64x64"); /* codes down to -0.15 */
+        ck_assert_str_eq(gelu_choice(1.0f, -124), "gelu_64x64");
+    }
+    char *text = written();
+    ck_assert_int_eq(lines(text), 2);
+    free(text);
+}
+END_TEST
+
 static void check_left_out(const char *line)
 {
     ck_assert_ok(ptq_gpu_tuner_read(tuner, line, true));
@@ -237,6 +272,7 @@ int main(void)
     tcase_add_test(near, tune__ends_near);
     tcase_add_checked_fixture(t, start, stop);
     tcase_add_test(t, tune__near_is_told_apart);
+    tcase_add_loop_test(t, tune__gelus_are_told_apart, 0, 2);
     tcase_add_test(t, tune__lines_left_out);
     suite_add_tcase(s, near);
     suite_add_tcase(s, t);

@@ -45,11 +45,14 @@ void ptq_gpu_tuner_free(ptq_gpu_tuner *t)
     free(t);
 }
 
-/* The kind of float operations behind the product; 0: none. */
-static int64_t tail_of(const ptq_k_tail *t)
+/* The kind of float operations behind the product; 0: none. A GELU with a factor, or whose codes end above the least
+ * GELU, has no row but those for all ends (tail.cuh, fast_tail.cuh). */
+static int64_t tail_of(const ptq_k_gemm *a)
 {
+    const ptq_k_tail *t = &a->tail;
     int fast = 64 * (t->fast_mult != NULL) + 128 * (t->add_half != 0) + 256 * (t->y_half != 0);
-    return t->on ? 1 + 2 * (t->codes != 0) + 4 * (t->add != NULL) + 8 * t->gelu + fast : 0;
+    bool odd = t->gelu && !(t->factor == 1.0f && (float)(a->zy - a->lo) * t->s > 0.18f);
+    return t->on ? 1 + 2 * (t->codes != 0) + 4 * (t->add != NULL) + 8 * t->gelu + fast + 512 * odd : 0;
 }
 
 static void key_of(const ptq_k_gemm *a, int64_t *k)
@@ -59,7 +62,7 @@ static void key_of(const ptq_k_gemm *a, int64_t *k)
         [OUT_W] = a->out_w, [KERNEL_H] = a->kernel_h, [KERNEL_W] = a->kernel_w, [STRIDE_H] = a->stride_h,
         [STRIDE_W] = a->stride_w, [DIL_H] = a->dil_h, [DIL_W] = a->dil_w, [ZX] = a->zx != 0, /* some rows need 0 */
         [SIGNED] = a->x_signed, [FLOAT_OUT] = a->float_out, [PADDED] = a->padded,
-        [RESIDUAL] = a->residual.kind, [TAIL] = tail_of(&a->tail), [NEAR] = ptq_k_gemm_ends_near(a)};
+        [RESIDUAL] = a->residual.kind, [TAIL] = tail_of(a), [NEAR] = ptq_k_gemm_ends_near(a)};
     memcpy(k, key, sizeof key);
 }
 
