@@ -18,6 +18,7 @@ extern bool ptq_fake_records;  /* recordings come out as such; replays do nothin
 extern long ptq_fake_replays;
 extern long ptq_fake_live;  /* allocations that have not been freed */
 struct ptq_k_gemm_row;
+extern ptq_k_attention_run ptq_fake_attention; /* the kernel that is one for all; NULL: there is none */
 extern const struct ptq_k_gemm_row *const *ptq_fake_rows; /* NULL behind the last; NULL: no tensor cores */
 
 #endif

@@ -275,7 +275,8 @@ START_TEST(session__indices_on_the_device)
     ptq_model *m;
     ptq_session *s;
     ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
-    ck_assert_ok(ptq_model_wrap(gt_parse("input x s64 [n]\nconst t f32 [3,4]\nlook = Gather(t, x)\noutput look\n"), &m));
+    const char text[] = "input x s64 [n]\nconst t f32 [3,4]\nlook = Gather(t, x)\noutput look\n";
+    ck_assert_ok(ptq_model_wrap(gt_parse(text), &m));
     ck_assert_ok(ptq_model_optimize(m));
     ck_assert_ok(ptq_session_new(m->graph, &o, &s));
     static const int64_t at[4][3] = {{0, 1, 2}, {0, 3, 1}, {-1, -3, 0}, {-4, 0, 0}};
@@ -452,6 +453,65 @@ static void fail_everywhere(const ptq_graph *g, const gs_data *d, const char *wh
     gs_clear(&want);
 }
 
+/* ---- scratch memory of attention ---- */
+
+static int attended;
+
+static ptq_status attend(ptq_dev *d, const ptq_k_attention *a)
+{
+    ck_assert(d && a->q && a->k && a->v && a->y);
+    attended++;
+    return PTQ_OK;
+}
+
+/* Bytes that the device holds after a run. */
+static size_t held(const ptq_graph *g, const ptq_tensor *in, ptq_k_attention_run kernel)
+{
+    gs_record out = {0};
+    ptq_session *s;
+    ptq_session_options o = gs_options(&ptq_backend_cuda, NULL);
+    ptq_fake_attention = kernel;
+    attended = 0;
+    ck_assert_ok(ptq_session_new(g, &o, &s));
+    ck_assert_ok(gs_run(s, g, in, &out));
+    ck_assert_int_eq(attended, kernel != NULL);
+    size_t bytes = ptq_fake_bytes;
+    ptq_fake_attention = NULL;
+    gs_clear(&out);
+    ptq_session_free(s);
+    return bytes;
+}
+
+/* Scores have room where they are written: not where one kernel does all, with movers before it or without. */
+START_TEST(session__attention_without_scores)
+{
+#define HEAD(name, in) name "q = QuantizeLinear(" in ", s, z)\n" name " = DequantizeLinear(" name "q, s, z)\n"
+#define START "const s f32 [] 0.05\nconst sp f32 [] 0.0078\nconst z s8 [] 0\n"
+#define ATTEND                                                                                                       \
+    "input k f32 [b,16,500]\ninput v f32 [b,500,8]\n" HEAD("kd", "k") HEAD("vd", "v") "m = MatMul(qd, kd)\n"          \
+    "p = Softmax(m) axis=-1\npq = QuantizeLinear(p, sp, z)\npd = DequantizeLinear(pq, sp, z)\n"                       \
+    "w = MatMul(pd, vd)\n" HEAD("y", "w") "output y\n"
+    static const char *const rows[] = {
+        START "input x f32 [b,15,16]\n" HEAD("qd", "x") ATTEND,
+        START "input x f32 [b,40,60]\nconst to s64 [4] -1 10 15 16\nconst seven s64 [] 7\n"
+              "xq = QuantizeLinear(x, s, z)\nt = Transpose(xq) perm=[0,2,1]\nr = Reshape(t, to)\n"
+              "g = Gather(r, seven) axis=1\nqd = DequantizeLinear(g, s, z)\n" ATTEND,
+    };
+    const size_t scores = 3 * 15 * 500;
+    const gs_data x = {.dtype = PTQ_DT_F32, .rank = 2, .dims = {_i ? 40 : 15, _i ? 60 : 16}};
+    const gs_data k = {.dtype = PTQ_DT_F32, .rank = 2, .dims = {16, 500}};
+    const gs_data v = {.dtype = PTQ_DT_F32, .rank = 2, .dims = {500, 8}};
+    ptq_graph *g = gt_parse(rows[_i]);
+    ck_assert_ok(ptq_infer_graph(g));
+    ptq_tensor in[3] = {gs_batch(&x, 3, 1), gs_batch(&k, 3, 2), gs_batch(&v, 3, 3)};
+    size_t all = held(g, in, NULL), fewer = held(g, in, attend);
+    ck_assert_msg(fewer + scores * (sizeof(float) + 1) <= all, "%zu and %zu bytes", fewer, all);
+    for (int i = 0; i < 3; i++)
+        free(in[i].data);
+    ptq_graph_free(g);
+}
+END_TEST
+
 START_TEST(session__every_call_may_fail)
 {
     ptq_model *m = gs_shapes(), *q = gs_quantize(m, &images, 2, forms[_i].target, forms[_i].format);
@@ -490,6 +550,7 @@ int main(void)
 #ifdef PTQ_TEST_FAKE
     tcase_add_test(t, session__recordings);
     tcase_add_test(t, session__sturdy);
+    tcase_add_loop_test(t, session__attention_without_scores, 0, 2);
     tcase_add_loop_test(t, session__every_call_may_fail, 0, (int)PTQ_COUNT(forms));
     tcase_add_test(t, session__every_call_may_fail_with_tables);
 #endif

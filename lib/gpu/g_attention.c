@@ -13,7 +13,7 @@ typedef struct job {
     ptq_attention at;
     const void *data[OPERANDS - 1]; /* as the steps of `at` read them */
     void *y;                        /* as they write */
-    uint8_t *room;                  /* scratch that is left */
+    uint8_t *room;                  /* scratch for movers that is left */
 } job;
 
 static size_t round256(size_t n)
@@ -69,10 +69,10 @@ static ptq_status move(job *j, const ptq_movers *m, const int64_t *dims, int ran
     return PTQ_OK;
 }
 
-/* Scratch for moving a tensor of so many bytes: each node may stop it. */
+/* Scratch for moving a tensor of so many bytes, never none: each node may stop it. */
 static size_t moving(const ptq_movers *m, int64_t n, size_t bytes)
 {
-    return (size_t)(m->n + 1) * round256((size_t)n * bytes);
+    return (size_t)(m->n + 1) * round256((size_t)n * bytes + 1);
 }
 
 static const ptq_movers *movers_of(const job *j, int i)
@@ -131,7 +131,8 @@ static ptq_k_attention whole(const job *j)
         .q = (const uint8_t *)j->data[0] + t->q.offset, .k = (const uint8_t *)j->data[1] + t->k.offset,
         .v = (const uint8_t *)j->data[2] + t->v.offset, .y = (char *)j->y + t->y.offset * (int64_t)out_bytes(j),
         .mask = mask ? (const float *)mask->data + t->mask.offset : NULL,
-        .nbd = t->nbd, .m = (int32_t)t->m, .n = (int32_t)t->n, .d = (int32_t)t->d, .dv = (int32_t)t->dv, .batch = t->batch,
+        .nbd = t->nbd, .m = (int32_t)t->m, .n = (int32_t)t->n, .d = (int32_t)t->d, .dv = (int32_t)t->dv,
+        .batch = t->batch,
         .qs = side(&t->q, t->nbd), .ks = side(&t->k, t->nbd), .vs = side(&t->v, t->nbd), .ys = side(&t->y, t->nbd),
         .ms = side(&t->mask, t->nbd), .q_signed = j->r->in[0]->dtype == PTQ_DT_S8,
         .k_signed = j->r->in[1]->dtype == PTQ_DT_S8, .v_signed = j->r->in[2]->dtype == PTQ_DT_S8, .scores = p->scores,
@@ -150,7 +151,8 @@ static ptq_status product(job *j, const ptq_k_matmul *a)
 }
 
 /* a times b, both by steps; what remains of the struct is the caller's. */
-static ptq_k_matmul matmul(const ptq_k_attention *t, int64_t m, int64_t n, int64_t k, const ptq_k_side *a, const ptq_k_side *b)
+static ptq_k_matmul matmul(const ptq_k_attention *t, int64_t m, int64_t n, int64_t k, const ptq_k_side *a,
+                           const ptq_k_side *b)
 {
     ptq_k_matmul p = {.batch = t->batch, .m = m, .n = n, .k = k, .a_row = a->row, .a_col = a->col, .b_row = b->row,
                       .b_col = b->col, .nbd = t->nbd};
@@ -222,9 +224,12 @@ static ptq_status spread(job *j, const ptq_k_attention *t, const void *y)
 static ptq_status apart(job *j, const ptq_k_attention *t)
 {
     const tables *c = j->r->state;
-    float *x = take(j, (size_t)elements(&j->at, t->m, t->n) * sizeof *x);
-    uint8_t *codes = take(j, (size_t)elements(&j->at, t->m, t->n));
+    size_t scores = (size_t)elements(&j->at, t->m, t->n);
+    size_t at_codes = round256(scores * sizeof(float)), at_y = at_codes + round256(scores + 1); /* never 0 */
     bool straight = is_dense(t);
+    void *x;
+    PTQ_TRY(ptq_gpu_scratch(j->g, 1, at_y + (straight ? 0 : (size_t)elements(&j->at, t->m, t->dv) * out_bytes(j)), &x));
+    uint8_t *codes = (uint8_t *)x + at_codes;
     ptq_k_side cs = dense(t, t->m, t->n);
     ptq_k_matmul a = matmul(t, t->m, t->n, t->d, &t->qs, &t->ks), b = matmul(t, t->m, t->dv, t->n, &cs, &t->vs);
     a.a = t->q;
@@ -236,7 +241,7 @@ static ptq_status apart(job *j, const ptq_k_attention *t)
     PTQ_TRY(rows(j, t, x, codes));
     b.a = codes;
     b.b = t->v;
-    b.y = straight ? t->y : take(j, (size_t)elements(&j->at, t->m, t->dv) * out_bytes(j));
+    b.y = straight ? t->y : (uint8_t *)x + at_y;
     b.e = (ptq_k_epilogue){.mult = c->mult + 1, .wzp = t->zv ? c->zp + 1 : NULL, .nw = 1, .zx = t->zp, .zy = t->zy,
                            .lo = t->lo, .hi = t->hi, .x_signed = j->p->ptype == PTQ_DT_S8, .w_signed = t->v_signed,
                            .float_out = t->float_out};
@@ -272,17 +277,17 @@ static ptq_status prepare(ptq_gpu *g, const ptq_program *p, const ptq_step *s, v
     return ptq_gpu_keep(g, &t, sizeof t, out);
 }
 
-/* All scratch of a run, in one piece. Movers make nothing larger than what they are given. */
+/* Scratch for all movers of a run, in one piece. They make nothing larger than what they are given. */
 static ptq_status room(job *j)
 {
-    const ptq_attention *a = &j->at;
-    size_t y = (size_t)elements(a, a->m, a->dv), scores = (size_t)elements(a, a->m, a->n);
-    size_t bytes = 256 + round256(scores * sizeof(float)) + round256(scores) + round256(y * out_bytes(j));
+    size_t y = (size_t)elements(&j->at, j->at.m, j->at.dv), bytes = 0;
     void *p;
     for (int i = 0; i < OPERANDS; i++)
         if (steps_of(j, i)->apart)
-            bytes += i == 3 ? moving(movers_of(j, i), (int64_t)y, out_bytes(j))
+            bytes += i == 3 ? round256(y * out_bytes(j)) + moving(movers_of(j, i), (int64_t)y, out_bytes(j))
                             : moving(movers_of(j, i), ptq_tensor_elements(j->r->in[i]), 1);
+    if (bytes == 0)
+        return PTQ_OK;
     PTQ_TRY(ptq_gpu_scratch(j->g, 0, bytes, &p));
     j->room = p;
     return PTQ_OK;
@@ -297,18 +302,10 @@ static ptq_status run(ptq_gpu *g, const ptq_step_run *r)
     if (j.at.m > INT32_MAX || j.at.n > INT32_MAX || j.at.d > INT32_MAX || j.at.dv > INT32_MAX)
         return ptq_fail(PTQ_ERR_UNSUPPORTED, "node %s: attention over more than 2^31 rows; use fewer samples at a time",
                         r->step->name);
-    bool moved = j.at.q.apart || j.at.k.apart || j.at.v.apart || j.at.y.apart;
-    for (int i = 0; i < OPERANDS - 1; i++)
-        j.data[i] = r->in[i]->data;
-    j.y = r->out[0].data;
-    ptq_k_attention a = whole(&j);
-    ptq_k_attention_run fast = moved ? NULL : ptq_k_attention_fast(g->dev, &a);
-    if (fast)
-        return fast(g->dev, &a);
     PTQ_TRY(room(&j));
     PTQ_TRY(gather(&j));
-    a = whole(&j);
-    fast = ptq_k_attention_fast(g->dev, &a);
+    ptq_k_attention a = whole(&j);
+    ptq_k_attention_run fast = ptq_k_attention_fast(g->dev, &a);
     PTQ_TRY(fast ? fast(g->dev, &a) : apart(&j, &a));
     return scatter(&j);
 }
@@ -333,8 +330,8 @@ static ptq_status run_qnorm(ptq_gpu *g, const ptq_step_run *r)
     ptq_k_qnorm a = {.x = x->data, .y = r->out[0].data,
                      .f = r->step->nout > 1 && r->step->out[1] >= 0 ? r->out[1].data : NULL,
                      .rows = ptq_product(x->dims, 0, axis), .n = ptq_product(x->dims, axis, x->rank),
-                     .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f), .s = p->y.scale, .z = p->y.zp, .lo = p->qlo,
-                     .hi = p->qhi, .fast = g->fast, .x_half = x->dtype == PTQ_DT_F16,
+                     .eps = ptq_attr_float(r->step->node, "epsilon", 1e-5f), .s = p->y.scale, .z = p->y.zp,
+                     .lo = p->qlo, .hi = p->qhi, .fast = g->fast, .x_half = x->dtype == PTQ_DT_F16,
                      .f_half = r->step->nout > 1 && r->out[1].dtype == PTQ_DT_F16};
     PTQ_TRY(ptq_gf_spread_norm(g, r, axis, a.n, &a.scale, &a.bias));
     return a.n > 0 ? ptq_k_run_qnorm(g->dev, &a) : PTQ_OK;
