@@ -187,6 +187,49 @@ START_TEST(inspect__a_reason_for_every_node)
 }
 END_TEST
 
+/* ---- how much runs in integers ---- */
+
+static double count(const ptq_report *r, const char *list, const char *op)
+{
+    return ptq_json_num(json_object_get(r->root, list), op, 0.0);
+}
+
+/* A quantized model is looked at as it is, in either form: what the report of its making said. */
+START_TEST(inspect__share_of_a_quantized_model)
+{
+    static const char *const formats[] = {"qdq", "qoperator"};
+    fixture f = calibrated(text);
+    const ptq_graph *g = f.m->graph;
+    const char *const names[] = {ptq_graph_find(g, "c3")->producer->name, ptq_graph_find(g, "g")->producer->name, NULL};
+    for (int left = 0; left < 2; left++) {
+        ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+        ptq_model *q;
+        ptq_report *made, *seen;
+        double planned, share;
+        o.target = "ort";
+        o.format = formats[_i];
+        o.exclude = left ? names : NULL;
+        ck_assert_ok(ptq_model_quantize(f.m, f.stats, NULL, &o, &q, &made));
+        ck_assert_ok(ptq_model_inspect(q, "ort", &seen));
+        ck_assert_ok(ptq_report_number(made, "int8_mac_share", &planned));
+        ck_assert_ok(ptq_report_number(seen, "int8_mac_share", &share));
+        ck_assert_double_eq_tol(share, planned, 1e-12);
+        ck_assert_int_eq(share < 0.95, left);
+        ck_assert_double_gt(share, 0.3);
+        /* the one x * f(x) */
+        ck_assert_double_eq(count(made, "int8_nodes", "Sigmoid"), !left);
+        ck_assert_double_eq(count(made, "int8_nodes", "Mul"), !left);
+        ck_assert_double_eq(count(made, "float_nodes", "Sigmoid"), left);
+        ck_assert_double_eq(count(made, "float_nodes", "Mul"), left);
+        ptq_report_free(made);
+        ptq_report_free(seen);
+        ptq_model_free(q);
+    }
+    ptq_statistics_free(f.stats);
+    ptq_model_free(f.m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_scope");
@@ -196,6 +239,7 @@ int main(void)
     tcase_add_test(t, scope__range_before_a_clamp_in_float);
     tcase_add_test(t, scope__clamp_at_the_end);
     tcase_add_test(t, inspect__a_reason_for_every_node);
+    tcase_add_loop_test(t, inspect__share_of_a_quantized_model, 0, 2);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

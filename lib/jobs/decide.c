@@ -195,13 +195,24 @@ void ptq_decision_clear(ptq_decision *d)
     *d = (ptq_decision){0};
 }
 
-double ptq_int8_mac_share(const ptq_placement *p)
+/* A product of a model that is quantized already. */
+static bool multiplies_codes(const ptq_node *n)
+{
+    bool codes = n->nin >= 2;
+    for (int i = 0; i < 2 && codes; i++) {
+        const ptq_node *d = n->in[i] ? n->in[i]->producer : NULL;
+        codes = d && strcmp(d->op, "DequantizeLinear") == 0 && ptq_dtype_bits(d->in[0]->dtype) == 8;
+    }
+    return codes || n->op[0] == 'Q'; /* QLinearConv */
+}
+
+double ptq_int8_mac_share(const ptq_placement *p, bool planned)
 {
     double all = 0.0, int8 = 0.0;
     PTQ_GRAPH_EACH_NODE (p->graph, n) {
         double macs = ptq_node_macs(n);
         all += macs;
-        if (p->nodes[n->id].quantized || n->op[0] == 'Q') /* QLinearConv: of a quantized model */
+        if ((planned && p->nodes[n->id].quantized) || multiplies_codes(n))
             int8 += macs;
     }
     return all > 0.0 ? int8 / all : 1.0;

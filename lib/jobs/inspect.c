@@ -41,7 +41,8 @@ static ptq_status add_operator(const ptq_placement *p, const ptq_node *n, json_t
         PTQ_TRY(s);
     }
     PTQ_TRY(ptq_json_set(o, "nodes", json_integer((json_int_t)ptq_json_num(o, "nodes", 0) + 1)));
-    PTQ_TRY(ptq_json_set(o, "int8", json_integer((json_int_t)ptq_json_num(o, "int8", 0) + p->nodes[n->id].quantized)));
+    json_int_t int8 = (json_int_t)ptq_json_num(o, "int8", 0) + ptq_place_in_integers(p, n);
+    PTQ_TRY(ptq_json_set(o, "int8", json_integer(int8)));
     return ptq_json_set(o, "macs", ptq_json_real(ptq_json_num(o, "macs", 0) + ptq_node_macs(n)));
 }
 
@@ -100,7 +101,7 @@ static ptq_status work_json(const ptq_graph *g, const ptq_placement *p, json_t *
                 moved += elements(n->out[i]) * ptq_dtype_bits(n->out[i]->dtype) / 8.0;
         PTQ_TRY(add_operator(p, n, ops));
         const ptq_node_place *np = &p->nodes[n->id];
-        if (np->quantized)
+        if (ptq_place_in_integers(p, n))
             continue;
         PTQ_TRY(node_json(n, np->reason ? np->reason : why_other(n), np->reason ? left : other));
     }
@@ -126,9 +127,10 @@ static ptq_status fill(const ptq_model *m, const ptq_graph *g, const ptq_placeme
     PTQ_TRY(ptq_json_set(root, "ir_version", json_integer(m->graph->ir_version)));
     PTQ_TRY(ptq_json_set(root, "nodes_in_file", json_integer(m->graph->nnodes)));
     PTQ_TRY(ptq_json_set(root, "nodes", json_integer(g->nnodes)));
-    PTQ_TRY(ptq_json_set(root, "quantized", json_boolean(ptq_graph_is_quantized(m->graph))));
+    bool quantized = ptq_graph_is_quantized(m->graph);
+    PTQ_TRY(ptq_json_set(root, "quantized", json_boolean(quantized)));
     PTQ_TRY(ptq_json_set(root, "target", json_string(p->target->name)));
-    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(p))));
+    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(p, !quantized))));
     PTQ_TRY(tensors_json(g, g->inputs.v, g->inputs.n, root, "inputs"));
     PTQ_TRY(tensors_json(g, g->outputs.v, g->outputs.n, root, "outputs"));
     return work_json(g, p, root);

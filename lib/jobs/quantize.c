@@ -17,7 +17,7 @@ static ptq_status count_ops(const ptq_placement *p, json_t *root)
             other++;
             continue;
         }
-        json_t *o = np->quantized ? int8 : fp;
+        json_t *o = ptq_place_in_integers(p, n) ? int8 : fp;
         json_int_t k = json_integer_value(json_object_get(o, n->op));
         PTQ_TRY(ptq_json_set(o, n->op, json_integer(k + 1)));
     }
@@ -52,7 +52,7 @@ static ptq_status list_float(const ptq_placement *p, json_t *root)
     PTQ_TRY(ptq_json_set(root, "left_in_float", list));
     PTQ_GRAPH_EACH_NODE (p->graph, n) {
         const ptq_node_place *np = &p->nodes[n->id];
-        if (np->quantized || !np->reason)
+        if (ptq_place_in_integers(p, n) || !np->reason)
             continue;
         json_t *o = json_object();
         PTQ_TRY(ptq_json_push(list, o));
@@ -97,7 +97,7 @@ static ptq_status fill(const ptq_qspec *spec, const ptq_decision *d, const ptq_r
     PTQ_TRY(ptq_json_set(root, "act_type", json_string(ptq_dtype_name(spec->grid.dtype))));
     PTQ_TRY(ptq_json_set(root, "act_symmetric", json_boolean(spec->grid.symmetric)));
     PTQ_TRY(ptq_json_set(root, "act_log2", json_boolean(spec->act_log2)));
-    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(d->place))));
+    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(d->place, true))));
     PTQ_TRY(count_ops(d->place, root));
     PTQ_TRY(list_tensors(d, root));
     PTQ_TRY(list_float(d->place, root));

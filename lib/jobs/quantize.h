@@ -54,8 +54,9 @@ void ptq_decision_clear(ptq_decision *d);
 ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec *spec, ptq_weight_cache *cache,
                      ptq_model **out, ptq_rewrite_report *report);
 
-/* Share of multiply-accumulates that run in integers. */
-double ptq_int8_mac_share(const ptq_placement *p);
+/* Share of multiply-accumulates that run in integers: by the plan (what reads codes already does, too), or of a
+ * quantized model as it is. */
+double ptq_int8_mac_share(const ptq_placement *p, bool planned);
 
 /* Tries methods, tensors and layers on the samples (every 8th, at most 64); notes what it did in
  * root["auto"]. per_tensor (by value id) and float_nodes (by node id) are filled. */

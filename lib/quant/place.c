@@ -107,6 +107,7 @@ static bool input_ready(const sweep *w, const ptq_node *n, int i)
     return v && is_float_tensor(v) && w->ready[v->id];
 }
 
+static const char one_function[] = "one function of its input together with its producer";
 static const char too_long[] = "its dot products are too long for 32-bit sums";
 
 /* Why a weighted node cannot run in integers; NULL when it can. */
@@ -237,7 +238,7 @@ static void forward_node(sweep *w, const ptq_node *n, const char *out_of_scope)
         x = self_product(n);
         if (x) {
             set_ready(w, n, w->ready[x->id]);
-            np->reason = "one function of its input together with its producer";
+            np->reason = one_function;
             return;
         }
         if (binary_ready(w, n)) {
@@ -494,6 +495,32 @@ void ptq_placement_free(ptq_placement *p)
 {
     if (p)
         ptq_arena_free(p->arena);
+}
+
+/* The Mul of the pair x, f(x) that n is one of; NULL. */
+static const ptq_node *pair_of(const ptq_placement *p, const ptq_node *n)
+{
+    const ptq_value *y = n->nout == 1 ? n->out[0] : NULL;
+    if (p->nodes[n->id].reason == one_function)
+        return n;
+    if (p->nodes[n->id].role != PTQ_ROLE_UNARY || !y || y->uses.n != 1 || y->uses.v[0].slot < 0)
+        return NULL;
+    const ptq_node *mul = y->uses.v[0].node;
+    return p->nodes[mul->id].reason == one_function && self_product(mul) == n->in[0] ? mul : NULL;
+}
+
+bool ptq_place_in_integers(const ptq_placement *p, const ptq_node *n)
+{
+    if (p->nodes[n->id].quantized)
+        return true;
+    const ptq_node *mul = pair_of(p, n);
+    int x = mul ? p->tensor_of[self_product(mul)->id] : -1;
+    if (x < 0 || p->tensors[x].float_source || mul->out[0]->is_output)
+        return false;
+    for (size_t i = 0; i < mul->out[0]->uses.n; i++)
+        if (!ptq_place_reads_quantized(p, mul->out[0]->uses.v[i].node, mul->out[0]->uses.v[i].slot))
+            return false;
+    return mul->out[0]->uses.n > 0;
 }
 
 bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int slot)

@@ -63,6 +63,9 @@ ptq_status ptq_place(const ptq_graph *g, const ptq_target *t, const ptq_scope *s
                      ptq_placement **out);
 void ptq_placement_free(ptq_placement *p);
 
+/* Does `n` run in integers: quantized, or one of a pair x * f(x) that is a table from codes to codes? */
+bool ptq_place_in_integers(const ptq_placement *p, const ptq_node *n);
+
 /* Does `n` (a node of p->graph or of its clone) take input `slot` in 8 bits? */
 bool ptq_place_reads_quantized(const ptq_placement *p, const ptq_node *n, int slot);
 
