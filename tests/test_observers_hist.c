@@ -65,6 +65,27 @@ START_TEST(hist__equals_naive_count)
 }
 END_TEST
 
+/* Counters that are due: as many as the piece before may have left, and each of them once. */
+static void check_due(int form, const float *v, size_t runs, size_t len, const uint32_t *want, size_t kept)
+{
+    enum { COUNTERS = 600 };
+    static const size_t due[] = {0, 1, 3, 16, 17, 700, 2047, PTQ_SCAN_CHUNK};
+    static uint32_t got[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES], index[PTQ_SCAN_CHUNK], counts[COUNTERS], naive[COUNTERS];
+    static ptq_extremes e[PTQ_SCAN_CHUNK];
+    for (size_t k = 0; k < PTQ_COUNT(due); k++) {
+        uint32_t least = UINT32_MAX;
+        memset(counts, 0, sizeof counts);
+        memset(naive, 0, sizeof naive);
+        for (size_t i = 0; i < due[k]; i++) {
+            index[i] = (uint32_t)(i % 5 ? i * 7919 % COUNTERS : 42);
+            naive[index[i]]++;
+        }
+        ck_assert_uint_eq(ptq_scan_form(form)(v, runs, len, &(ptq_due){counts, index, due[k]}, got, e, &least), kept);
+        ck_assert_mem_eq(counts, naive, sizeof counts);
+        ck_assert_mem_eq(got, want, kept * sizeof *got);
+    }
+}
+
 /* The loops of all instruction sets of this machine, on runs of many lengths. */
 START_TEST(scan__forms_agree)
 {
@@ -73,18 +94,20 @@ START_TEST(scan__forms_agree)
     static ptq_extremes a[PTQ_SCAN_CHUNK], b[PTQ_SCAN_CHUNK], c[PTQ_SCAN_CHUNK];
     static const size_t lengths[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 2047, 2048};
     const size_t n = stk_fill((size_t)_i, v);
+    const ptq_due none = {0};
     for (int form = 1; form < PTQ_SCAN_FORMS; form++)
         for (size_t k = 0; k < PTQ_COUNT(lengths) && ptq_scan_form(form); k++) {
             const size_t len = lengths[k] < n ? lengths[k] : n, at = len + 3 <= n ? 3 : 0;
             const size_t runs = (n - at < PTQ_SCAN_CHUNK ? n - at : PTQ_SCAN_CHUNK) / len;
             uint32_t la = UINT32_MAX, lb = UINT32_MAX, lc = UINT32_MAX;
-            const size_t kept = ptq_scan_form(0)(v + at, runs, len, want, a, &la);
+            const size_t kept = ptq_scan_form(0)(v + at, runs, len, &none, want, a, &la);
             size_t nonzero = 0;
             for (size_t i = 0; i < runs * len; i++)
                 nonzero += v[at + i] != 0; /* NaN is not */
             ck_assert_uint_eq(kept, nonzero);
-            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, got, b, &lb), kept);
-            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, NULL, c, &lc), 0);
+            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, &none, got, b, &lb), kept);
+            ck_assert_uint_eq(ptq_scan_form(form)(v + at, runs, len, &none, NULL, c, &lc), 0);
+            check_due(form, v + at, runs, len, want, kept);
             ck_assert(la == lb && la == lc);
             ck_assert_mem_eq(a, b, runs * sizeof *a);
             ck_assert_mem_eq(a, c, runs * sizeof *a);

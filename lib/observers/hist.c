@@ -61,27 +61,6 @@ static ptq_status empty(ptq_hist *h, ptq_octaves *to)
     return PTQ_OK;
 }
 
-/* Counting waits for the counters alone (one of them per cycle), so what is scanned next, n values, is asked for on
- * the way. */
-static void count(uint32_t *counts, const uint32_t *index, size_t kept, const float *next, size_t n)
-{
-    enum { STEP = 8, LINE = 16 };
-    const float *end = next + n;
-    size_t i = 0;
-    for (; i + STEP <= kept; i += STEP) {
-        if (next < end)
-            __builtin_prefetch(next);
-        next += LINE;
-#pragma GCC unroll 8
-        for (size_t j = 0; j < STEP; j++)
-            counts[index[i + j]]++;
-    }
-    for (; i < kept; i++)
-        counts[index[i]]++;
-    for (; next < end; next += LINE)
-        __builtin_prefetch(next);
-}
-
 /* What passes over the values find together. */
 typedef struct found {
     ptq_summary summary;
@@ -89,17 +68,24 @@ typedef struct found {
     size_t zeros;
 } found;
 
-/* Runs of values, in pieces of whole runs or of one run; min, max: [runs] or NULL. */
+/* Runs of values, in pieces of whole runs or of one run, each counted while the next is scanned; min, max: [runs] or
+ * NULL. */
 static void take(ptq_hist *h, const float *values, size_t runs, size_t inner, float *min, float *max, found *f)
 {
-    uint32_t index[PTQ_SCAN_CHUNK + PTQ_SCAN_LANES], least;
+    /* Of the two lists one is read while the other is written, at the same places: were they whole pages apart, loads
+     * would wait for stores that only look like theirs. */
+    enum { APART = 512 };
+    uint32_t index[2][PTQ_SCAN_CHUNK + APART], least;
     const size_t length = inner < PTQ_SCAN_CHUNK ? inner : PTQ_SCAN_CHUNK, most = PTQ_SCAN_CHUNK / length;
-    for (size_t r = 0, i = 0; r < runs;) {
+    ptq_due due = {.counts = h->counts};
+    for (size_t r = 0, i = 0, piece = 0; r < runs; piece++) {
         const size_t k = runs - r < most ? runs - r : most; /* 1 of long ones */
         const size_t n = inner - i < length ? inner - i : length;
         const float *v = values + r * inner + i;
-        const size_t kept = ptq_scan(v, k, n, index, &least, &f->summary, min ? min + r : NULL, min ? max + r : NULL);
-        count(h->counts, index, kept, v + k * n, k * n);
+        uint32_t *to = index[piece % 2];
+        const size_t kept = ptq_scan(v, k, n, &due, to, &least, &f->summary, min ? min + r : NULL, max ? max + r : NULL);
+        due.index = to;
+        due.n = kept;
         f->zeros += k * n - kept;
         f->least = least < f->least ? least : f->least;
         i += n;
@@ -108,6 +94,7 @@ static void take(ptq_hist *h, const float *values, size_t runs, size_t inner, fl
             r += k;
         }
     }
+    ptq_raise(&due);
 }
 
 /* The octaves that these values have touched. */

@@ -21,6 +21,24 @@ static float from_order_key(int32_t key)
     return x + 0.0f; /* -0.0 becomes +0.0 */
 }
 
+/* The next k of them. */
+__attribute__((always_inline)) static inline void raise_some(ptq_due *due, size_t k)
+{
+    uint32_t *restrict counts = due->counts;
+    const uint32_t *restrict index = due->index;
+#pragma GCC unroll 16
+    for (size_t i = 0; i < k; i++)
+        counts[index[i]]++;
+    due->index += k;
+    due->n -= k;
+}
+
+void ptq_raise(const ptq_due *due)
+{
+    ptq_due d = *due;
+    raise_some(&d, d.n);
+}
+
 static void run_plain(const float *values, size_t n, uint32_t **index, ptq_extremes *e, uint32_t *least)
 {
     for (size_t i = 0; i < n; i++) {
@@ -38,10 +56,11 @@ static void run_plain(const float *values, size_t n, uint32_t **index, ptq_extre
     }
 }
 
-static size_t scan_plain(const float *values, size_t runs, size_t inner, uint32_t *index, ptq_extremes *e,
-                         uint32_t *least)
+static size_t scan_plain(const float *values, size_t runs, size_t inner, const ptq_due *due, uint32_t *index,
+                         ptq_extremes *e, uint32_t *least)
 {
     uint32_t *to = index;
+    ptq_raise(due);
     for (size_t r = 0; r < runs; r++) {
         e[r] = (ptq_extremes){INT32_MAX, INT32_MIN};
         run_plain(values + r * inner, inner, &to, &e[r], least);
@@ -72,16 +91,16 @@ __attribute__((target("avx2"))) static uint32_t *keep256(__m256i x, unsigned zer
     return index;
 }
 
-__attribute__((target("avx2"))) static void run_avx2(const float *values, size_t n, uint32_t **index, ptq_extremes *e,
-                                                     uint32_t *least)
+__attribute__((target("avx2"))) static void run_avx2(const float *values, size_t n, ptq_due *due, size_t each,
+                                                     uint32_t **index, ptq_extremes *e, uint32_t *least)
 {
     enum { LANES = 8 };
     const __m256i positive = _mm256_set1_epi32(0x7fffffff), one = _mm256_set1_epi32(1);
     lanes256 a = {_mm256_set1_epi32(e->lo), _mm256_set1_epi32(e->hi), _mm256_set1_epi32(-1)};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        if (!*index)
-            _mm_prefetch((const char *)(values + i + PTQ_SCAN_CHUNK), _MM_HINT_T0);
+        _mm_prefetch((const char *)(values + i + PTQ_SCAN_CHUNK), _MM_HINT_T0);
+        raise_some(due, each);
         const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(values + i));
         const __m256i magnitude = _mm256_and_si256(x, positive);
         const __m256i key = _mm256_xor_si256(x, _mm256_and_si256(_mm256_srai_epi32(x, 31), positive));
@@ -105,14 +124,19 @@ __attribute__((target("avx2"))) static void run_avx2(const float *values, size_t
     run_plain(values + i, n - i, index, e, least);
 }
 
-__attribute__((target("avx2"))) static size_t scan_avx2(const float *values, size_t runs, size_t inner, uint32_t *index,
-                                                        ptq_extremes *e, uint32_t *least)
+__attribute__((target("avx2"))) static size_t scan_avx2(const float *values, size_t runs, size_t inner,
+                                                        const ptq_due *due, uint32_t *index, ptq_extremes *e,
+                                                        uint32_t *least)
 {
+    enum { LANES = 8 };
     uint32_t *to = index;
+    ptq_due d = *due;
+    const size_t each = inner < LANES ? 0 : d.n / (runs * (inner / LANES));
     for (size_t r = 0; r < runs; r++) {
         e[r] = (ptq_extremes){INT32_MAX, INT32_MIN};
-        run_avx2(values + r * inner, inner, &to, &e[r], least);
+        run_avx2(values + r * inner, inner, &d, each, &to, &e[r], least);
     }
+    raise_some(&d, d.n);
     return index ? (size_t)(to - index) : 0;
 }
 
@@ -139,10 +163,12 @@ TARGET512 size_t step512(__m512i x, __mmask16 in, uint32_t *index, lanes512 *e)
     return (size_t)__builtin_popcount(kept);
 }
 
-TARGET512 size_t loop512(const float *values, size_t runs, size_t inner, uint32_t *index, ptq_extremes *e,
-                         uint32_t *least)
+/* each: of the counters that are due after each step, a constant, as a loop of unknown length would be mispredicted. */
+TARGET512 size_t loop512(const float *values, size_t runs, size_t inner, const ptq_due *due, uint32_t *index,
+                         ptq_extremes *e, uint32_t *least, const size_t each)
 {
     enum { LANES = 16 };
+    ptq_due d = *due;
     lanes512 l = {.least = _mm512_set1_epi32(-1)};
     const __mmask16 rest = (__mmask16)((1u << inner % LANES) - 1);
     size_t n = 0;
@@ -151,23 +177,37 @@ TARGET512 size_t loop512(const float *values, size_t runs, size_t inner, uint32_
         l.lo = _mm512_set1_epi32(INT32_MAX);
         l.hi = _mm512_set1_epi32(INT32_MIN);
         for (; i + LANES <= inner; i += LANES) {
-            if (!index)
-                _mm_prefetch((const char *)(values + i + PTQ_SCAN_CHUNK), _MM_HINT_T0);
+            _mm_prefetch((const char *)(values + i + PTQ_SCAN_CHUNK), _MM_HINT_T0);
             n += step512(_mm512_loadu_si512(values + i), 0xffff, index ? index + n : NULL, &l);
+            raise_some(&d, each);
         }
-        if (rest)
+        if (rest) {
             n += step512(_mm512_maskz_loadu_epi32(rest, values + i), rest, index ? index + n : NULL, &l);
+            raise_some(&d, each);
+        }
         e[r] = (ptq_extremes){_mm512_reduce_min_epi32(l.lo), _mm512_reduce_max_epi32(l.hi)};
     }
     const uint32_t before = _mm512_reduce_min_epu32(l.least);
     *least = before < *least - 1 ? before + 1 : *least;
+    raise_some(&d, d.n);
     return n;
 }
 
 __attribute__((target("avx512f,popcnt"))) static size_t scan_avx512(const float *values, size_t runs, size_t inner,
-                                                                    uint32_t *index, ptq_extremes *e, uint32_t *least)
+                                                                    const ptq_due *due, uint32_t *index,
+                                                                    ptq_extremes *e, uint32_t *least)
 {
-    return index ? loop512(values, runs, inner, index, e, least) : loop512(values, runs, inner, NULL, e, least);
+    enum { LANES = 16 };
+    const size_t each = due->n / (runs * ((inner + LANES - 1) / LANES));
+    if (!index)
+        return loop512(values, runs, inner, due, NULL, e, least, 0);
+    switch (each) {
+#define EACH(k) case k: return loop512(values, runs, inner, due, index, e, least, k)
+        EACH(0); EACH(1); EACH(2); EACH(3); EACH(4); EACH(5); EACH(6); EACH(7); EACH(8);
+        EACH(9); EACH(10); EACH(11); EACH(12); EACH(13); EACH(14); EACH(15);
+#undef EACH
+    default: return loop512(values, runs, inner, due, index, e, least, LANES);
+    }
 }
 #endif
 
@@ -239,14 +279,16 @@ static void add_runs(const float *values, size_t runs, size_t inner, const ptq_e
     }
 }
 
-size_t ptq_scan(const float *values, size_t runs, size_t inner, uint32_t *index, uint32_t *least, ptq_summary *out,
-                float *run_min, float *run_max)
+size_t ptq_scan(const float *values, size_t runs, size_t inner, const ptq_due *due, uint32_t *index, uint32_t *least,
+                ptq_summary *out, float *run_min, float *run_max)
 {
     ptq_extremes e[PTQ_SCAN_CHUNK], all = {INT32_MAX, INT32_MIN};
     *least = UINT32_MAX;
-    if (runs == 0 || inner == 0)
+    if (runs == 0 || inner == 0) {
+        ptq_raise(due);
         return 0;
-    const size_t n = best_form()(values, runs, inner, index, e, least);
+    }
+    const size_t n = best_form()(values, runs, inner, due, index, e, least);
     for (size_t r = 0; r < runs; r++) {
         all.lo = e[r].lo < all.lo ? e[r].lo : all.lo;
         all.hi = e[r].hi > all.hi ? e[r].hi : all.hi;
@@ -276,7 +318,9 @@ bool ptq_summary_equal(const ptq_summary *a, const ptq_summary *b)
 
 void ptq_summary_scan(const float *values, size_t n, ptq_summary *out)
 {
+    const ptq_due nothing = {0};
     uint32_t least;
     for (size_t i = 0; i < n; i += PTQ_SCAN_CHUNK)
-        ptq_scan(values + i, 1, n - i < PTQ_SCAN_CHUNK ? n - i : PTQ_SCAN_CHUNK, NULL, &least, out, NULL, NULL);
+        ptq_scan(values + i, 1, n - i < PTQ_SCAN_CHUNK ? n - i : PTQ_SCAN_CHUNK, &nothing, NULL, &least, out, NULL,
+                 NULL);
 }
