@@ -4,6 +4,8 @@
 #include "lib/core/cast.h"
 #include "lib/cpu/f_binary.h"
 
+enum { BLOCK = 2048 }; /* clipped while it lies in the first-level cache */
+
 static void binary_part(const void *ctx, const int64_t *off, const int64_t *step, int64_t n)
 {
     const ptq_binary *v = ctx;
@@ -14,11 +16,14 @@ static void binary_part(const void *ctx, const int64_t *off, const int64_t *step
         return;
     }
     float *fy = (float *)(void *)y;
-    v->f((const float *)(const void *)a, step[1] != 0, (const float *)(const void *)b, step[2] != 0,
-         fy, n);
-    if (v->act.on) {
-        float par[2] = {v->act.lo, v->act.hi};
-        v->clip(fy, fy, n, par);
+    const float *fa = (const float *)(const void *)a, *fb = (const float *)(const void *)b;
+    const int64_t block = v->act.on ? BLOCK : n;
+    float par[2] = {v->act.lo, v->act.hi};
+    for (int64_t i = 0; i < n; i += block) {
+        const int64_t k = n - i < block ? n - i : block;
+        v->f(fa + i * step[1], step[1] != 0, fb + i * step[2], step[2] != 0, fy + i, k);
+        if (v->act.on)
+            v->clip(fy + i, fy + i, k, par);
     }
 }
 
