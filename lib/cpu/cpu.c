@@ -338,6 +338,12 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
     return s;
 }
 
+static uint32_t cpu_over(const ptq_step *s)
+{
+    const ptq_cpu_kernel *k = kernel_of(s);
+    return k ? k->over : 0;
+}
+
 static ptq_status cpu_peaks(ptq_backend *b, ptq_peaks *out)
 {
     return ptq_cpu_peaks(&b->cpu, out);
@@ -357,6 +363,7 @@ const ptq_backend_ops ptq_backend_cpu = {
     .prepare = cpu_prepare,
     .release = cpu_release,
     .run = cpu_run,
+    .over = cpu_over,
     .conv_sums = true,
     .peaks = cpu_peaks,
 };

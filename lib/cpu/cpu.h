@@ -62,6 +62,7 @@ typedef struct ptq_cpu_kernel {
      * the way out (widen.h). 0: run sees all tensors as they are. */
     unsigned takes;
     uint32_t keep_in, keep_out; /* bit i: input or output i is not converted */
+    uint32_t over;    /* bit i: an element of output 0 may be written where the same element of input i lies */
     bool unprepared;  /* run does without what prepare makes, at little cost */
     bool finds_shape; /* run allocates an output whose data is NULL (ptq_cpu_out) */
 } ptq_cpu_kernel;

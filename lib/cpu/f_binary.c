@@ -170,7 +170,7 @@ static ptq_status run_arith(ptq_cpu *c, const ptq_step_run *r, const arith *k)
         return run_arith(c, r, &k);                                                                \
     }                                                                                              \
     extern const ptq_cpu_kernel ptq_cpu_f_##symbol;                                                \
-    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = symbol##_run, .takes = NUMBERS};
+    const ptq_cpu_kernel ptq_cpu_f_##symbol = {.name = op, .run = symbol##_run, .takes = NUMBERS, .over = 3};
 ARITH_ROW(add, "Add", add)
 ARITH_ROW(sub, "Sub", sub)
 ARITH_ROW(mul, "Mul", mul)

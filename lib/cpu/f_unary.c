@@ -70,7 +70,7 @@ static ptq_status run_f64(ptq_cpu *c, const ptq_step_run *r, loop_f64 f, float p
             return run_f64(c, r, symbol##_f64, p0_, p1_);                                          \
         return run_f32(c, r, loop, p0_, p1_);                                                      \
     }                                                                                              \
-    ROW(symbol, op, .takes = PTQ_TAKES_FLOATS)
+    ROW(symbol, op, .takes = PTQ_TAKES_FLOATS, .over = 1)
 
 /* Those of the vector tables. */
 #define VECTOR_ROW(symbol, op, loop, expr, p0, p1)                                                 \
@@ -99,7 +99,7 @@ static ptq_status gelu_run(ptq_cpu *c, const ptq_step_run *r)
         return run_f64(c, r, approx ? gelu_tanh_f64 : gelu_f64, 0, 0);
     return run_f32(c, r, approx ? f->gelu_tanh : f->gelu, 0, 0);
 }
-ROW(gelu, "Gelu", .takes = PTQ_TAKES_FLOATS)
+ROW(gelu, "Gelu", .takes = PTQ_TAKES_FLOATS, .over = 1)
 
 /* Rare functions: plain loops, the same code on every instruction set. */
 #define LOOP_F32(symbol, expr)                                                                     \
@@ -178,7 +178,7 @@ enum { SIGNED = PTQ_TAKES_FLOATS | PTQ_TAKES_S64 | PTQ_TAKES(PTQ_DT_S32) | PTQ_T
         }                                                                                          \
         return PTQ_OK;                                                                             \
     }                                                                                              \
-    ROW(symbol, op, .takes = SIGNED)
+    ROW(symbol, op, .takes = SIGNED, .over = 1)
 LOOP_F32(sign, ptq_signf(v))
 LOOP_F32(shrink, v < -p0 ? v + p1 : v > p0 ? v - p1 : 0.0f)
 NUMBER_ROW(neg, "Neg", ptq_cpu_f32(c)->neg, 0, INFINITY, -v)
@@ -254,4 +254,4 @@ static ptq_status clip_run(ptq_cpu *c, const ptq_step_run *r)
     return PTQ_OK;
 }
 ROW(clip, "Clip", .takes = PTQ_TAKES_FLOATS | PTQ_TAKES_INTS | PTQ_TAKES(PTQ_DT_S32) | PTQ_TAKES(PTQ_DT_S8) |
-                              PTQ_TAKES(PTQ_DT_U8))
+                              PTQ_TAKES(PTQ_DT_U8), .over = 1)

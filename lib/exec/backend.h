@@ -115,6 +115,8 @@ typedef struct ptq_backend_ops {
     /* Another line of work on the same device: own stream and scratch memory, runs the steps that `b`
      * has prepared, is closed before `b`. NULL: open does it. */
     ptq_status (*fork)(ptq_backend *b, ptq_backend **out);
+    /* The bits of ptq_step.over. NULL: results lie apart from all inputs. */
+    uint32_t (*over)(const ptq_step *s);
     bool conv_sums; /* the kernel of a float Conv adds input 3, of the output's shape, before the clamp */
     /* The kernel of this qconv takes the maximum over the windows of `pool`, too. NULL: none does. */
     bool (*conv_pools)(const ptq_program *p, const ptq_step *conv, const ptq_node *pool);

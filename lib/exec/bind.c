@@ -115,6 +115,7 @@ void ptq_binding_free(const ptq_program *p, ptq_binding *b)
     free(b->place);
     free(b->root);
     free(b->end);
+    free(b->over);
     free(b->offset);
     free(b);
 }
@@ -130,8 +131,9 @@ static ptq_status bind_alloc(const ptq_program *p, const ptq_tensor *in, ptq_bin
     b->place = ptq_calloc(n, sizeof *b->place);
     b->root = ptq_calloc(n, sizeof *b->root);
     b->end = ptq_calloc(n, sizeof *b->end);
+    b->over = ptq_calloc(n, sizeof *b->over);
     b->offset = ptq_calloc(n, sizeof *b->offset);
-    if (!b->key || !b->t || !b->type || !b->contents || !b->place || !b->root || !b->end || !b->offset)
+    if (!b->key || !b->t || !b->type || !b->contents || !b->place || !b->root || !b->end || !b->over || !b->offset)
         return ptq_fail_nomem();
     for (size_t i = 0; i < ni; i++) {
         b->key[k++] = key_rank(&in[i]);
@@ -141,6 +143,7 @@ static ptq_status bind_alloc(const ptq_program *p, const ptq_tensor *in, ptq_bin
     for (size_t i = 0; i < n; i++) {
         const ptq_pvalue *v = &p->values.v[i];
         b->root[i] = (int)i;
+        b->over[i] = -1;
         b->end[i] = v->last;
         b->type[i] = (ptq_type){v->dtype, {.rank = -1}};
         b->place[i] = PTQ_IN_NOWHERE;
@@ -199,6 +202,35 @@ static bool is_view(const ptq_program *p, const ptq_step *s, const ptq_binding *
     return view && !(y->is_output && (from == PTQ_IN_INPUT || from == PTQ_IN_CONSTANT));
 }
 
+/* May the step's result be written where its input i lies: are those bytes a value of the block of this type and shape
+ * that only this input needs, and this step last? */
+static bool ends_in(const ptq_program *p, const ptq_binding *b, const ptq_step *s, int i)
+{
+    const int x = s->in[i], y = s->out[0], root = x < 0 ? -1 : b->root[x];
+    if (root < 0 || b->place[root] != PTQ_IN_BLOCK || b->end[root] != (int)(s - p->steps.v) ||
+        b->t[x].dtype != b->t[y].dtype || b->t[x].rank != b->t[y].rank || b->t[root].nbytes != b->t[y].nbytes ||
+        p->values.v[x].layout != p->values.v[y].layout)
+        return false;
+    for (int k = 0; k < s->nin; k++)
+        if (k != i && s->in[k] >= 0 && b->root[s->in[k]] == root)
+            return false;
+    return memcmp(b->t[x].dims, b->t[y].dims, (size_t)b->t[x].rank * sizeof *b->t[x].dims) == 0;
+}
+
+/* Fewer lines to fetch for writing, and less memory. */
+static void bind_over(const ptq_program *p, ptq_binding *b, const ptq_step *s)
+{
+    if (s->nout != 1 || s->out[0] < 0 || b->place[s->out[0]] != PTQ_IN_BLOCK)
+        return;
+    for (int i = 0; i < s->nin; i++) {
+        if (!(s->over >> i & 1) || !ends_in(p, b, s, i))
+            continue;
+        const int root = b->root[s->in[i]];
+        b->over[s->out[0]] = b->over[root] >= 0 ? b->over[root] : root;
+        return;
+    }
+}
+
 static ptq_status bind_step(const ptq_program *p, ptq_resolver *r, const ptq_step *s, ptq_binding *b)
 {
     ptq_known known = {b->type, b->contents, NULL};
@@ -228,6 +260,8 @@ static ptq_status bind_step(const ptq_program *p, ptq_resolver *r, const ptq_ste
             b->end[root] = b->end[root] > p->values.v[v].last ? b->end[root] : p->values.v[v].last;
             b->place[v] = dynamic ? PTQ_IN_DYNAMIC : PTQ_IN_VIEW;
         }
+    } else if (s->over) {
+        bind_over(p, b, s);
     }
     return PTQ_OK;
 }
@@ -239,13 +273,19 @@ static ptq_status bind_offsets(const ptq_program *p, ptq_binding *b)
     if (!items)
         return ptq_fail_nomem();
     for (size_t i = 0; i < p->values.n; i++)
-        if (b->place[i] == PTQ_IN_BLOCK)
+        if (b->over[i] >= 0 && b->end[i] > b->end[b->over[i]])
+            b->end[b->over[i]] = b->end[i];
+    for (size_t i = 0; i < p->values.n; i++)
+        if (b->place[i] == PTQ_IN_BLOCK && b->over[i] < 0)
             items[n++] = (ptq_plan_item){p->values.v[i].first, b->end[i], b->t[i].nbytes, 0};
     ptq_status s = ptq_plan_offsets(items, n, &total);
     n = 0;
     for (size_t i = 0; i < p->values.n && s == PTQ_OK; i++)
-        if (b->place[i] == PTQ_IN_BLOCK)
+        if (b->place[i] == PTQ_IN_BLOCK && b->over[i] < 0)
             b->offset[i] = items[n++].offset;
+    for (size_t i = 0; i < p->values.n && s == PTQ_OK; i++)
+        if (b->over[i] >= 0)
+            b->offset[i] = b->offset[b->over[i]];
     b->block_bytes = total;
     free(items);
     return s;
@@ -256,7 +296,7 @@ ptq_status ptq_binding_alive(const ptq_program *p, const ptq_binding *b, size_t 
     size_t *starts = ptq_calloc(p->steps.n + 1, sizeof *starts), *ends = ptq_calloc(p->steps.n + 1, sizeof *ends);
     size_t now = 0, most = 0;
     for (size_t i = 0; i < p->values.n && starts && ends; i++) {
-        if (b->place[i] != PTQ_IN_BLOCK)
+        if (b->place[i] != PTQ_IN_BLOCK || b->over[i] >= 0)
             continue;
         starts[p->values.v[i].first] += b->t[i].nbytes;
         ends[b->end[i]] += b->t[i].nbytes;

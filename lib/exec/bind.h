@@ -16,6 +16,7 @@ typedef struct ptq_binding {
     uint8_t *place;    /* [values] PTQ_IN_... */
     int *root;         /* [values] the value whose bytes a view shows; itself otherwise */
     int *end;          /* [values] last step that needs the bytes, views included */
+    int *over;         /* [values] the value of the block in whose bytes it is written; -1: in none */
     size_t *offset;    /* [values] in the block */
     size_t block_bytes;
     uint64_t used;     /* for the cache */

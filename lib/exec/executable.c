@@ -120,6 +120,8 @@ static ptq_status prepare_steps(ptq_executable *e)
         if (e->control[i])
             continue;
         const ptq_backend_ops *ops = e->on_host[i] ? e->host_ops : e->ops;
+        if (ops->over && !e->remote)
+            e->p->steps.v[i].over = ops->over(st);
         if (ops->prepare)
             PTQ_TRY(ops->prepare(e->on_host[i] ? e->host : e->backend, e->p, st, &e->state[i]));
         if (e->remote && !e->on_host[i]) {

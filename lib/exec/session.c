@@ -358,7 +358,7 @@ static ptq_status run_kernel(ptq_session *s, ptq_binding *b, int i)
     if (s->exe->remote)
         PTQ_TRY(move_in(s, b, i, host));
     for (int k = 0; k < st->nout && s->poison && host; k++)
-        if (s->out[k].data)
+        if (s->out[k].data && (st->out[k] < 0 || b->over[st->out[k]] < 0))
             memset(s->out[k].data, 0xFF, s->out[k].nbytes);
     if (all_empty(s, st))
         return PTQ_OK;
