@@ -198,6 +198,9 @@ START_TEST(ops__large_tensors_are_the_same_everywhere)
         "input x f32 [67,131]\ninput s f32 [131]\ninput t f32 [67,1]\na = Add(x, s)\nb = Mul(t, a)\n"
         "c = Div(s, b)\nd = Sub(x, t)\ne = Max(x, s)\nf = Min(t, x)\noutput c\noutput d\noutput e\n"
         "output f\n",
+        "input x f32 [3,5001]\ninput s f32 [5001]\nconst k f32 [] 0.37\na = Add(x, k)\nb = Relu(a)\n" /* in blocks */
+        "c = Sub(k, x)\nd = Clip(c) min=-0.5 max=0.75\ne = Mul(s, x)\nf = Relu(e)\ng = PRelu(x, s)\nh = Mean(b, f, g)\n"
+        "output b\noutput d\noutput f\noutput h\n",
         "input x f32 [9,33,117]\na = Softmax(x)\nb = LogSoftmax(x) axis=1\nc = Softmax(x) axis=0\n"
         "output a\noutput b\noutput c\n",
         "input x f32 [50,389]\nconst s f32 [389]\nconst b f32 [389]\ny = LayerNormalization(x, s, b)\n"

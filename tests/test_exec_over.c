@@ -21,8 +21,8 @@ static ptq_session *session_of(const ptq_graph *g, const ptq_backend_ops *ops)
     return s;
 }
 
-/* Runs the graph, with unwritten results poisoned; *block: bytes of activations. */
-static void run(const ptq_graph *g, const ptq_backend_ops *ops, float *out, size_t *block)
+/* Runs the graph, with unwritten results poisoned; *block: bytes of activations, *alive: of those at one time. */
+static void run(const ptq_graph *g, const ptq_backend_ops *ops, float *out, size_t *block, size_t *alive)
 {
     float values[ROWS * COLUMNS];
     ptq_rng r;
@@ -35,6 +35,7 @@ static void run(const ptq_graph *g, const ptq_backend_ops *ops, float *out, size
     ck_assert_int_eq(setenv("PTQ_POISON", "1", 1), 0);
     ptq_session *s = session_of(g, ops);
     ck_assert_int_eq(unsetenv("PTQ_POISON"), 0);
+    ck_assert_ok(ptq_session_reserve(s, &in, 1));
     for (int twice = 0; twice < 2; twice++)
         ck_assert_ok(ptq_session_run(s, &in, 1, y, g->outputs.n));
     ck_assert_mem_eq(x, values, sizeof x); /* the caller's */
@@ -43,6 +44,7 @@ static void run(const ptq_graph *g, const ptq_backend_ops *ops, float *out, size
         memcpy(out + i * ROWS * COLUMNS, y[i].data, BYTES);
     }
     *block = ptq_session_activation_bytes(s);
+    *alive = ptq_session_alive_bytes(s);
     ptq_session_free(s);
     free(y);
 }
@@ -52,12 +54,15 @@ static void both(ptq_graph *g, size_t *over, size_t *apart)
 {
     ptq_backend_ops plain = *ptq_backend_find("cpu");
     const size_t n = g->outputs.n * ROWS * COLUMNS;
+    size_t alive[2];
     float *a = ptq_calloc(n, sizeof *a), *b = ptq_calloc(n, sizeof *b);
     ck_assert_ptr_nonnull(plain.over);
     plain.over = NULL;
     kit_finish(g);
-    run(g, NULL, a, over);
-    run(g, &plain, b, apart);
+    run(g, NULL, a, over, &alive[0]);
+    run(g, &plain, b, apart, &alive[1]);
+    ck_assert_uint_le(alive[0], alive[1]); /* what lies in one place is counted once */
+    ck_assert_uint_le(alive[0], *over);
     ck_assert_mem_eq(a, b, n * sizeof *a);
     ck_assert_uint_le(*over, *apart);
     free(a);

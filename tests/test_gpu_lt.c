@@ -35,6 +35,7 @@ static int64_t one_way_rows; /* a product of so many rows has one way, others tw
 static cublasStatus_t fails; /* what products end with */
 static int products;
 static int asked_for_ways;
+static int answers; /* of the library, until one fails; 0: none does */
 enum { WORKSPACE = 5000 }; /* of the second way */
 
 static cublasStatus_t make(void *out, size_t n)
@@ -143,6 +144,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
     const wish *w = (const wish *)(void *)p;
     check_form((product *)(void *)desc, (layout *)(void *)a, (layout *)(void *)b, (layout *)(void *)d);
     asked_for_ways++;
+    if (answers > 0 && --answers == 0)
+        return CUBLAS_STATUS_ALLOC_FAILED;
     ck_assert(h && c == d && asked == 3 && w->space >= WORKSPACE && w->align[0] == 16 && w->align[1] == 16);
     *n = ((layout *)(void *)b)->cols == one_way_rows ? 1 : 3;
     for (int i = 0; i < *n; i++) {
@@ -332,6 +335,26 @@ START_TEST(gpu_lt__asked_once)
         ck_assert_int_eq(asked_for_ways, before + 1);
     }
     check_product(lt, 65537, 17, 16, 1, 2);
+    stop(lt);
+}
+END_TEST
+
+/* What failed once, for the rows of a chunk or those of the rest, is asked for again. */
+START_TEST(gpu_lt__asked_again)
+{
+    start();
+    ptq_lt *lt = ptq_lt_open(NULL);
+    ptq_k_gemm a = matrix(65537, 17, 16);
+    for (answers = 1; answers <= 2;) {
+        const int first = answers;
+        ck_assert(!ptq_lt_can(lt, &a, 0));
+        ck_assert_int_eq(answers, 0);
+        ck_assert(ptq_lt_can(lt, &a, 0) && ptq_lt_can(lt, &a, 1));
+        check_product(lt, 65537, 17, 16, 1, 2);
+        check_product(lt, 64, 17, 16, 0, 1); /* another is kept */
+        answers = first + 1;
+    }
+    answers = 0;
     stop(lt);
 }
 END_TEST
@@ -583,6 +606,7 @@ int main(void)
     TCase *t = tcase_create("lt");
     tcase_add_test(t, gpu_lt__products);
     tcase_add_test(t, gpu_lt__asked_once);
+    tcase_add_test(t, gpu_lt__asked_again);
     tcase_add_test(t, gpu_lt__order_of_sums);
     tcase_add_test(t, gpu_lt__memory);
     tcase_add_test(t, gpu_lt__failures);

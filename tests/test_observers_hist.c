@@ -95,7 +95,7 @@ START_TEST(scan__forms_agree)
     static const size_t lengths[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 2047, 2048};
     const size_t n = stk_fill((size_t)_i, v);
     const ptq_due none = {0};
-    for (int form = 1; form < PTQ_SCAN_FORMS; form++)
+    for (int form = 0; form < PTQ_SCAN_FORMS; form++)
         for (size_t k = 0; k < PTQ_COUNT(lengths) && ptq_scan_form(form); k++) {
             const size_t len = lengths[k] < n ? lengths[k] : n, at = len + 3 <= n ? 3 : 0;
             const size_t runs = (n - at < PTQ_SCAN_CHUNK ? n - at : PTQ_SCAN_CHUNK) / len;

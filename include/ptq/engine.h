@@ -111,8 +111,8 @@ typedef struct ptq_bench_options {
  *   "activation_bytes", "alive_bytes": as ptq_context_activation_bytes.
  *   "peaks": what the machine does at most, bytes and operations per second, and the source of that.
  *   "layers": every step, slowest first: precision (int8, fp16, fp32: what it computes in, or of what it only moves),
- *     ms, share of all, macs, bytes that must move at least, tops, gb_per_second, least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms,
- *     kernel, and why it takes so long, in words. */
+ *     ms, share of all, macs, bytes that must move at least, tops, gb_per_second,
+ *     least_ms = max(bytes / memory, operations / peak), of_limit = least_ms / ms, kernel, and why it takes so long, in words. */
 PTQ_API ptq_status ptq_engine_bench(ptq_engine *e, const ptq_bench_options *opt, ptq_report **out);
 
 /* Activations for the largest shapes of the profile are allocated here (PTQ_ERR_NOMEM). One thread at

@@ -150,7 +150,7 @@ static ptq_status run_arith(ptq_cpu *c, const ptq_step_run *r, const arith *k)
     if (!set_loop(c, k, t, &v))
         return ptq_bad_type(r, t);
     if (last == 0) {
-        memcpy(r->out[0].data, r->in[0]->data, r->out[0].nbytes);
+        memmove(r->out[0].data, r->in[0]->data, r->out[0].nbytes); /* over itself, too */
         return PTQ_OK;
     }
     for (int i = 1; i <= last; i++) {
@@ -194,7 +194,7 @@ static ptq_status mean_run(ptq_cpu *c, const ptq_step_run *r)
     return PTQ_OK;
 }
 extern const ptq_cpu_kernel ptq_cpu_f_mean;
-const ptq_cpu_kernel ptq_cpu_f_mean = {.name = "Mean", .run = mean_run, .takes = PTQ_TAKES_FLOATS};
+const ptq_cpu_kernel ptq_cpu_f_mean = {.name = "Mean", .run = mean_run, .takes = PTQ_TAKES_FLOATS, .over = 3};
 
 /* ---- Pow, Mod, PRelu: float forms of their own ---- */
 
@@ -253,4 +253,4 @@ static ptq_status prelu_run(ptq_cpu *c, const ptq_step_run *r)
     return ptq_binary_plain(c, r, &prelu_loops);
 }
 extern const ptq_cpu_kernel ptq_cpu_f_prelu;
-const ptq_cpu_kernel ptq_cpu_f_prelu = {.name = "PRelu", .run = prelu_run, .takes = NUMBERS};
+const ptq_cpu_kernel ptq_cpu_f_prelu = {.name = "PRelu", .run = prelu_run, .takes = NUMBERS, .over = 3};

@@ -48,8 +48,8 @@ typedef struct ptq_step {
     const void *params;    /* struct of the kind, below; lives in the program's arena */
     double macs;           /* multiply-accumulates when shapes are known, for reports; else 0 */
     bool half;             /* a product of floats whose operands are rounded to float16 (halves.h) */
-    uint32_t over;         /* bit i: the kernel may write output 0 where input i lies, if that has its type and
-                              shape and is no other input, too (ptq_backend_ops) */
+    uint32_t over;         /* bit i: the kernel may write output 0 where input i lies, if that ends here, has its
+                              type and shape and is no other input, too (ptq_backend_ops, bind.c) */
 } ptq_step;
 
 struct ptq_step_def {

@@ -161,8 +161,8 @@ static int64_t chunk_rows(const ptq_k_gemm *a)
     return ((a->m + chunks - 1) / chunks + UNIT - 1) / UNIT * UNIT;
 }
 
-/* No ways where it cannot be made. */
-static void begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
+/* false: asking failed, which says nothing of the next time. No ways: there are none. */
+static bool begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
 {
     uint64_t k = (uint64_t)a->c, m = (uint64_t)rows, columns = (uint64_t)ptq_lt_columns(a);
     cublasLtMatmulHeuristicResult_t found[PTQ_LT_WAYS];
@@ -173,20 +173,24 @@ static void begin_chunk(ptq_lt *lt, const ptq_k_gemm *a, int64_t rows, chunk *c)
         !good(lt->f.cublasLtMatrixLayoutCreate(&c->sums, CUDA_R_32I, columns, m, (int64_t)columns)) ||
         !good(lt->f.cublasLtMatmulAlgoGetHeuristic(lt->handle, lt->product, c->w, c->x, c->sums, c->sums, lt->wish,
                                                    PTQ_LT_WAYS, found, &n)))
-        return;
+        return false;
     for (int i = 0; i < n; i++)
         if (good(found[i].state) && found[i].workspaceSize <= WORKSPACE)
             c->way[c->ways++] = found[i];
+    return true;
 }
 
+/* A plan that could not be made is not kept. */
 static void begin_plan(ptq_lt *lt, const ptq_k_gemm *a)
 {
     int64_t rows = chunk_rows(a), rest = a->m % rows;
     end_plan(lt);
     lt->plan = (plan){.m = a->m, .columns = ptq_lt_columns(a), .k = a->c, .step = a->kpad};
-    begin_chunk(lt, a, a->m < rows ? a->m : rows, &lt->plan.whole);
-    if (a->m > rows && rest)
-        begin_chunk(lt, a, rest, &lt->plan.rest);
+    bool made = begin_chunk(lt, a, a->m < rows ? a->m : rows, &lt->plan.whole);
+    if (made && a->m > rows && rest)
+        made = begin_chunk(lt, a, rest, &lt->plan.rest);
+    if (!made)
+        end_plan(lt);
 }
 
 /* Until another product is asked for; NULL where the way cannot be gone. The rest may have fewer ways; it takes the

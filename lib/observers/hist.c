@@ -83,7 +83,8 @@ static void take(ptq_hist *h, const float *values, size_t runs, size_t inner, fl
         const size_t n = inner - i < length ? inner - i : length;
         const float *v = values + r * inner + i;
         uint32_t *to = index[piece % 2];
-        const size_t kept = ptq_scan(v, k, n, &due, to, &least, &f->summary, min ? min + r : NULL, max ? max + r : NULL);
+        const size_t kept = ptq_scan(v, k, n, &due, to, &least, &f->summary, min ? min + r : NULL,
+                                     max ? max + r : NULL);
         due.index = to;
         due.n = kept;
         f->zeros += k * n - kept;
