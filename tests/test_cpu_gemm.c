@@ -276,6 +276,142 @@ START_TEST(conv__sum_in_the_end)
 }
 END_TEST
 
+/* ---- what stands before a sum is kept ---- */
+
+typedef struct seen {
+    float *v[3]; /* a: before the sum, s: the sum, y: the activation of that */
+    size_t n, order[3], bytes, steps;
+} seen;
+
+static bool is_seen(void *ctx, const ptq_value *v)
+{
+    return strlen(v->name) == 1 && strchr((const char *)ctx, v->name[0]);
+}
+
+static char watched[4]; /* taps have one context, and these are read through it */
+static seen *watching;
+
+static ptq_status see(void *ctx, const ptq_pvalue *v, const ptq_tensor *t)
+{
+    size_t i = (size_t)(strchr("asy", v->name[0]) - "asy");
+    (void)ctx;
+    free(watching->v[i]);
+    watching->v[i] = malloc(t->nbytes);
+    memcpy(watching->v[i], t->data, t->nbytes);
+    watching->order[watching->n++ % 3] = i;
+    watching->bytes = t->nbytes;
+    return PTQ_OK;
+}
+
+/* Room for activations, with unwritten results poisoned. */
+static size_t watch(const ptq_graph *g, const char *isa, ptq_pool *p, bool fuse, seen *out)
+{
+    ptq_session_options opt = {.device = {.pool = p, .isa = isa}, .lower = {.fuse = fuse},
+                               .tap = see, .tap_select = is_seen, .tap_ctx = watched};
+    ptq_session *s;
+    ptq_tensor in[3], view[1];
+    *out = (seen){0};
+    watching = out;
+    ck_assert_int_eq(setenv("PTQ_POISON", "1", 1), 0);
+    ck_assert_ok(ptq_session_new(g, &opt, &s));
+    ck_assert_int_eq(unsetenv("PTQ_POISON"), 0);
+    for (size_t i = 0; i < g->inputs.n; i++)
+        cf_input(g->inputs.v[i], &in[i]);
+    ck_assert_ok(ptq_session_run(s, in, g->inputs.n, view, 1));
+    for (size_t i = 0; i < g->inputs.n; i++)
+        free(in[i].data);
+    out->steps = ptq_session_program(s)->steps.n;
+    size_t room = ptq_session_activation_bytes(s);
+    ptq_session_free(s);
+    return room;
+}
+
+static void unwatch(seen *s)
+{
+    for (int i = 0; i < 3; i++)
+        free(s->v[i]);
+}
+
+/* Conv, Add and Relu as one step that gives the Conv's own result, too, as three steps would. */
+static void check_kept(const char *text, const char *what, size_t fewer, bool in_place)
+{
+    ptq_graph *g = cf_parse(text);
+    seen want, got;
+    snprintf(watched, sizeof watched, "%s", what);
+    for (int isa = PTQ_ISA_REF; isa <= (int)ptq_isa_best(); isa++)
+        for (int t = 0; t < 2; t++) {
+            size_t apart = watch(g, "ref", NULL, false, &want);
+            size_t room = watch(g, ptq_isa_name((ptq_isa)isa), t ? pool : NULL, true, &got);
+            ck_assert_uint_eq(got.steps + fewer, want.steps);
+            ck_assert_uint_eq(got.n, strlen(what));
+            for (size_t i = 0; what[i]; i++) {
+                size_t k = (size_t)(strchr("asy", what[i]) - "asy");
+                ck_assert_uint_eq(got.order[i], k);
+                ck_assert_msg(got.bytes == want.bytes && memcmp(got.v[k], want.v[k], want.bytes) == 0,
+                              "%s, %s: %c differs", text, ptq_isa_name((ptq_isa)isa), what[i]);
+            }
+            if (in_place)
+                ck_assert_uint_eq(room, apart);
+            unwatch(&want);
+            unwatch(&got);
+        }
+    ptq_graph_free(g);
+}
+
+/* Every kernel: windows with one block of channels and several, copied near or not, in phases, images side by side,
+ * columns, depthwise in rows, by masks, in planes. The residual ends with the sum, or is the caller's. */
+START_TEST(conv__kept_before_the_sum)
+{
+    static const struct {
+        int n, c, h, w, m, group, k, stride, pad, oh, ow;
+    } shapes[] = {
+        {2, 40, 16, 16, 24, 1, 1, 1, 0, 16, 16}, {3, 600, 16, 16, 140, 1, 1, 1, 0, 16, 16},
+        {2, 300, 32, 32, 140, 1, 1, 1, 0, 32, 32}, {2, 70, 16, 16, 33, 1, 3, 1, 1, 16, 16},
+        {2, 40, 32, 32, 24, 1, 3, 2, 1, 16, 16}, {5, 300, 16, 32, 17, 1, 1, 2, 0, 8, 16},
+        {6, 40, 4, 4, 40, 2, 3, 1, 1, 4, 4},     {5, 20, 3, 3, 20, 1, 3, 1, 1, 3, 3},
+        {9, 300, 7, 7, 24, 2, 1, 1, 0, 7, 7},    {40, 64, 9, 20, 32, 1, 3, 1, 1, 9, 20},
+        {7, 600, 2, 2, 33, 1, 1, 1, 0, 2, 2},    {2, 20, 9, 9, 20, 1, 2, 1, 0, 8, 8},
+        {1, 33, 20, 40, 33, 1, 1, 1, 0, 20, 40}, {1, 300, 1, 1, 33, 1, 1, 1, 0, 1, 1},
+        {2, 9, 21, 19, 11, 1, 3, 2, 1, 11, 10},  {2, 9, 21, 35, 9, 9, 3, 1, 1, 21, 35},
+        {3, 9, 8, 8, 18, 9, 5, 1, 2, 8, 8},      {2, 7, 9, 11, 7, 7, 3, 2, 0, 4, 5},
+    };
+    static const struct {
+        const char *residual, *sum, *end, *watched;
+        size_t fewer;
+        bool in_place;
+    } forms[] = {{"r = Abs(q)", "a, r", "Relu(s)", "ay", 2, true},
+                 {"r = Abs(q)", "r, a", "Identity(s)", "as", 1, true},
+                 {"r = Neg(q)", "a, r", "Relu(s)", "asy", 1, false},
+                 {"", "q, a", "Clip(s, lo, hi)", "ay", 2, false}};
+    for (size_t i = 0; i < PTQ_COUNT(shapes); i++)
+        for (size_t f = 0; f < PTQ_COUNT(forms); f++) {
+            char text[1024];
+            int m = shapes[i].m, p = shapes[i].pad;
+            snprintf(text, sizeof text,
+                     "opset 13\ninput x f32 [%d,%d,%d,%d]\ninput q f32 [%d,%d,%d,%d]\nconst w f32 [%d,%d,%d,%d]\n"
+                     "const b f32 [%d]\nconst lo f32 [] -0.5\nconst hi f32 [] 1\n%s\n"
+                     "a = Conv(x, w, %s) group=%d strides=[%d,%d] pads=[%d,%d,%d,%d]\ns = Add(%s)\ny = %s\noutput y\n",
+                     shapes[i].n, shapes[i].c, shapes[i].h, shapes[i].w, shapes[i].n, m, shapes[i].oh, shapes[i].ow, m,
+                     shapes[i].c / shapes[i].group, shapes[i].k, shapes[i].k, m, forms[f].residual, (i + f) % 3 ? "b" : "",
+                     shapes[i].group, shapes[i].stride, shapes[i].stride, p, p, p, p, forms[f].sum, forms[f].end);
+            check_kept(text, forms[f].watched, forms[f].fewer, forms[f].in_place);
+        }
+}
+END_TEST
+
+/* Of a shape that the data tells, and a residual that somebody reads later. */
+START_TEST(conv__kept_before_other_sums)
+{
+    check_kept("input x f32 [6,8,5,5]\ninput k bool [6]\nconst w f32 [8,8,3,3]\n"
+               "value z f32 [n,8,5,5]\nz = Compress(x, k) axis=0\n"
+               "a = Conv(z, w) pads=[1,1,1,1]\ns = Add(a, z)\ny = Relu(s)\noutput y\n", "ay", 2, false);
+    check_kept("input x f32 [2,40,16,16]\nconst w f32 [40,40,1,1]\nr = Abs(x)\na = Conv(r, w)\ns = Add(a, r)\n"
+               "y = Relu(s)\noutput y\n", "ay", 2, false);
+    check_kept("input x f32 [2,8,16,16]\nconst w f32 [8,8,1,1]\nr = Abs(x)\na = Conv(x, w)\ns = Add(a, r)\n"
+               "t = Relu(s)\ny = Mul(t, r)\noutput y\n", "ay", 2, false);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cpu gemm");
@@ -287,6 +423,8 @@ int main(void)
     tcase_add_test(t, conv__network_shapes);
     tcase_add_test(t, conv__batch_does_not_matter);
     tcase_add_test(t, conv__sum_in_the_end);
+    tcase_add_test(t, conv__kept_before_the_sum);
+    tcase_add_test(t, conv__kept_before_other_sums);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

@@ -135,6 +135,12 @@ START_TEST(lower__kept_values_are_not_hidden)
 }
 END_TEST
 
+/* A value with a name of one letter, which is among those of ctx. */
+static bool keep_one_of(void *ctx, const ptq_value *v)
+{
+    return strlen(v->name) == 1 && strchr((const char *)ctx, v->name[0]);
+}
+
 /* A weight that comes as float - Q - DQ. */
 /* Add in float and the Relu behind it are one step; integers have no activation to fuse. */
 START_TEST(lower__sum_takes_the_activation)
@@ -188,6 +194,41 @@ START_TEST(lower__sum_in_the_end_of_a_convolution)
         ptq_program_free(p);
         ck_assert_ok(ptq_lower(g, &(ptq_lower_options){.fuse = true}, &p));
         ck_assert_int_eq(p->steps.n, form == 1 ? 3 : 2);
+        done(p, g);
+    }
+}
+END_TEST
+
+/* Where the product is needed by itself, it is output 1; the sum is not made for its own sake. */
+START_TEST(lower__what_is_kept_before_a_sum)
+{
+    static const struct {
+        const char *kept, *want, *first;
+    } cases[] = {{"a", "Conv", "r"}, {"s", "Conv Relu", "s"}, {"as", "Conv Relu", "s"}, {"r", "Conv", "r"}};
+    float one[16] = {1};
+    char kept[4];
+    ptq_lower_options opt = {.fuse = true, .sums = true, .sums_apart = true, .keep = keep_one_of, .keep_ctx = kept};
+    for (size_t i = 0; i <= PTQ_COUNT(cases); i++) {
+        bool dead = i == PTQ_COUNT(cases);
+        ptq_graph *g = kit_graph(14);
+        ptq_value *x = kit_input(g, "x", PTQ_DT_F32, 4, (int64_t[]){-1, 4, 5, 5});
+        ptq_value *a = KIT(g, "Conv", "a", x, kit_const(g, "w", PTQ_DT_F32, 4, (int64_t[]){4, 4, 1, 1}, one));
+        ptq_value *r = KIT(g, "Relu", "r", KIT(g, "Add", "s", x, a));
+        kit_output(g, dead ? a : r);
+        snprintf(kept, sizeof kept, "%s", dead ? "a" : cases[i].kept);
+        ptq_program *p = expect(g, &opt, dead ? "Conv" : cases[i].want);
+        const ptq_step *s = &p->steps.v[0];
+        ck_assert_int_eq(s->nout, !dead && strchr(kept, 'a') ? 2 : 1);
+        ck_assert_int_eq(s->nin, dead ? 2 : 4);
+        ck_assert_str_eq(p->values.v[s->out[0]].name, dead ? "a" : cases[i].first);
+        if (s->nout > 1)
+            ck_assert_str_eq(p->values.v[s->out[1]].name, "a");
+        ptq_program_free(p);
+        opt.sums_apart = false;
+        ck_assert_ok(ptq_lower(g, &opt, &p));
+        ck_assert_int_eq(p->steps.v[0].nout, 1);
+        ck_assert_int_eq(p->steps.v[0].nin, dead || strchr(kept, 'a') ? 2 : 4);
+        opt.sums_apart = true;
         done(p, g);
     }
 }
@@ -616,6 +657,7 @@ int main(void)
     tcase_add_test(t, lower__kept_values_are_not_hidden);
     tcase_add_test(t, lower__sum_takes_the_activation);
     tcase_add_test(t, lower__sum_in_the_end_of_a_convolution);
+    tcase_add_test(t, lower__what_is_kept_before_a_sum);
     tcase_add_test(t, lower__float_weight_behind_q);
     tcase_add_test(t, lower__without_q_behind_stays_float);
     tcase_add_test(t, lower__float_bias);

@@ -341,7 +341,7 @@ static ptq_status cpu_run(ptq_backend *b, const ptq_step_run *r)
 static uint32_t cpu_over(const ptq_step *s)
 {
     const ptq_cpu_kernel *k = kernel_of(s);
-    return k ? k->over : 0;
+    return !k ? 0 : s->nout > 1 ? k->over_of_two : k->over;
 }
 
 static ptq_status cpu_peaks(ptq_backend *b, ptq_peaks *out)
@@ -365,5 +365,6 @@ const ptq_backend_ops ptq_backend_cpu = {
     .run = cpu_run,
     .over = cpu_over,
     .conv_sums = true,
+    .conv_sums_apart = true,
     .peaks = cpu_peaks,
 };

@@ -63,6 +63,7 @@ typedef struct ptq_cpu_kernel {
     unsigned takes;
     uint32_t keep_in, keep_out; /* bit i: input or output i is not converted */
     uint32_t over;    /* bit i: an element of output 0 may be written where the same element of input i lies */
+    uint32_t over_of_two; /* the same where the step has two outputs */
     bool unprepared;  /* run does without what prepare makes, at little cost */
     bool finds_shape; /* run allocates an output whose data is NULL (ptq_cpu_out) */
 } ptq_cpu_kernel;

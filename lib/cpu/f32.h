@@ -78,7 +78,8 @@ typedef struct ptq_f32_window {
     int64_t next_step;
     const float *bias; /* [rows] or NULL */
     const float *add[3]; /* laid out as c, added behind the bias; add[0] NULL: nothing */
-    int64_t add_ld;
+    float *sum[3]; /* the same, may be add; where the sum goes, c keeps what add is added to. sum[0] NULL: to c */
+    int64_t add_ld; /* of both */
     ptq_act act;
 } ptq_f32_window;
 

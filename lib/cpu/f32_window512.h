@@ -35,21 +35,34 @@ PTQ_INLINE void window_channel(const int R, const int V, const bool M, const ptq
         p->x[v] += t->plane;
 }
 
+/* Are sums written elsewhere than what is added lies, and than c? */
+PTQ_INLINE bool sums_apart(const ptq_f32_window *t)
+{
+    return t->sum[0] && t->sum[0] != t->add[0];
+}
+
 /* Rows of results lie far apart, as do those that are added: asked for a row with each channel, because more at
- * once wait for each other, and loads for them. ch: below R for each of the two that there are. */
+ * once wait for each other, and loads for them. ch: below R for each kind that there is. */
 PTQ_INLINE void ask_for_row(const int R, const int V, const ptq_f32_window *t, int64_t ch)
 {
-    bool add = t->last && t->add[0];
-    int64_t row = add ? ch - R : ch;
-    if (row < 0) {
+    float *const *at = t->c;
+    int64_t ld = t->ldc;
+    if (t->last && t->add[0]) {
+        if (ch < R) {
 #pragma GCC unroll 3
-        for (int v = 0; v < V; v++)
-            __builtin_prefetch(t->add[v] + ch * t->add_ld);
-    } else {
-#pragma GCC unroll 3
-        for (int v = 0; v < V; v++)
-            __builtin_prefetch(t->c[v] + row * t->ldc, 1);
+            for (int v = 0; v < V; v++)
+                __builtin_prefetch(t->add[v] + ch * t->add_ld);
+            return;
+        }
+        ch -= R;
+        bool sum = sums_apart(t) && ch < R;
+        ch -= sums_apart(t) && !sum ? R : 0;
+        at = sum ? t->sum : at;
+        ld = sum ? t->add_ld : ld;
     }
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++)
+        __builtin_prefetch(at[v] + ch * ld, 1);
 }
 
 /* R rows (what lies beyond t->rows is computed and not stored), V vectors, M: masks. */
@@ -69,7 +82,7 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
             acc[r][v] = t->first || r >= t->rows
                             ? vset1(0.0f)
                             : _mm512_maskz_loadu_ps(t->keep[v], t->c[v] + r * t->ldc);
-    int64_t asks = R * ((t->last && t->add[0] ? 1 : 0) + (t->first ? 1 : 0)), ch = 0;
+    int64_t asks = R * ((t->last && t->add[0] ? sums_apart(t) ? 2 : 1 : 0) + (t->first ? 1 : 0)), ch = 0;
     for (; ch < t->channels && ch < asks; ch++) {
         ask_for_row(R, V, t, ch);
         window_channel(R, V, M, t, acc, &p);
@@ -83,15 +96,20 @@ PTQ_INLINE void window_body(const int R, const int V, const bool M, const ptq_f3
 #pragma GCC unroll 3
         for (int v = 0; v < V; v++) {
             VF y = acc[r][v];
+            float *to = t->c[v] + r * t->ldc;
             if (t->last) {
                 if (t->bias)
                     y = vadd(y, vset1(t->bias[r]));
+                if (t->sum[0]) {
+                    _mm512_mask_storeu_ps(to, t->keep[v], y);
+                    to = t->sum[v] + r * t->add_ld;
+                }
                 if (t->add[0])
                     y = vadd(y, _mm512_maskz_loadu_ps(t->keep[v], t->add[v] + r * t->add_ld));
                 if (t->act.on)
                     y = vclamp(y, t->act.lo, t->act.hi);
             }
-            _mm512_mask_storeu_ps(t->c[v] + r * t->ldc, t->keep[v], y);
+            _mm512_mask_storeu_ps(to, t->keep[v], y);
         }
     }
 }

@@ -242,27 +242,27 @@ static void conv_release(void *state)
 
 typedef struct sum {
     const ptq_f32_fns *f;
+    const float *x, *add;
     float *y;
-    const float *add;
     ptq_act act;
 } sum;
 
 static void add_range(const void *ctx, int64_t from, int64_t to, int worker)
 {
     (void)worker;
-    enum { PIECE = 4096 }; /* stays near for the clamp */
+    enum { PIECE = 2048 }; /* stays near for the clamp */
     const sum *s = ctx;
     for (int64_t i = from; i < to; i += PIECE) {
         int64_t n = to - i < PIECE ? to - i : PIECE;
-        s->f->add(s->y + i, 1, s->add + i, 1, s->y + i, n);
+        s->f->add(s->x + i, 1, s->add + i, 1, s->y + i, n);
         if (s->act.on)
             s->f->clip(s->y + i, s->y + i, n, (float[]){s->act.lo, s->act.hi});
     }
 }
 
-ptq_status ptq_conv_add(ptq_cpu *c, float *y, const float *add, int64_t n, ptq_act act)
+ptq_status ptq_conv_add(ptq_cpu *c, const float *x, const float *add, float *y, int64_t n, ptq_act act)
 {
-    sum s = {ptq_cpu_f32(c), y, add, act};
+    sum s = {ptq_cpu_f32(c), x, add, y, act};
     return ptq_cpu_ranges(c, n, 1 << 14, add_range, &s);
 }
 
@@ -279,23 +279,26 @@ static ptq_status conv_run(ptq_cpu *c, const ptq_step_run *r)
     const float *add;
     ptq_act act = ptq_step_act(r->step);
     PTQ_TRY(ptq_conv_sum_of(r, &add));
+    float *y = v.y, *pre = r->step->nout > 1 ? r->out[1].data : NULL;
     if (v.packed && ptq_conv_takes_window(c, &v.g)) {
-        ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, add, v.y, act};
+        ptq_conv_window w = {&v.g, v.x, v.packed, v.bias, add, y, pre, act};
         return ptq_conv_run_window(c, &w);
     }
+    v.y = pre ? pre : y;
     if (direct(v.g.cg, v.g.mg)) {
         ptq_conv_direct d = {&v.g, v.x, v.w, v.bias, v.y, add ? (ptq_act){0} : act};
         PTQ_TRY(ptq_conv_run_direct(c, &d));
     } else {
         PTQ_TRY(run_product(c, &v, add ? (ptq_act){0} : act));
     }
-    return add ? ptq_conv_add(c, v.y, add, v.g.batch * v.g.m * v.g.osize, act) : PTQ_OK;
+    return add ? ptq_conv_add(c, v.y, add, y, v.g.batch * v.g.m * v.g.osize, act) : PTQ_OK;
 }
 
 extern const ptq_cpu_kernel ptq_cpu_f_conv;
 const ptq_cpu_kernel ptq_cpu_f_conv = {
     .name = "Conv",
     .takes = PTQ_TAKES_F32,
+    .over_of_two = 1u << 3, /* the chains are in output 1, so that a sum is written last */
     .prepare = conv_prepare,
     .release = conv_release,
     .run = conv_run,

@@ -53,15 +53,15 @@ void ptq_conv_split_plane(const ptq_conv_geometry *g, const ptq_f32_fns *f, cons
 typedef struct ptq_conv_window {
     const ptq_conv_geometry *g;
     const float *x, *packed, *bias, *add; /* add: as y, or NULL */
-    float *y;
+    float *y, *pre; /* pre: as y, or NULL; takes what add is added to, and y may be add then */
     ptq_act act;
 } ptq_conv_window;
 /* Does it pay? */
 bool ptq_conv_takes_window(const ptq_cpu *c, const ptq_conv_geometry *g);
 ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v);
 
-/* y = act(y + add) over n elements: a sum that the kernel has not taken in. */
-ptq_status ptq_conv_add(ptq_cpu *c, float *y, const float *add, int64_t n, ptq_act act);
+/* y = act(x + add) over n elements: a sum that the kernel has not taken in. x may be y. */
+ptq_status ptq_conv_add(ptq_cpu *c, const float *x, const float *add, float *y, int64_t n, ptq_act act);
 
 /* One input channel per group: weights [m][kvol], bias or NULL. */
 typedef struct ptq_conv_direct {

@@ -94,6 +94,7 @@ typedef struct window {
     int64_t images, columns, vectors; /* vectors per image of `columns` outputs; merged: one image */
     const float *src;
     int64_t src_image, src_plane;
+    float *y; /* of the product */
     ptq_act act;
     int64_t *off;   /* [taps] */
     uint16_t *mask; /* [taps][vectors]; NULL: all lanes of one tap at 0 */
@@ -160,7 +161,7 @@ static void scatter(const window *w, const float *c, int64_t row, int64_t rows, 
         int64_t image = from / g->osize, at = from % g->osize;
         for (int64_t x = 0; x < n; image++, at = 0) {
             int64_t len = min64(n - x, g->osize - at);
-            ptq_conv_copy_row(c + x, 1, w->v->y + (image * g->m + row) * g->osize + at, len);
+            ptq_conv_copy_row(c + x, 1, w->y + (image * g->m + row) * g->osize + at, len);
             x += len;
         }
     }
@@ -189,7 +190,8 @@ static void place(const window *w, const part *p, ptq_f32_window *t, int64_t fir
         t->mask[v] = w->mask ? w->mask + pos : NULL;
         t->keep[v] = (uint16_t)(left >= LANES ? 0xffff : (1 << left) - 1);
         t->add[v] = w->v->add && !p->block ? w->v->add + y : NULL;
-        t->c[v] = p->block ? p->block + (first + v - p->v[0]) * LANES : w->v->y + y;
+        t->sum[v] = w->v->pre && !p->block ? w->v->y + y : NULL;
+        t->c[v] = p->block ? p->block + (first + v - p->v[0]) * LANES : w->y + y;
     }
 }
 
@@ -233,6 +235,7 @@ static void block_product(const window *w, const part *p, ptq_f32_window *t)
                 t->ahead[n] = t->x[n];
                 t->c[n] += step * t->ldc;
                 t->add[n] += t->add[n] ? step * t->add_ld : 0;
+                t->sum[n] += t->sum[n] ? step * t->add_ld : 0;
             }
         }
     }
@@ -346,6 +349,7 @@ static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
     window w = {.v = v, .g = g, .f = ptq_cpu_f32(c), .merged = merges(g), .split = g->isize != g->osize};
     bool apart = w.merged && v->add; /* the sum goes over the results in their places */
     w.act = apart ? (ptq_act){0} : v->act;
+    w.y = v->pre ? v->pre : v->y;
     w.images = w.merged ? 1 : g->batch;
     w.columns = w.merged ? g->batch * g->osize : g->osize;
     w.vectors = div_up(w.columns, LANES);
@@ -373,7 +377,7 @@ static ptq_status run_images(ptq_cpu *c, const ptq_conv_window *v)
     if (copied)
         PTQ_TRY(ptq_cpu_ranges(c, g->c * g->batch, 1 + 4096 / g->isize, copy_range, &w));
     PTQ_TRY(ptq_pool_for(c->pool, (size_t)(g->group * w.mparts * w.vparts), task, &w));
-    return apart ? ptq_conv_add(c, v->y, v->add, g->batch * g->m * g->osize, v->act) : PTQ_OK;
+    return apart ? ptq_conv_add(c, w.y, v->add, v->y, g->batch * g->m * g->osize, v->act) : PTQ_OK;
 }
 
 ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v)
@@ -390,6 +394,7 @@ ptq_status ptq_conv_run_window(ptq_cpu *c, const ptq_conv_window *v)
         some.x += i * g.c * g.isize;
         some.y += i * g.m * g.osize;
         some.add += some.add ? i * g.m * g.osize : 0;
+        some.pre += some.pre ? i * g.m * g.osize : 0;
         PTQ_TRY(run_images(c, &some));
     }
     return PTQ_OK;

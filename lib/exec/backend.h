@@ -118,6 +118,7 @@ typedef struct ptq_backend_ops {
     /* The bits of ptq_step.over. NULL: results lie apart from all inputs. */
     uint32_t (*over)(const ptq_step *s);
     bool conv_sums; /* the kernel of a float Conv adds input 3, of the output's shape, before the clamp */
+    bool conv_sums_apart; /* and gives what it had before that as output 1, where the step has it */
     /* The kernel of this qconv takes the maximum over the windows of `pool`, too. NULL: none does. */
     bool (*conv_pools)(const ptq_program *p, const ptq_step *conv, const ptq_node *pool);
     const ptq_stream_ops *streams; /* NULL: none */

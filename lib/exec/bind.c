@@ -220,7 +220,7 @@ static bool ends_in(const ptq_program *p, const ptq_binding *b, const ptq_step *
 /* Fewer lines to fetch for writing, and less memory. */
 static void bind_over(const ptq_program *p, ptq_binding *b, const ptq_step *s)
 {
-    if (s->nout != 1 || s->out[0] < 0 || b->place[s->out[0]] != PTQ_IN_BLOCK)
+    if (s->nout < 1 || s->out[0] < 0 || b->place[s->out[0]] != PTQ_IN_BLOCK)
         return;
     for (int i = 0; i < s->nin; i++) {
         if (!(s->over >> i & 1) || !ends_in(p, b, s, i))

@@ -138,6 +138,7 @@ static ptq_status lower(const ptq_lower_options *given, ptq_executable *e)
 {
     ptq_lower_options opt = *given;
     opt.sums = opt.fuse && e->ops->conv_sums;
+    opt.sums_apart = opt.sums && e->ops->conv_sums_apart;
     opt.pools = e->ops->conv_pools;
     if (!opt.rearrange || !opt.integer || !opt.fuse || opt.keep)
         return ptq_lower(e->g, &opt, &e->p);

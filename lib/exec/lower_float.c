@@ -58,15 +58,20 @@ static const ptq_node *fusable_act(const ptq_lower_ctx *l, const ptq_node *n, pt
     return next;
 }
 
-/* The Add that alone reads a Conv's output, when the other operand is there before the Conv runs. */
-static const ptq_node *fusable_sum(const ptq_lower_ctx *l, const ptq_node *n, const ptq_value **other)
+/* The Add that alone reads a Conv's output, when the other operand is there before the Conv runs. *apart: the
+ * output is needed by itself, too. */
+static const ptq_node *fusable_sum(const ptq_lower_ctx *l, const ptq_node *n, const ptq_value **other, bool *apart)
 {
     const ptq_value *v = n->out[0];
-    if (!l->opt->sums || !is_op(n, "Conv") || !v || v->dtype != PTQ_DT_F32 || v->uses.n != 1 || ptq_lower_kept(l, v))
+    *apart = false;
+    if (!l->opt->sums || !is_op(n, "Conv") || !v || v->dtype != PTQ_DT_F32 || v->uses.n != 1)
         return NULL;
+    *apart = ptq_lower_kept(l, v);
     const ptq_node *add = v->uses.v[0].node;
     int slot = v->uses.v[0].slot;
-    if (l->unit[add->id] || !is_op(add, "Add") || slot < 0 || slot > 1)
+    if (l->unit[add->id] || !is_op(add, "Add") || slot < 0 || slot > 1 || !add->out[0])
+        return NULL;
+    if (*apart && (!l->opt->sums_apart || !l->demanded[add->out[0]->id]))
         return NULL;
     *other = add->in[1 - slot];
     if (!*other || l->pv[(*other)->id] < 0 || ptq_lower_constant(*other))
@@ -145,8 +150,9 @@ ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
     ptq_float_params *fp = ptq_arena_alloc(l->p->arena, sizeof *fp);
     ptq_step s;
     const ptq_value *other = NULL;
-    const ptq_node *sum = fusable_sum(l, n, &other);
-    PTQ_TRY(new_step(l, n, "float", fp, sum ? 4 : n->nin + n->ncaptures, n->nout, &s));
+    bool apart;
+    const ptq_node *sum = fusable_sum(l, n, &other, &apart);
+    PTQ_TRY(new_step(l, n, "float", fp, sum ? 4 : n->nin + n->ncaptures, n->nout + (sum && apart), &s));
     const ptq_node *act = fusable_act(l, sum ? sum : n, &fp->act);
     s.macs = count_macs(n);
     for (int i = 0; i < n->nin; i++)
@@ -159,6 +165,8 @@ ptq_status ptq_lower_float_node(ptq_lower_ctx *l, const ptq_node *n)
             s.in[2] = -1;
         PTQ_TRY(ptq_lower_value(l, other, &s.in[3]));
     }
+    if (sum && apart)
+        PTQ_TRY(ptq_lower_value(l, n->out[0], &s.out[1]));
     for (int i = 0; i < n->nout; i++) {
         const ptq_value *v = act && i == 0 ? act->out[0] : sum ? sum->out[0] : n->out[i];
         if (v && i > 0 && v->uses.n == 0 && !ptq_lower_kept(l, v))

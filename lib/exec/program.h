@@ -41,6 +41,7 @@ typedef struct ptq_lower_options {
     bool fuse;    /* fuse float Conv/Gemm/Add + Relu/Clip */
     bool sums;    /* with fuse: a float Conv takes in the Add behind it as input 3; set by the executable where
                      the backend's kernel does (ptq_backend_ops) */
+    bool sums_apart; /* with sums: also where the convolution's own result is kept, which becomes output 1 */
     /* With integer and fuse: may this qconv take in the MaxPool behind it? Set by the executable where the backend
      * has such a kernel (ptq_backend_ops); NULL: none does. */
     bool (*pools)(const ptq_program *p, const ptq_step *conv, const ptq_node *pool);

@@ -466,7 +466,7 @@ ptq_status ptq_session_steps(ptq_session *s, ptq_binding *b)
         if (s->marks)
             PTQ_TRY(ptq_session_mark(s, (size_t)i));
         PTQ_TRY(run_step(s, b, i));
-        for (int k = 0; k < st->nout; k++)
+        for (int k = st->nout - 1; k >= 0; k--) /* what stands before a sum first (conv_sums_apart) */
             if (st->out[k] >= 0 && s->tap[st->out[k]])
                 PTQ_TRY(tap(s, b, st->out[k]));
         release_after(s, b, i);

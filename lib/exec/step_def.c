@@ -55,6 +55,19 @@ static ptq_status infer_conv(const ptq_step *s, ptq_infer *in)
     return q->pool ? infer_pool(q->pool, in, &in->out[0]) : check_residual(s, in);
 }
 
+/* A convolution that has taken in a sum gives itself behind that (output 1). */
+static ptq_status infer_float(const ptq_step *s, ptq_infer *in)
+{
+    const ptq_node *n = s->node;
+    ptq_infer own = *in;
+    own.nout = n->nout;
+    if (n->def && n->def->infer)
+        PTQ_TRY(n->def->infer(&own));
+    if (in->nout > n->nout)
+        in->out[n->nout] = in->out[0];
+    return PTQ_OK;
+}
+
 static ptq_status infer_concat(const ptq_step *s, ptq_infer *in)
 {
     (void)s;
