@@ -230,6 +230,37 @@ START_TEST(inspect__share_of_a_quantized_model)
 }
 END_TEST
 
+/* Codes that are powers of two are multiplied as they are; what a table decodes is a float. */
+START_TEST(inspect__share_with_log_weights)
+{
+    fixture f = calibrated("input x f32 [batch,3,8,8]\nconst w f32 [4,3,1,1]\nc = Conv(x, w)\ny = Relu(c)\noutput y\n");
+    static const char *const weights[] = {"s8", "log2", "log2x2", "log2x16"};
+    for (size_t i = 0; i < PTQ_COUNT(weights); i++) {
+        ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
+        ptq_model *q;
+        ptq_report *made, *seen;
+        double planned, share;
+        bool integers = i < 2;
+        o.target = "ort";
+        o.weight = weights[i];
+        ck_assert_ok(ptq_model_quantize(f.m, f.stats, NULL, &o, &q, &made));
+        ck_assert_ok(ptq_model_inspect(q, "ort", &seen));
+        ck_assert_ok(ptq_report_number(made, "int8_mac_share", &planned));
+        ck_assert_ok(ptq_report_number(seen, "int8_mac_share", &share));
+        ck_assert_double_eq(planned, integers);
+        ck_assert_double_eq(share, integers);
+        ck_assert_double_eq(count(made, "int8_nodes", "Conv"), integers);
+        ck_assert_double_eq(count(made, "float_nodes", "Conv"), !integers);
+        ck_assert_int_eq(json_is_true(json_object_get(made->root, "float_weights")), !integers);
+        ptq_report_free(made);
+        ptq_report_free(seen);
+        ptq_model_free(q);
+    }
+    ptq_statistics_free(f.stats);
+    ptq_model_free(f.m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("jobs_scope");
@@ -240,6 +271,7 @@ int main(void)
     tcase_add_test(t, scope__clamp_at_the_end);
     tcase_add_test(t, inspect__a_reason_for_every_node);
     tcase_add_loop_test(t, inspect__share_of_a_quantized_model, 0, 2);
+    tcase_add_test(t, inspect__share_with_log_weights);
     suite_add_tcase(s, t);
     return unit_run(s);
 }

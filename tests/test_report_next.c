@@ -44,7 +44,7 @@ static const struct {
     {Q_OK, "{}", "{" SURE ", " TOP1("-1.01", "-1.9", "-0.1") "}", false, "drop", "falls by 1.01 points"},
     {Q_OK, "{}", "{" SURE ", " TOP1("-1.01", "-2.1", "0.1") "}", false, "chance", "-2.10 .. +0.10"},
     {Q_OK, "{}", "{" BAD "}", false, "drop exclude", "--exclude 'b': the worst layer by itself (9.0 dB)"},
-    {"{\"int8_nodes\": {\"Conv\": 2}, \"target\": \"portable\", \"method\": \"mse\", \"weight\": \"log2x2\", "
+    {"{\"int8_nodes\": {\"Conv\": 2}, \"target\": \"portable\", \"method\": \"mse\", \"weight\": \"log2x2\", \"float_weights\": true, "
      "\"per_channel\": false, \"samples\": 99, \"act_log2\": true, \"act_symmetric\": true}",
      "{}", "{" BAD "}", false, "drop act weight per_channel method target samples exclude log_speed", "99 were used"},
     {Q_OK, "{}", "{\"samples\": 2000, \"agreement\": {\"percent\": 90, \"ci95_high\": 94.9}}", false, "drop labels",
@@ -61,7 +61,7 @@ static const struct {
     {Q_OK, "{}", "{\"samples\": 301, " TOP1("0", "0", "0") "}", true, "seen", "--eval"},
     {Q_OK, "{}", "{\"samples\": 900, " TOP1("0", "-1.1", "1.1") "}", false, "uncertain", "+-1.1"},
     /* time */
-    {"{" Q_BASE ", \"weight\": \"log2x16\"}", "{}", SLOW("cpu (vnni, 2 threads)"), false, "log_speed", "slower than fp32"},
+    {"{" Q_BASE ", \"weight\": \"log2x16\", \"float_weights\": true}", "{}", SLOW("cpu (vnni, 2 threads)"), false, "log_speed", "slower than fp32"},
     {"{" Q_BASE ", \"int8_mac_share\": 0.4}", "{}", SLOW("cpu (vnni, 2 threads)"), false, "slow", "only 40 % of the MACs"},
     {Q_OK, "{\"simulation\": {\"steps\": 100, \"integer_steps\": 49}}", SLOW("cpu (vnni, 2 threads)"), false, "slow", "51 of 100"},
     {Q_OK, "{\"simulation\": {\"steps\": 100, \"integer_steps\": 51}}", SLOW("cpu (avx2, 2 threads)"), false, "slow", "(VNNI)"},

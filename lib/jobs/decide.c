@@ -206,13 +206,15 @@ static bool multiplies_codes(const ptq_node *n)
     return codes || n->op[0] == 'Q'; /* QLinearConv */
 }
 
-double ptq_int8_mac_share(const ptq_placement *p, bool planned)
+double ptq_int8_mac_share(const ptq_placement *p, bool planned, bool float_weights)
 {
     double all = 0.0, int8 = 0.0;
     PTQ_GRAPH_EACH_NODE (p->graph, n) {
         double macs = ptq_node_macs(n);
         all += macs;
-        if ((planned && p->nodes[n->id].quantized) || multiplies_codes(n))
+        const ptq_node_place *np = &p->nodes[n->id];
+        bool float_product = float_weights && np->role == PTQ_ROLE_WEIGHTED;
+        if ((planned && np->quantized && !float_product) || multiplies_codes(n))
             int8 += macs;
     }
     return all > 0.0 ? int8 / all : 1.0;

@@ -130,7 +130,7 @@ static ptq_status fill(const ptq_model *m, const ptq_graph *g, const ptq_placeme
     bool quantized = ptq_graph_is_quantized(m->graph);
     PTQ_TRY(ptq_json_set(root, "quantized", json_boolean(quantized)));
     PTQ_TRY(ptq_json_set(root, "target", json_string(p->target->name)));
-    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(p, !quantized))));
+    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(p, !quantized, false))));
     PTQ_TRY(tensors_json(g, g->inputs.v, g->inputs.n, root, "inputs"));
     PTQ_TRY(tensors_json(g, g->outputs.v, g->outputs.n, root, "outputs"));
     return work_json(g, p, root);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static ptq_status count_ops(const ptq_placement *p, json_t *root)
+static ptq_status count_ops(const ptq_placement *p, bool float_weights, json_t *root)
 {
     json_t *int8 = json_object(), *fp = json_object();
     json_int_t other = 0;
@@ -17,7 +17,8 @@ static ptq_status count_ops(const ptq_placement *p, json_t *root)
             other++;
             continue;
         }
-        json_t *o = ptq_place_in_integers(p, n) ? int8 : fp;
+        bool float_product = float_weights && np->role == PTQ_ROLE_WEIGHTED;
+        json_t *o = ptq_place_in_integers(p, n) && !float_product ? int8 : fp;
         json_int_t k = json_integer_value(json_object_get(o, n->op));
         PTQ_TRY(ptq_json_set(o, n->op, json_integer(k + 1)));
     }
@@ -87,18 +88,21 @@ static ptq_status list_weights(const ptq_rewrite_report *w, json_t *root)
 static ptq_status fill(const ptq_qspec *spec, const ptq_decision *d, const ptq_rewrite_report *w, const char *method,
                        size_t samples, json_t *root)
 {
+    const ptq_weight_algo *algo;
+    PTQ_TRY(ptq_weight_find(spec->rewrite.weight, &algo));
     PTQ_TRY(ptq_json_set(root, "version", json_string(ptq_version())));
     PTQ_TRY(ptq_json_set(root, "target", json_string(spec->target->name)));
     PTQ_TRY(ptq_json_set(root, "format", json_string(spec->qoperator ? "qoperator" : "qdq")));
     PTQ_TRY(ptq_json_set(root, "method", json_string(method)));
     PTQ_TRY(ptq_json_set(root, "samples", json_integer((json_int_t)samples)));
     PTQ_TRY(ptq_json_set(root, "weight", json_string(spec->rewrite.weight)));
+    PTQ_TRY(ptq_json_set(root, "float_weights", json_boolean(algo->table)));
     PTQ_TRY(ptq_json_set(root, "per_channel", json_boolean(spec->rewrite.per_channel)));
     PTQ_TRY(ptq_json_set(root, "act_type", json_string(ptq_dtype_name(spec->grid.dtype))));
     PTQ_TRY(ptq_json_set(root, "act_symmetric", json_boolean(spec->grid.symmetric)));
     PTQ_TRY(ptq_json_set(root, "act_log2", json_boolean(spec->act_log2)));
-    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(d->place, true))));
-    PTQ_TRY(count_ops(d->place, root));
+    PTQ_TRY(ptq_json_set(root, "int8_mac_share", ptq_json_real(ptq_int8_mac_share(d->place, true, algo->table))));
+    PTQ_TRY(count_ops(d->place, algo->table, root));
     PTQ_TRY(list_tensors(d, root));
     PTQ_TRY(list_float(d->place, root));
     return list_weights(w, root);

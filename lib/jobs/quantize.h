@@ -55,8 +55,9 @@ ptq_status ptq_build(const ptq_model *m, const ptq_decision *d, const ptq_qspec 
                      ptq_model **out, ptq_rewrite_report *report);
 
 /* Share of multiply-accumulates that run in integers: by the plan (what reads codes already does, too), or of a
- * quantized model as it is. */
-double ptq_int8_mac_share(const ptq_placement *p, bool planned);
+ * quantized model as it is. float_weights: those of the plan are decoded through a table, so that products with them
+ * run in float. */
+double ptq_int8_mac_share(const ptq_placement *p, bool planned, bool float_weights);
 
 /* Tries methods, tensors and layers on the samples (every 8th, at most 64); notes what it did in
  * root["auto"]. per_tensor (by value id) and float_nodes (by node id) are filled. */

@@ -168,10 +168,9 @@ static void speed(facts *f)
     const json_t *latency = json_object_get(f->cmp, "latency_ms"), *sim = json_object_get(f->check, "simulation");
     double s = ptq_json_num(latency, "speedup", NAN), share = ptq_json_num(f->q, "int8_mac_share", 1.0);
     double integer = ptq_json_num(sim, "integer_steps", NAN), all = ptq_json_num(sim, "steps", NAN);
-    bool logs = strncmp(ptq_json_str(f->q, "weight", ""), "log", 3) == 0;
-    if (logs)
-        step(f, "log_speed", "log weights are multiplied in float%s; --weight s8 runs in integers",
-             s < 1.0 ? ", which makes it slower than fp32" : "");
+    if (json_is_true(json_object_get(f->q, "float_weights")))
+        step(f, "log_speed", "%s weights are multiplied in float%s; --weight s8 or log2 runs in integers",
+             ptq_json_str(f->q, "weight", "these"), s < 1.0 ? ", which makes it slower than fp32" : "");
     else if (s < 1.0 && share < 0.5)
         step(f, "slow", "slower than fp32: only %.0f %% of the MACs run in int8", 100.0 * share);
     else if (s < 1.0 && integer < 0.5 * all)
@@ -226,7 +225,8 @@ static void rules(facts *f)
         step(f, "problems", "do not use the file: its scales are not sound (see above)");
         return;
     }
-    if (json_object_size(json_object_get(f->q, "int8_nodes")) == 0) {
+    if (json_object_size(json_object_get(f->q, "int8_nodes")) == 0 &&
+        json_array_size(json_object_get(f->q, "weights")) == 0) {
         step(f, "nothing", "nothing is quantized: `quantize inspect -v` tells why");
         return;
     }

@@ -77,7 +77,8 @@ static void warnings(const json_t *root, ptq_text *t)
 {
     size_t i;
     json_t *o;
-    if (json_object_size(json_object_get(root, "int8_nodes")) == 0)
+    if (json_object_size(json_object_get(root, "int8_nodes")) == 0 &&
+        json_array_size(json_object_get(root, "weights")) == 0)
         ptq_text_add(t, "warning   nothing is quantized\n");
     json_array_foreach (json_object_get(root, "weights"), i, o) {
         double dead = ptq_json_num(o, "dead_channels", 0), wide = ptq_json_num(o, "widened_channels", 0);
