@@ -94,9 +94,14 @@ static bool reads(const char *input, const char *out)
     return same_file(input, out) || (*input == '@' && same_file(input + 1, out)) || same_file(file, out);
 }
 
+static ptq_status refuse(const char *out)
+{
+    return cmd_error(PTQ_ERR_ARG, "%s: is an input of this job; choose another output", out);
+}
+
 ptq_status cmd_check_outputs(const args *a)
 {
-    const char *const outs[] = {a->out, a->dump_params, a->save_stats};
+    const char *const outs[] = {a->out, a->dump_params, a->save_stats, a->timing_cache};
     const char *const ins[] = {a->data, a->eval, a->labels, a->stats, a->overrides};
     enum { OUTS = sizeof outs / sizeof outs[0], INS = sizeof ins / sizeof ins[0] };
     for (int o = 0; o < OUTS; o++) {
@@ -110,7 +115,7 @@ ptq_status cmd_check_outputs(const args *a)
         for (size_t i = 0; i < a->inputs.n; i++)
             clash = clash || reads(strchr(a->inputs.v[i], '=') ? strchr(a->inputs.v[i], '=') + 1 : NULL, outs[o]);
         if (clash)
-            return cmd_error(PTQ_ERR_ARG, "%s: is an input of this job; choose another output", outs[o]);
+            return refuse(outs[o]);
         for (int i = 0; i < o; i++)
             if (outs[i] && (strcmp(outs[i], outs[o]) == 0 || same_file(outs[i], outs[o])))
                 return cmd_error(PTQ_ERR_ARG, "%s: is named for two outputs", outs[o]);
@@ -245,7 +250,12 @@ ptq_status cmd_open_data(const args *a, const char *path, const opt_LIST *inputs
     o.std = a->std;
     o.layout = a->layout;
     o.pad = a->pad;
-    return ptq_data_open(path, m, &o, out);
+    TRY(ptq_data_open(path, m, &o, out));
+    const char *const outs[] = {a->out, a->dump_params, a->save_stats};
+    for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)
+        if (outs[i] && ptq_data_reads(*out, outs[i]))
+            return refuse(outs[i]); /* the caller closes the data */
+    return PTQ_OK;
 }
 
 /* A backend that cannot work here ends the command before any work. */

@@ -40,9 +40,10 @@ void progress_init(progress *p, const args *a);
 void progress_end(progress *p); /* ends an open bar */
 ptq_loop_options progress_loop(progress *p, const args *a);
 
-/* PTQ_ERR_ARG when an output is an input as well, or another output. */
+/* PTQ_ERR_ARG when an output is an input as well, or another output; the files of data sets come later. */
 ptq_status cmd_check_outputs(const args *a);
-/* Data set from the common options. inputs: those with data of their own, or NULL; labels may be NULL. */
+/* Data set from the common options. inputs: those with data of their own, or NULL; labels may be NULL.
+ * PTQ_ERR_ARG when an output is one of its files; *out is to be closed then too. */
 ptq_status cmd_open_data(const args *a, const char *path, const opt_LIST *inputs, const char *labels,
                          const ptq_model *m, ptq_data **out);
 /* Loads and optimizes. */

@@ -194,6 +194,22 @@ for o in "-o x.onnx --dump-params own.onnx" "-o x.onnx --save-stats own.onnx" "-
     expect 2 "input of this job" "$q" own.onnx -d @one.txt $pre $o -f --method minmax -q
 done
 expect 2 "input of this job" "$q" calibrate own.onnx -d "$calib" $pre -o own.onnx -f
+mkdir mine; cp "$calib"/00?_*.png mine/; (cd mine && ls | sed 's/\(.*\)/\1 1/' > labels.txt); echo note > mine/notes.txt
+heart=mine/000_heart.png; cp -r mine kept; echo $heart > mine.txt
+for o in "$heart" mine/labels.txt; do
+    expect 2 "input of this job" "$q" "$model" -d mine $pre -o $o -f --method minmax -q
+    expect 2 "input of this job" "$q" "$model" -d mine $pre -o x.onnx --save-stats $o -f --method minmax -q
+    expect 2 "input of this job" "$q" "$model" -d mine $pre -o x.onnx --dump-params $o -f --method minmax -q
+    expect 2 "input of this job" "$q" "$model" -d one.txt --eval mine $pre -o $o -f --method minmax -q
+    expect 2 "input of this job" "$q" "$model" --input input=mine $pre -o $o -f --method minmax -q
+    expect 2 "input of this job" "$q" calibrate "$model" -d mine $pre -o $o -f -q
+done
+expect 2 "input of this job" "$q" "$model" -d @mine.txt $pre -o $heart -f --method minmax -q
+expect 2 "input of this job" "$q" calibrate "$model" -d mine.txt $pre -o $heart --resume -q
+expect 0 "" "$q" "$model" -d mine $pre -o mine/notes.txt -f --method minmax -q --no-compare
+cp kept/notes.txt mine/notes.txt
+[ -z "$(diff -r mine kept)" ] || { echo "FAILED: the data were written over"; bad=1; }
+expect 2 "two outputs" "$q" build own.onnx -o x.plan --timing-cache x.plan --backend cpu
 expect 2 "two outputs" "$q" own.onnx -d "$calib" $pre -o x.onnx --dump-params x.onnx
 same "$model" own.onnx
 ln -s a.onnx link.onnx

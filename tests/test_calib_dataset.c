@@ -175,6 +175,9 @@ START_TEST(list__columns_labels)
     ptq_dataset_labels(ds, 1, &l, &n);
     ck_assert_uint_eq(n, 2);
     ck_assert_int_eq(l[0], 3);
+    ck_assert(ptq_dataset_reads(ds, path) && ptq_dataset_reads(ds, scratch_at("a.npy")));
+    ck_assert(ptq_dataset_reads(ds, scratch_at("b b.npy")) && ptq_dataset_reads(ds, scratch_at("m.npy")));
+    ck_assert(!ptq_dataset_reads(ds, scratch_text("not.npy", "x")) && !ptq_dataset_reads(ds, scratch_at("gone.npy")));
     ptq_dataset_free(ds);
     char with_at[128];
     snprintf(with_at, sizeof with_at, "@%s", path);

@@ -64,6 +64,10 @@ START_TEST(folder__content_order_labels)
         if (n)
             ck_assert_int_eq(l[0], want[i].label);
     }
+    ck_assert_int_eq(link(scratch_at("a.png"), scratch_at(".other name")), 0);
+    ck_assert(ptq_dataset_reads(ds, scratch_at("a.png")) && ptq_dataset_reads(ds, scratch_at("labels.txt")));
+    ck_assert(ptq_dataset_reads(ds, scratch_at("wrong\n.png")) && ptq_dataset_reads(ds, scratch_at(".other name")));
+    ck_assert(!ptq_dataset_reads(ds, scratch_at("notes.txt")) && !ptq_dataset_reads(ds, scratch_at("none.png")));
     ptq_dataset_free(ds);
     scratch_text("labels.txt", "nobody.png 1\n");
     dsk_fails(scratch_dir, &o, PTQ_ERR_DATA, "no line names a file");

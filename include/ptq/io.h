@@ -38,6 +38,9 @@ PTQ_API void ptq_data_close(ptq_data *d);
 PTQ_API const ptq_samples *ptq_data_samples(const ptq_data *d);
 /* One line for people: "512 images (498 jpeg, 14 png); rgb, x*1/255, mean ..., std ...". */
 PTQ_API const char *ptq_data_describe(const ptq_data *d);
+/* Is this path a file that the samples or their labels come from: in the folder, in the list, or itself? What is
+ * written must not be one of them. */
+PTQ_API bool ptq_data_reads(const ptq_data *d, const char *path);
 
 /* Statistics files (HDF5). Saved atomically; refused when damaged. */
 PTQ_API ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force);

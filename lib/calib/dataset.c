@@ -42,6 +42,7 @@ struct ptq_dataset {
     ptq_preprocess preprocess;
     bool explicit_norm; /* the user chose scale, mean or std */
     ptq_labels own_labels;
+    const char *labels_path; /* NULL: labels are the data's own */
     const ptq_labels *labels;
     char *describe;
     atomic_bool warned_rotation, warned_plain;
@@ -198,6 +199,9 @@ static ptq_status find_labels(ptq_dataset *ds, const char *path)
         for (size_t i = 0; i < ds->count; i++)
             names[i] = src->reader->sample_name(src, i);
     }
+    ds->labels_path = ptq_arena_strdup(ds->arena, path);
+    if (!ds->labels_path)
+        return ptq_fail_nomem();
     PTQ_TRY(ptq_labels_load(&ds->own_labels, path, names, ds->count));
     ds->labels = &ds->own_labels;
     return PTQ_OK;
@@ -347,6 +351,31 @@ ptq_status ptq_dataset_read(ptq_dataset *ds, size_t index, ptq_tensor *out)
         }
     }
     return PTQ_OK;
+}
+
+static bool is_file(const char *path, const struct stat *want)
+{
+    struct stat st;
+    return path && stat(path, &st) == 0 && st.st_dev == want->st_dev && st.st_ino == want->st_ino;
+}
+
+bool ptq_dataset_reads(const ptq_dataset *ds, const char *path)
+{
+    struct stat want;
+    const char *file;
+    if (stat(path, &want) != 0)
+        return false;
+    if (is_file(ds->labels_path, &want))
+        return true;
+    for (size_t i = 0; i < ds->n_sources; i++) {
+        const ptq_source *src = &ds->sources[i];
+        if (is_file(src->path, &want))
+            return true;
+        for (size_t k = 0; src->reader->file && (file = src->reader->file(src, k)); k++)
+            if (is_file(file, &want))
+                return true;
+    }
+    return false;
 }
 
 bool ptq_dataset_has_labels(const ptq_dataset *ds)

@@ -40,6 +40,9 @@ const ptq_preprocess *ptq_dataset_preprocess(const ptq_dataset *ds);
 /* Name of a sample for messages and reports, control characters replaced; returns buf. */
 const char *ptq_dataset_sample_name(const ptq_dataset *ds, size_t index, char *buf, size_t n);
 
+/* Is this path one of the files that the samples or their labels come from, under whatever name? */
+bool ptq_dataset_reads(const ptq_dataset *ds, const char *path);
+
 /* One sample: out[i] for input i, in the model's type and shape, batch axis 1 where the model
  * has one. The caller frees each out[i].data with free(). May be called by several threads.
  * PTQ_ERR_DATA means that this sample is unusable (the text says which and why); others may

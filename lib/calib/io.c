@@ -171,6 +171,11 @@ const ptq_samples *ptq_data_samples(const ptq_data *d)
     return &d->samples;
 }
 
+bool ptq_data_reads(const ptq_data *d, const char *path)
+{
+    return path && ptq_dataset_reads(d->set, path);
+}
+
 const char *ptq_data_describe(const ptq_data *d)
 {
     return d->describe;

@@ -58,6 +58,8 @@ typedef struct ptq_reader {
     /* Thread-safe. Texts of failures start with the sample's name. */
     ptq_status (*read)(ptq_source *src, size_t index, size_t input, ptq_raw *raw);
     const char *(*sample_name)(const ptq_source *src, size_t index); /* NULL: path and number */
+    /* The files that are read beside src->path, one by one, NULL past the last; NULL: there are none. */
+    const char *(*file)(const ptq_source *src, size_t i);
     ptq_status (*hash)(ptq_source *src, char hex[65]);
     void (*close)(ptq_source *src); /* also after a failed open; self may be NULL */
 } ptq_reader;

@@ -180,6 +180,14 @@ static const char *sample_name(const ptq_source *src, size_t index)
     return f->paths.v[index];
 }
 
+static const char *file(const ptq_source *src, size_t i)
+{
+    const folder *f = src->self;
+    if (i < f->paths.n)
+        return f->paths.v[i];
+    return i == f->paths.n && f->labels[0] ? f->labels : NULL;
+}
+
 static ptq_status hash(ptq_source *src, char hex[65])
 {
     const folder *f = src->self;
@@ -201,6 +209,7 @@ const ptq_reader ptq_reader_folder = {
     .open = open_folder,
     .read = read_sample,
     .sample_name = sample_name,
+    .file = file,
     .hash = hash,
     .close = close_folder,
 };

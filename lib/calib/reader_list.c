@@ -164,6 +164,12 @@ static const char *sample_name(const ptq_source *src, size_t index)
     return l->names.v[index];
 }
 
+static const char *file(const ptq_source *src, size_t i)
+{
+    const list *l = src->self;
+    return i < l->paths.n ? l->paths.v[i] : NULL;
+}
+
 static ptq_status hash(ptq_source *src, char hex[65])
 {
     const list *l = src->self;
@@ -186,6 +192,7 @@ const ptq_reader ptq_reader_list = {
     .open = open_list,
     .read = read_sample,
     .sample_name = sample_name,
+    .file = file,
     .hash = hash,
     .close = close_list,
 };
