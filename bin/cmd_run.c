@@ -280,7 +280,7 @@ static double peak_memory(void)
 /* What was written, and whether it holds what was asked for. */
 static ptq_status finish(const args *a, const job *j, const struct timespec *t0)
 {
-    const char *const more[] = {a->dump_params, a->save_stats};
+    const char *const more[] = {a->dump_params, a->stats ? NULL : a->save_stats};
     struct timespec t1;
     char files[2048] = "", verdict[64] = "PASSED (check)";
     double problems = 0.0;

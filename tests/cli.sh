@@ -114,6 +114,7 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "" "$q" merge all.h5 -o m1.h5 -q
     same all.h5 m1.h5
     expect 0 "warning: --save-stats changes nothing" "$q" run "$model" --stats all.h5 --save-stats no.h5 -o ss.onnx --method mse -q
+    expect 0 "^wrote  *ss.onnx (sha256 [0-9a-f]*...) in" "$q" run "$model" --stats all.h5 --save-stats no.h5 -o ss.onnx -f --method mse
     [ -e no.h5 ] && { echo "FAILED: statistics of nothing"; bad=1; }
     expect 4 "observed" "$q" merge s0.h5 s0.h5 -o n.h5
     expect 0 "" "$q" run "$model" --stats all.h5 -o d.onnx --method mse -q
