@@ -31,13 +31,15 @@ static ptq_status parse_shard(const char *text, ptq_calib_options *o)
 
 static ptq_status tell_wrote(const args *a, const ptq_statistics *s)
 {
+    size_t done = ptq_statistics_done(s), bad = ptq_statistics_bad(s), total = ptq_statistics_total(s);
+    char of[32] = "", skipped[64] = "";
     if (a->json)
-        printf("{\"bad\": %zu, \"samples\": %zu}\n", ptq_statistics_bad(s), ptq_statistics_done(s));
-    if (ptq_statistics_bad(s))
-        cmd_say(a, "wrote     %s: %zu samples, %zu that cannot be used skipped", a->out, ptq_statistics_done(s),
-                ptq_statistics_bad(s));
-    else
-        cmd_say(a, "wrote     %s: %zu samples", a->out, ptq_statistics_done(s));
+        printf("{\"bad\": %zu, \"samples\": %zu, \"total\": %zu}\n", bad, done, total);
+    if (done + bad < total) /* a shard, some of the shards, the first with -n */
+        snprintf(of, sizeof of, " of %zu", total);
+    if (bad)
+        snprintf(skipped, sizeof skipped, ", %zu that cannot be used skipped", bad);
+    cmd_say(a, "wrote     %s: %zu%s samples%s", a->out, done, of, skipped);
     return cmd_flush();
 }
 

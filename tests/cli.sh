@@ -97,7 +97,9 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s0.h5 -q --shard 0/3
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s1.h5 -q --shard 1/3 -j 1 --batch 1
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s2.h5 -q --shard 2/3 --batch 5
-    expect 0 "" "$q" merge s2.h5 s0.h5 s1.h5 -o m.h5 -q
+    expect 0 "^wrote  *part.h5: 107 of 160 samples$" "$q" merge s0.h5 s1.h5 -o part.h5
+    expect 0 "^wrote  *m.h5: 160 samples$" "$q" merge s2.h5 s0.h5 s1.h5 -o m.h5
+    expect 0 '^{"bad": 0, "samples": 54, "total": 160}$' "$q" calibrate "$model" -d "$calib" $pre -o s0.h5 -f -q --json --shard 0/3
     same all.h5 m.h5
     for method in minmax mean_minmax percentile entropy mse; do # what shards have observed serves all of them
         expect 0 "" "$q" "$model" -d "$calib" $pre -o whole.onnx -f --method $method -q --no-compare
@@ -278,7 +280,7 @@ fi
 mkdir few; cp "$calib"/00*.png few/; head -c 100 "$calib/000_heart.png" > few/broken.png
 expect 4 "broken.png" "$q" "$model" -d few $pre -o x.onnx --method minmax
 if "$q" backends | grep -q "no HDF5"; then :; else
-    expect 0 '"bad": 1, "samples": 10' "$q" calibrate "$model" -d few $pre -o few.h5 --skip-bad 0.5 --json -q
+    expect 0 '"bad": 1, "samples": 10, "total": 11' "$q" calibrate "$model" -d few $pre -o few.h5 --skip-bad 0.5 --json -q
 fi
 expect 0 "skipped" "$q" "$model" -d few $pre -o y.onnx --method minmax --skip-bad 0.5 --no-compare
 }

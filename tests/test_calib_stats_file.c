@@ -100,6 +100,7 @@ START_TEST(file__round_trip)
     ck_assert_int_eq(back->tensors[0]->dtype, PTQ_DT_F16);
     ck_assert_str_eq(back->preprocess, "rgb; scale 1");
     ck_assert_uint_eq(ptq_statistics_done(back), SAMPLES - 1);
+    ck_assert_uint_eq(ptq_statistics_total(back), SAMPLES);
     ck_assert_uint_eq(ptq_statistics_bad(back), 1);
     /* never over an existing file without force */
     ck_assert_fails(ptq_statistics_save(s, scratch_at("one.h5"), false), PTQ_ERR_IO);

@@ -80,6 +80,7 @@ PTQ_API void ptq_statistics_free(ptq_statistics *s);
 /* Adds src to dst; exact. PTQ_ERR_DATA when they do not belong together or overlap. */
 PTQ_API ptq_status ptq_statistics_merge(ptq_statistics *dst, const ptq_statistics *src);
 PTQ_API size_t ptq_statistics_done(const ptq_statistics *s); /* samples observed */
+PTQ_API size_t ptq_statistics_total(const ptq_statistics *s); /* samples of the data set they belong to */
 PTQ_API size_t ptq_statistics_bad(const ptq_statistics *s);  /* samples skipped: unreadable */
 /* Canonical text of the preprocessing they were made with, "" when it is not known. Borrowed. */
 PTQ_API const char *ptq_statistics_preprocess(const ptq_statistics *s);

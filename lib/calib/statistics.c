@@ -100,6 +100,11 @@ size_t ptq_statistics_done(const ptq_statistics *s)
     return count_bits(s->done, s->total);
 }
 
+size_t ptq_statistics_total(const ptq_statistics *s)
+{
+    return s->total;
+}
+
 size_t ptq_statistics_bad(const ptq_statistics *s)
 {
     return count_bits(s->bad, s->total);
