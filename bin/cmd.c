@@ -331,11 +331,43 @@ ptq_status cmd_print(const args *a, const named_report *list, size_t n)
     return cmd_flush();
 }
 
+/* Of run the comparison is a part of the JSON, whose paths count from its top as well. */
+static const char *gate_text(const args *a, size_t i)
+{
+    const char *text = a->fail_if.v[i];
+    return a->verb->letter == 'r' && strncmp(text, "compare.", 8) == 0 ? text + 8 : text;
+}
+
+/* Is the figure of this gate one of these, or below one of them? */
+static bool gate_on(const char *text, const char *const *names, size_t n)
+{
+    size_t len = strcspn(text, ".<>= \t");
+    for (size_t i = 0; i < n; i++)
+        if (strlen(names[i]) == len && strncmp(text, names[i], len) == 0)
+            return true;
+    return false;
+}
+
 ptq_status cmd_check_gates(const args *a)
 {
+    static const char *const timed[] = {"speedup", "latency_ms"};
     bool holds;
-    for (size_t i = 0; i < a->fail_if.n; i++)
-        TRY(ptq_report_gate(NULL, a->fail_if.v[i], &holds));
+    for (size_t i = 0; i < a->fail_if.n; i++) {
+        TRY(ptq_report_gate(NULL, gate_text(a, i), &holds));
+        if (a->no_latency && gate_on(gate_text(a, i), timed, sizeof timed / sizeof timed[0]))
+            return cmd_error(PTQ_ERR_ARG, "--fail-if %s: with --no-latency no latency is measured", a->fail_if.v[i]);
+    }
+    return PTQ_OK;
+}
+
+ptq_status cmd_check_labels(const args *a, const ptq_data *d)
+{
+    static const char *const labelled[] = {"top1", "top1_drop", "top1_change", "nats_rise", "nats_change",
+                                           "reference_accuracy", "candidate_accuracy"};
+    for (size_t i = 0; i < a->fail_if.n && d && !ptq_data_samples(d)->labels; i++)
+        if (gate_on(gate_text(a, i), labelled, sizeof labelled / sizeof labelled[0]))
+            return cmd_error(PTQ_ERR_ARG, "--fail-if %s: the data have no labels; name a file with --labels",
+                             a->fail_if.v[i]);
     return PTQ_OK;
 }
 
@@ -343,12 +375,13 @@ ptq_status cmd_gates(const args *a, const ptq_report *r)
 {
     bool failed = false;
     for (size_t i = 0; i < a->fail_if.n; i++) {
+        const char *text = gate_text(a, i);
         bool holds;
-        TRY(ptq_report_gate(r, a->fail_if.v[i], &holds));
+        TRY(ptq_report_gate(r, text, &holds));
         if (holds) {
             double value = 0.0;
             char name[128];
-            snprintf(name, sizeof name, "%.*s", (int)strcspn(a->fail_if.v[i], "<>= \t"), a->fail_if.v[i]);
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "<>= \t"), text);
             ptq_report_number(r, name, &value);
             fprintf(stderr, "FAILED  %s (it is %g)\n", a->fail_if.v[i], value);
             failed = true;

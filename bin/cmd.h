@@ -56,8 +56,10 @@ typedef struct named_report {
 /* PTQ_ERR_IO when what was printed did not arrive. */
 ptq_status cmd_flush(void);
 ptq_status cmd_print(const args *a, const named_report *list, size_t n);
-/* The form of --fail-if, before any work. */
+/* The form of --fail-if, and that the figures will be measured, before any work. */
 ptq_status cmd_check_gates(const args *a);
+/* The same for figures that need labels, once the data are open; d may be NULL. */
+ptq_status cmd_check_labels(const args *a, const ptq_data *d);
 /* --fail-if against a report: PTQ_ERR_GATE when one holds. */
 ptq_status cmd_gates(const args *a, const ptq_report *r);
 

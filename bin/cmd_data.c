@@ -157,6 +157,7 @@ static ptq_status compare(const args *a, progress *p, ptq_model **m, ptq_data **
     TRY(cmd_load(a, a->files[1], &m[1]));
     TRY(cmd_open_data(a, a->data, &a->inputs, a->labels, m[0], d));
     cmd_say(a, "data      %s: %s", a->data ? a->data : "inputs", ptq_data_describe(*d));
+    TRY(cmd_check_labels(a, *d));
     o.loop = progress_loop(p, a);
     o.layers = a->layers;
     o.latency_seconds = a->no_latency ? -1.0 : 0.0;

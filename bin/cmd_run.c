@@ -141,7 +141,9 @@ static ptq_status open_inputs(const args *a, job *j)
         TRY(cmd_open_data(a, a->eval, NULL, a->labels, j->model, &j->eval)); /* --input is for calibration */
         cmd_say(a, "eval      %s: %s", a->eval, ptq_data_describe(j->eval));
         check_preprocess(j, "data of --eval", j->eval);
-    } else if (!a->no_compare) { /* figures on the calibration data flatter */
+    }
+    TRY(cmd_check_labels(a, j->eval ? j->eval : j->data));
+    if (!a->eval && !a->no_compare) { /* figures on the calibration data flatter */
         cmd_say(a, "eval      %s", data ? "the data of -d as well; --eval PATH names data that calibration has not seen"
                                        : "none; --eval PATH names data to compare the result with fp32");
     }

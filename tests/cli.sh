@@ -217,11 +217,20 @@ expect 2 "two outputs" "$q" own.onnx -d "$calib" $pre -o x.onnx --dump-params x.
 same "$model" own.onnx
 ln -s a.onnx link.onnx
 expect 2 "no name" "$q" "$model" -d "$calib" $pre -o ""
+mkdir plain; cp "$calib"/00?_*.png plain/ # without labels
+expect 2 "expected FIGURE OP NUMBER" "$q" "$model" -d "$calib" $pre -o x.onnx --fail-if top1_drop
+expect 2 "speedup<1: with --no-latency" "$q" compare "$model" b.onnx -d "$calib" $pre --no-latency --fail-if "speedup<1"
+expect 2 "top1_drop>1: the data have no labels" "$q" compare "$model" b.onnx -d plain $pre --fail-if "top1_drop>1"
+expect 0 "PASSED (check, 1 of --fail-if)" "$q" "$model" -d plain $pre -o fi.onnx --method mse --no-latency --fail-if "agreement<1"
+expect 1 "^FAILED  compare.outputs.0.sqnr_db<1000 (it is [0-9]" "$q" "$model" -d plain $pre -o fi.onnx -f --method mse --no-latency \
+    --fail-if "compare.outputs.0.sqnr_db<1000"
 # wrong words are told before the work, of which there would be a line on stderr
 for o in "--method no" "--exclude no" "--act no" "--weight no" "--format no" "--overrides o.json" "--fail-if top1_drop>no" \
          "--fail-if sqnr<nan" "--eval no" "--skip-bad nan" "--skip-bad 2" "--percentile 0" "--percentile nan" "--nonfinite no" \
          "--no-compare --fail-if sqnr<9" "--fail-if top1_dorp>1" "-o no/such/x.onnx" "-o empty -f" "-o link.onnx -f" "--save-stats no/such/x.h5" \
-         "--dump-params no/such/x.json"; do
+         "--dump-params no/such/x.json" "--fail-if top1_drop" "--fail-if compare.nonsense<1" "--no-latency --fail-if speedup<1" \
+         "--no-latency --fail-if compare.latency_ms.speedup<1" "--eval plain --fail-if top1<70" \
+         "--eval plain --fail-if compare.top1_change.points<-1"; do
     "$q" "$model" -d "$calib" $pre -o x.onnx $o >out.txt 2>err.txt
     got=$?
     case $o in *"eval no"|*/such/*|"-o "*) want=6 ;; *) want=2 ;; esac

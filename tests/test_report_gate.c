@@ -98,8 +98,8 @@ START_TEST(gate__refused)
 {
     static const struct {
         const char *text, *says;
-    } rows[] = {{"", "expected FIGURE OP NUMBER"}, {">1", "expected FIGURE OP NUMBER"}, {"sqnr", "not a number"},
-                {"sqnr>", "not a number"},         {"sqnr>high", "not a number"},      {"sqnr>3x", "not a number"},
+    } rows[] = {{"", "expected FIGURE OP NUMBER"}, {">1", "expected FIGURE OP NUMBER"}, {"sqnr", "expected FIGURE OP"},
+                {"sqnr>", "expected FIGURE OP"},   {"sqnr>high", "not a number"},      {"sqnr>3x", "not a number"},
                 {"sqnr<nan", "not a number"},      /* would never hold */
                 {"sqnr 3", "not one of"},          {"sqnr=3", "not one of"},           {"sqnr=>3", "not one of"},
                 {"sqnr<>3", "not one of"},         {"nonsense<3", "no figure"}};

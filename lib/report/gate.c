@@ -149,6 +149,8 @@ ptq_status ptq_report_gate(const ptq_report *r, const char *expression, bool *ho
         p++;
     while (k < 2 && *p && strchr("<>=", *p))
         op[k++] = *p++;
+    if (!*p)
+        return ptq_fail(PTQ_ERR_ARG, "gate '%s': expected FIGURE OP NUMBER, such as top1_drop>1", expression);
     char *end;
     ptq_clocale locale = ptq_clocale_enter();
     double limit = strtod(p, &end), value;
