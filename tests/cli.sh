@@ -277,7 +277,9 @@ head -c 1000 "$model" > cut.onnx
 expect 3 "cut.onnx" "$q" cut.onnx -d "$calib" -o x.onnx
 echo "not a model" > text.onnx
 expect 3 "" "$q" text.onnx -d "$calib" -o x.onnx
-expect 5 "quantized already" "$q" b.onnx -d "$calib" $pre -o x.onnx
+expect 5 "quantized already; start from the float model" "$q" b.onnx -d "$calib" $pre -o x.onnx
+expect 0 "" "$q" "$model" -d "$calib" $pre -o half.onnx --method mse -q --no-compare --exclude-op Gemm
+expect 0 "^plan  *int8: 1 Gemm " "$q" half.onnx -d "$calib" $pre -o requ.onnx --method mse -q --no-compare --requantize
 expect 0 "" "$q" inspect "$model" --json
 expect 2 "not in this build" "$q" "$model" -d "$calib" $pre -o x.onnx --backend gpu
 if "$q" backends | grep -q "^cuda *works"; then

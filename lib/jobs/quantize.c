@@ -219,7 +219,8 @@ ptq_status ptq_quant_check(const ptq_model *m, const ptq_quant_options *opt, boo
     if (!m->optimized)
         return ptq_fail(PTQ_ERR_ARG, "the model must be optimized before it is quantized");
     if (ptq_graph_is_quantized(m->graph) && !opt->requantize)
-        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; use --requantize to go on",
+        return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s is quantized already; start from the float model (--requantize quantizes "
+                        "only the layers that this one has in float)",
                         m->path[0] ? m->path : "the model");
     bool automatic = strcmp(method_of(m, opt, samples), "auto") == 0;
     if (automatic && !samples)
