@@ -282,7 +282,8 @@ int args_parse(int argc, char **argv, args *out, int *code)
         print_help(NULL);
         *code = 2;
     } else if (out->nfiles < out->verb->min_files || out->nfiles > out->verb->max_files) {
-        *code = usage(out->verb, "expected `quantize %s %s`", out->verb->name, out->verb->synopsis);
+        *code = usage(out->verb, "expected `quantize %s%s%s`", out->verb->name, *out->verb->synopsis ? " " : "",
+                      out->verb->synopsis);
     } else {
         *code = check_values(out);
     }

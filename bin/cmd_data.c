@@ -71,6 +71,8 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     ptq_status st = ptq_model_calibrate(*m, ptq_data_samples(*d), &o, *old, s);
     if (st == PTQ_ERR_INTERRUPTED)
         return cmd_error(st, "%s; the same command with --resume goes on", ptq_last_error());
+    if (st == PTQ_ERR_DATA && *old && strncmp(ptq_last_error(), "statistics ", 11) == 0)
+        return cmd_error(st, "%s: %s", a->out, ptq_last_error());
     TRY(st);
     if (!cmd_is_first())
         return PTQ_OK;

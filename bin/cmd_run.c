@@ -161,6 +161,13 @@ static ptq_status calibrate(const args *a, job *j, progress *p)
     return a->save_stats && cmd_is_first() ? ptq_statistics_save(j->stats, a->save_stats, a->force) : PTQ_OK;
 }
 
+/* The library knows the text of --overrides, not the file that it stood in. */
+static ptq_status name_overrides(const args *a, ptq_status s)
+{
+    bool theirs = s != PTQ_OK && a->overrides && strncmp(ptq_last_error(), "overrides", 9) == 0;
+    return theirs ? cmd_error(s, "%s: %s", a->overrides, ptq_last_error()) : s;
+}
+
 static ptq_quant_options quant_options(const args *a, const job *j, progress *p)
 {
     ptq_quant_options o = PTQ_QUANT_OPTIONS_INIT;
@@ -185,7 +192,8 @@ static ptq_quant_options quant_options(const args *a, const job *j, progress *p)
 static ptq_status quantize(const args *a, job *j, progress *p)
 {
     ptq_quant_options o = quant_options(a, j, p);
-    TRY(ptq_model_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out, &j->quantized));
+    TRY(name_overrides(a, ptq_model_quantize(j->model, j->stats, j->data ? ptq_data_samples(j->data) : NULL, &o, &j->out,
+                                             &j->quantized)));
     if (a->dump_params && cmd_is_first()) {
         char *json;
         TRY(ptq_quant_params_json(j->quantized, &json));
@@ -315,7 +323,7 @@ static ptq_status run(const args *a, job *j, progress *p)
     if (a->overrides)
         TRY(read_text(a->overrides, &j->overrides));
     ptq_quant_options o = quant_options(a, j, p);
-    TRY(ptq_quant_check(j->model, &o, a->data || a->inputs.n));
+    TRY(name_overrides(a, ptq_quant_check(j->model, &o, a->data || a->inputs.n)));
     TRY(tell_job(a, j));
     TRY(open_inputs(a, j));
     TRY(calibrate(a, j, p));

@@ -109,6 +109,7 @@ if "$q" backends | grep -q "no HDF5"; then :; else
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q -n 50
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 -q --resume
     same all.h5 p.h5
+    expect 4 "^error: p.h5: statistics were made with other preprocessing" "$q" calibrate "$model" -d "$calib" --scale 1 -o p.h5 --resume
     expect 0 "resume    160 samples are done" "$q" calibrate "$model" -d "$calib" $pre -o p.h5 --resume
     grep -q "0/0" err.txt && { echo "FAILED: progress of nothing"; bad=1; }
     timeout --foreground -s INT 1 "$q" calibrate "$model" -d "$val" -o int.h5 --isa ref 2>err.txt
@@ -154,7 +155,7 @@ expect 0 "" "$q" "$model" -d "$calib" $pre -o i.onnx --method minmax -q --no-com
 echo '{"tensors": {"nonsense": {"low": 0, "high": 1}}}' > o.json
 expect 2 "nonsense" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
 echo '{"tensors": ' > o.json
-expect 2 "line" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
+expect 2 "o.json: overrides, line" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
 
 # wrong uses
 expect 2 "Usage" "$q"
@@ -172,6 +173,11 @@ expect 0 "^  tensorrt" "$q" inspect --help
 expect 0 "libpng [0-9]" "$q" backends
 expect 2 "no output" "$q" "$model" -d "$calib"
 expect 2 "no data" "$q" "$model" -o x.onnx
+expect 2 "expected .quantize backends.;" "$q" backends "$model"
+expect 3 "e.plan: is not ONNX (looks like a plan of quantize build, which only quantize bench takes)" "$q" inspect e.plan
+expect 3 "looks like a plan" "$q" compare "$model" e.plan -d "$calib"
+expect 6 "nosuch.txt: No such file" "$q" eval "$model" -d "$calib" $pre --labels nosuch.txt
+expect 2 "^error: --mean has 2 and --std 1 numbers, input input has 3 channels" "$q" eval "$model" -d "$calib" --mean 1,2
 expect 4 "is one image.*@FILE" "$q" "$model" -d "$calib/000_heart.png" $pre -o x.onnx
 for o in "--percentile 99" "--no-compare --eval $calib" "--no-compare --labels $calib/labels.txt"; do
     expect 0 "warning: --.* changes nothing here" "$q" "$model" -d "$calib" $pre -o un.onnx -f --method mse -n 2 --no-latency $o

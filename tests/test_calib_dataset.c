@@ -49,7 +49,7 @@ START_TEST(npy__samples_labels_hash)
     o.labels = scratch_text("words.txt", "1\ncat\n3\n");
     dsk_fails(path, &o, PTQ_ERR_DATA, "words.txt:2");
     o.labels = scratch_at("missing.txt");
-    dsk_fails(path, &o, PTQ_ERR_DATA, "missing.txt");
+    dsk_fails(path, &o, PTQ_ERR_IO, "missing.txt");
 }
 END_TEST
 

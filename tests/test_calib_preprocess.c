@@ -329,7 +329,7 @@ START_TEST(image__mismatch_names_the_way_out)
         {"color", "gray", {"img", PTQ_DT_F32, 4, {1, 3, 4, 6}}, PTQ_ERR_DATA, "--color"},
         {"layout", "nhwc", {"img", PTQ_DT_F32, 4, {1, 3, 4, 6}}, PTQ_ERR_DATA, "NHWC"},
         {"crop", "99", {"img", PTQ_DT_F32, 4, {1, 3, 4, 6}}, PTQ_ERR_DATA, "smaller than the crop"},
-        {"mean", "1,2", {"img", PTQ_DT_F32, 4, {1, 3, 4, 6}}, PTQ_ERR_ARG, "2 means"},
+        {"mean", "1,2", {"img", PTQ_DT_F32, 4, {1, 3, 4, 6}}, PTQ_ERR_ARG, "--mean has 2"},
         {"resize", "exact", {"img", PTQ_DT_F32, 4, {1, 3, -1, 6}}, PTQ_ERR_DATA, "--resize WxH"},
         {"scale", "1", {"img", PTQ_DT_STRING, 4, {1, 3, 4, 6}}, PTQ_ERR_DATA, "string"},
     };

@@ -335,6 +335,8 @@ static ptq_status read_one(ptq_dataset *ds, size_t index, size_t input, ptq_tens
     ptq_status s = ptq_sample_to_tensor(&ds->preprocess, ds->explicit_norm, &raw,
                                         &ds->inputs[input], out);
     ptq_raw_free(&raw);
+    if (s == PTQ_ERR_ARG) /* of an option, not of this sample */
+        return s;
     return s == PTQ_OK ? s : ptq_fail_prefix(s, "%s", source_name(src, index, name, sizeof name));
 }
 

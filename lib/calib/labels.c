@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/calib/npy.h"
 #include "lib/calib/reader.h"
@@ -162,6 +163,8 @@ ptq_status ptq_labels_load(ptq_labels *l, const char *path, const char *const *n
     uint8_t *bytes;
     size_t n;
     ptq_printable(path, shown, sizeof shown);
+    if (access(path, R_OK) != 0)
+        return ptq_fail(PTQ_ERR_IO, "%s: %s", shown, strerror(errno));
     ptq_status s = ptq_file_read(path, LABEL_FILE_MAX, &bytes, &n);
     if (s != PTQ_OK)
         return ptq_fail_prefix(s, "%s", shown);

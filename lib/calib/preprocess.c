@@ -213,8 +213,8 @@ ptq_status ptq_preprocess_image(const ptq_preprocess *pp, ptq_image *img, bool b
     target t = {0};
     PTQ_TRY(find_target(pp, spec, &t));
     if ((pp->n_mean != 1 && pp->n_mean != t.c) || (pp->n_std != 1 && pp->n_std != t.c))
-        return ptq_fail(PTQ_ERR_ARG, "%d means and %d standard deviations for %lld channels",
-                        pp->n_mean, pp->n_std, (long long)t.c);
+        return ptq_fail(PTQ_ERR_ARG, "--mean has %d and --std %d numbers, input %s has %lld channels: give one number or "
+                        "one for each channel", pp->n_mean, pp->n_std, spec->name, (long long)t.c);
     PTQ_TRY(geometry(pp, img, &t, spec->name));
     PTQ_TRY(check_size(pp, img, &t, spec->name));
     if (t.c == 1)

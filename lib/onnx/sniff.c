@@ -24,6 +24,7 @@ static const struct {
     {4, 4, "TFL3", "a TensorFlow Lite model"},
     {4, 4, "ORTM", "an ONNX Runtime .ort file; use the .onnx it was made from"},
     {0, 4, "GGUF", "a GGUF model"},
+    {0, 7, "PTQPLAN", "a plan of quantize build, which only quantize bench takes"},
     {0, 4, "%PDF", "a PDF document"},
     {257, 5, "ustar", "a tar archive; unpack it first"},
     {0, 23, "version https://git-lfs", "a Git LFS pointer; run 'git lfs pull' to get the model"},
