@@ -50,6 +50,8 @@ static ptq_status calibrate(const args *a, progress *p, ptq_model **m, ptq_data 
     checkpoint c = {a->out};
     if (!a->out)
         return cmd_error(PTQ_ERR_ARG, "no output: name a statistics file with -o");
+    if (ptq_statistics_files() != PTQ_OK)
+        return cmd_error(PTQ_ERR_UNSUPPORTED, "%s: %s", a->out, ptq_last_error());
     TRY(cmd_check_outputs(a));
     bool exists = access(a->out, F_OK) == 0;
     if (exists && !a->resume && !a->force)

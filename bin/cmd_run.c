@@ -42,6 +42,8 @@ static ptq_status check(const args *a)
         return cmd_error(PTQ_ERR_ARG, "--fail-if needs the comparison: leave --no-compare out, and name data with -d "
                          "or --eval");
     TRY(cmd_check_gates(a));
+    if (a->save_stats && ptq_statistics_files() != PTQ_OK)
+        return cmd_error(PTQ_ERR_UNSUPPORTED, "%s: %s", a->save_stats, ptq_last_error());
     TRY(cmd_check_outputs(a));
     const char *const outs[] = {a->out, a->dump_params, a->save_stats};
     for (size_t i = 0; i < sizeof outs / sizeof outs[0]; i++)

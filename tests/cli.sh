@@ -92,7 +92,12 @@ expect 2 "--seconds wants" "$q" bench e.plan --seconds 0
 expect 2 "expected .quantize bench" "$q" bench
 
 # statistics: shards, merge, resume, solving again
-if "$q" backends | grep -q "no HDF5"; then :; else
+if "$q" backends | grep -q "no HDF5"; then
+    for o in "calibrate $model -o x.h5" "run $model -o x.onnx --save-stats x.h5"; do
+        expect 5 "^error: x.h5: this program was built without HDF5" "$q" $o -d "$calib" $pre
+        grep -q calibrating err.txt && { echo "FAILED: calibrated for a file that cannot be written"; bad=1; }
+    done
+else
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o all.h5 -q
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s0.h5 -q --shard 0/3
     expect 0 "" "$q" calibrate "$model" -d "$calib" $pre -o s1.h5 -q --shard 1/3 -j 1 --batch 1

@@ -45,6 +45,8 @@ PTQ_API bool ptq_data_reads(const ptq_data *d, const char *path);
 /* Statistics files (HDF5). Saved atomically; refused when damaged. */
 PTQ_API ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force);
 PTQ_API ptq_status ptq_statistics_load(const char *path, ptq_statistics **out);
+/* PTQ_ERR_UNSUPPORTED where this build has none: to be asked before the work that fills one. */
+PTQ_API ptq_status ptq_statistics_files(void);
 
 /* Versions of the libraries behind, one line. */
 PTQ_API const char *ptq_io_version(void);

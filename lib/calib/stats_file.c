@@ -312,15 +312,24 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
     return read_file(path, true, out);
 }
 
+ptq_status ptq_statistics_files(void)
+{
+    return PTQ_OK;
+}
+
 #else
+
+ptq_status ptq_statistics_files(void)
+{
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "this program was built without HDF5, so without statistics files");
+}
 
 ptq_status ptq_statistics_save(const ptq_statistics *s, const char *path, bool force)
 {
     PTQ_NEEDS(s);
     PTQ_NEEDS(path);
     (void)s, (void)force;
-    return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
-                    "statistics files", path);
+    return ptq_fail_prefix(ptq_statistics_files(), "%s", path);
 }
 
 ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
@@ -328,8 +337,7 @@ ptq_status ptq_statistics_load(const char *path, ptq_statistics **out)
     PTQ_NEEDS(path);
     PTQ_NEEDS(out);
     (void)out;
-    return ptq_fail(PTQ_ERR_UNSUPPORTED, "%s: this program was built without HDF5, so without "
-                    "statistics files", path);
+    return ptq_fail_prefix(ptq_statistics_files(), "%s", path);
 }
 
 #endif
