@@ -46,11 +46,11 @@ START_TEST(decoder__not_built)
 {
     ptq_image img;
 #ifndef HAVE_PNG
-    ck_assert_fails(ptq_image_decode((const uint8_t *)"\x89PNG\r\n\x1a\n....", 12, &img), PTQ_ERR_DATA);
+    ck_assert_fails(ptq_image_decode((const uint8_t *)"\x89PNG\r\n\x1a\n....", 12, &img), PTQ_ERR_UNSUPPORTED);
     ck_assert_says("built without libpng");
 #endif
 #ifndef HAVE_JPEG
-    ck_assert_fails(ptq_image_decode((const uint8_t *)"\xff\xd8\xff\xe0....", 8, &img), PTQ_ERR_DATA);
+    ck_assert_fails(ptq_image_decode((const uint8_t *)"\xff\xd8\xff\xe0....", 8, &img), PTQ_ERR_UNSUPPORTED);
     ck_assert_says("built without libjpeg");
 #endif
     (void)img;

@@ -24,7 +24,7 @@ enum {
 ptq_status ptq_image_alloc(ptq_image *img, int w, int h, int c, bool f32);
 void ptq_image_free(ptq_image *img);
 
-/* A row of decoders.def. A build without the library keeps the row and says so in decode. */
+/* A row of decoders.def. A build without the library keeps the row and says so in decode (PTQ_ERR_UNSUPPORTED). */
 typedef struct ptq_decoder {
     const char *name;
     bool (*probe)(const uint8_t *bytes, size_t n);

@@ -162,7 +162,7 @@ static ptq_status decode(const uint8_t *bytes, size_t n, ptq_image *img)
 static ptq_status decode(const uint8_t *bytes, size_t n, ptq_image *img)
 {
     (void)bytes, (void)n, (void)img;
-    return ptq_fail(PTQ_ERR_DATA, "is a JPEG image, but this program was built without libjpeg");
+    return ptq_fail(PTQ_ERR_UNSUPPORTED, "is a JPEG image, but this program was built without libjpeg");
 }
 
 #endif
