@@ -5,6 +5,7 @@
 
 #include <ptq/team.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* At the very start. From here on what any process but the first prints goes nowhere. NULL: alone. */
 const ptq_team *team_start(int argc, char **argv);
@@ -15,5 +16,7 @@ int team_end(const ptq_team *t, int code);
 /* Ends all processes: one of them cannot go on. The first tells it at once, others where the first does not: what
  * stops one of them stops them all as a rule. */
 void team_abort(const ptq_team *t, int code, const char *text);
+/* The library behind and its version, or "no MPI"; at most n bytes. */
+void team_library(char *text, size_t n);
 
 #endif

@@ -152,3 +152,16 @@ int team_end(const ptq_team *t, int code)
     MPI_Finalize();
     return code;
 }
+
+void team_library(char *text, size_t n)
+{
+    char all[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length;
+    if (MPI_Get_library_version(all, &length) != MPI_SUCCESS || !*all)
+        snprintf(all, sizeof all, "MPI");
+    all[strcspn(all, ",\n")] = '\0'; /* who built it and when come after that */
+    for (char *c = all; *c; c++)
+        if (*c == '\t') /* MPICH sets its version in columns */
+            *c = ' ';
+    snprintf(text, n, "%s", all);
+}

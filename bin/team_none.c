@@ -2,7 +2,7 @@
 /* Built without MPI. */
 #include "bin/team.h"
 
-#include <stddef.h>
+#include <stdio.h>
 
 const ptq_team *team_start(int argc, char **argv)
 {
@@ -28,4 +28,9 @@ void team_abort(const ptq_team *t, int code, const char *text)
     (void)t;
     (void)code;
     (void)text;
+}
+
+void team_library(char *text, size_t n)
+{
+    snprintf(text, n, "no MPI");
 }

@@ -176,6 +176,9 @@ expect 2 "quantize compare REFERENCE CANDIDATE" "$q" compare "$model" -d "$calib
 expect 2 "'calibarte' is neither a verb nor a file" "$q" calibarte "$model" -d "$calib" -o x.h5
 expect 0 "^  tensorrt" "$q" inspect --help
 expect 0 "libpng [0-9]" "$q" backends
+if [ "${with_mpi:-no}" = yes ]; then mpi="MPI.*[0-9]"; else mpi="no MPI"; fi
+expect 0 "^ptq .*, [^,]*$mpi[^,]*$" "$q" backends
+expect 0 "^cuda  *\(works\|does not work\|not in this build (./configure --with-cuda=DIR)\)" "$q" backends
 expect 2 "no output" "$q" "$model" -d "$calib"
 expect 2 "no data" "$q" "$model" -o x.onnx
 expect 2 "expected .quantize backends.;" "$q" backends "$model"
