@@ -157,6 +157,11 @@ expect 0 "" "$q" "$model" -d "$calib" $pre -o h.onnx --method mse -q --no-compar
 expect 6 "p.json: exists" "$q" "$model" -d "$calib" $pre -o h2.onnx --method mse -q --no-compare --dump-params p.json
 [ -e h2.onnx ] && { echo "FAILED: a model was written beside refused parameters"; bad=1; }
 expect 0 "" "$q" "$model" -d "$calib" $pre -o i.onnx --method minmax -q --no-compare --overrides p.json
+# what doc/overrides.md shows
+sed -n '/^    {$/,/^    }$/p' "$src/doc/overrides.md" > doc.json
+expect 0 "^float  *res2_add:" "$q" "$model" -d "$calib" $pre -o doc.onnx --method mse -v --no-compare --overrides doc.json --dump-params back.json
+tr -d ' \n' < back.json | grep -q '"input":{"comment":"override","high":2.6[0-9]*,"low":-2.1[0-9]*}.*"res1_add_relu_out":{"comment":"entropy"' ||
+    { echo "FAILED: the overrides of doc/overrides.md"; cat back.json; bad=1; }
 echo '{"tensors": {"nonsense": {"low": 0, "high": 1}}}' > o.json
 expect 2 "nonsense" "$q" "$model" -d "$calib" $pre -o j.onnx --method mse --overrides o.json
 echo '{"tensors": ' > o.json
