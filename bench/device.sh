@@ -7,6 +7,7 @@
 # fails; missed bars are no error.
 build=$1 out=$2 here=$(dirname "$0")
 test -n "$out" || { echo "usage: device.sh BUILD FOLDER" >&2; exit 2; }
+test -x "$build/bench/bench_gpu" || { echo "$build: a build without CUDA (./configure --with-cuda)" >&2; exit 2; }
 mkdir -p "$out"
 export PTQ_REQUIRE_GPU=1
 passed=0 failed=0 skipped=0
